@@ -1,0 +1,64 @@
+"""Attaches the actor and the language to each request."""
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.utils import translation
+from django.utils.functional import SimpleLazyObject
+
+from accounts.actor import NOBODY, Actor
+from accounts.models import Membership
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+def client_ip(request: HttpRequest) -> str | None:
+    """The client's address. Forwarded headers count only for as many proxies as TRUSTED_PROXIES says."""
+    hops = settings.TRUSTED_PROXIES
+    forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
+    if hops and len(forwarded) >= hops:
+        return forwarded[-hops]
+    return request.META.get("REMOTE_ADDR") or None
+
+
+def actor_for(request: HttpRequest) -> Actor:
+    """The signed-in person's actor in the organisation they last chose (or their only one)."""
+    user = request.user
+    if not user.is_authenticated:
+        return NOBODY
+    memberships = Membership.objects.filter(user=user).select_related("organisation").order_by("pk")
+    by_id = {m.organisation_id: m for m in memberships}
+    membership = by_id.get(user.last_organisation_id) or next(iter(by_id.values()), None)
+    where = {"ip": client_ip(request), "user_agent": request.headers.get("User-Agent", "")}
+    if membership is None:
+        return Actor(user=user, **where)
+    membership.user = user
+    return Actor.member(membership, **where)
+
+
+class ActorMiddleware:
+    """`request.actor`: who asks, for which organisation, with which permissions; read from the database on first use."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request.actor = SimpleLazyObject(lambda: actor_for(request))  # type: ignore[attr-defined]
+        return self.get_response(request)
+
+
+class LanguageMiddleware:
+    """The language chosen by cookie, else the browser's."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        language = translation.get_language_from_request(request)
+        translation.activate(language)
+        request.LANGUAGE_CODE = language  # type: ignore[attr-defined]
+        response = self.get_response(request)
+        response.headers.setdefault("Content-Language", language)
+        translation.deactivate()
+        return response

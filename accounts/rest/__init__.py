@@ -1,0 +1,1 @@
+"""What all REST endpoints share: keys, permissions, problems, paging, throttling, idempotency."""

@@ -1,0 +1,47 @@
+"""Who calls the API: `Authorization: Bearer <key>`, or the portal's session."""
+
+from dataclasses import replace
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework import authentication, exceptions
+from rest_framework.request import Request
+
+from accounts.keys import actor_for_key
+from accounts.middleware import client_ip
+
+
+class KeyAuthentication(authentication.BaseAuthentication):
+    """Bearer keys. The actor is put on the underlying request, where views and services find it."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        header = request.headers.get("Authorization", "")
+        if not header:
+            return None
+        scheme, _space, plain = header.partition(" ")
+        if scheme.lower() != "bearer" or not plain.strip():
+            raise exceptions.AuthenticationFailed(_("Send the key as “Authorization: Bearer <key>”."))
+        actor = actor_for_key(plain.strip())
+        if actor is None:
+            raise exceptions.AuthenticationFailed(_("This key is unknown, expired or revoked."))
+        http = request._request
+        http.actor = replace(actor, ip=client_ip(http), user_agent=request.headers.get("User-Agent", ""))  # type: ignore[attr-defined]
+        return actor.user, actor.api_key
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class SessionAuthentication(authentication.SessionAuthentication):
+    """The portal's session, with CSRF protection; its actor comes from the middleware."""
+
+
+class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the key is described in the OpenAPI schema."""
+
+    target_class = "accounts.rest.authentication.KeyAuthentication"
+    name = "key"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "An API key made on the portal's “API keys” page."}

@@ -1,0 +1,65 @@
+"""`Idempotency-Key`: a repeat of a creating request gets the first one's answer and creates nothing."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.encoders import JSONEncoder
+
+from accounts.actor import actor_of
+from accounts.models import IdempotencyKey
+from accounts.rest.problems import Problem
+
+
+def request_hash(request: Request) -> str:
+    """What makes two requests the same: who, where and the body."""
+    actor = actor_of(request)
+    files = {name: [f.name, f.size] for name, f in request.FILES.items()} if request.FILES else {}
+    data = {k: v for k, v in request.data.items() if k not in files} if hasattr(request.data, "items") else request.data
+    body = json.dumps([actor.user.pk if actor.user else None, request.method, request.path, data, files], sort_keys=True, cls=JSONEncoder)
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def idempotent(method: Callable[..., Response]) -> Callable[..., Response]:
+    """Wrap a view's creating method. The row and what the method creates are one transaction: both or neither."""
+
+    @wraps(method)
+    def wrapped(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        key = request.headers.get("Idempotency-Key", "")
+        if not key:
+            return method(self, request, *args, **kwargs)
+        if len(key) > 255:
+            raise Problem(400, "invalid", _("Idempotency-Key is longer than 255 characters."))
+        organisation, digest = actor_of(request).organisation, request_hash(request)
+        with transaction.atomic():
+            try:
+                with transaction.atomic():
+                    row = IdempotencyKey.objects.create(organisation=organisation, key=key, request_hash=digest)
+            except IntegrityError:
+                return replay(organisation, key, digest)
+            response = method(self, request, *args, **kwargs)
+            if response.status_code < 300:
+                row.status = response.status_code
+                row.body = json.loads(json.dumps(response.data, cls=JSONEncoder))
+                row.save(update_fields=["status", "body"])
+            else:
+                row.delete()
+        return response
+
+    return wrapped
+
+
+def replay(organisation: Any, key: str, digest: str) -> Response:
+    """The stored answer, or a problem when the key was used for something else."""
+    row = IdempotencyKey.objects.for_organisation(organisation).get(key=key)
+    if row.request_hash != digest:
+        raise Problem(422, "idempotency-key-reused", _("This Idempotency-Key was used before with a different request."))
+    if row.status is None:
+        raise Problem(409, "in-progress", _("The first request with this Idempotency-Key is still running."))
+    return Response(row.body, status=row.status, headers={"Idempotent-Replayed": "true"})

@@ -1,0 +1,1 @@
+"""Template helpers available in every template."""

@@ -1,0 +1,1 @@
+"""Wires the apps together: settings, urls, navigation. No logic lives here."""

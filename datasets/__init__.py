@@ -1,0 +1,1 @@
+"""What: datasets, columns, records, files, versions, uploads, importers."""

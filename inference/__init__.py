@@ -1,0 +1,1 @@
+"""Use: diagnoses, reviews, batches."""

@@ -1,0 +1,1 @@
+"""When and where: the durable job, its lease, progress, cancellation, resource profiles, compute nodes."""

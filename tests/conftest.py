@@ -1,0 +1,159 @@
+"""What all tests share: a folder of their own, people with roles, clients, and jobs run to their end."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+# Before Django reads its settings: each test process keeps its database and files in a folder of its own.
+_folder = tempfile.TemporaryDirectory(prefix="aimass-tests-")
+os.environ["AIMASS_DATA_DIR"] = _folder.name
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from django.utils import timezone
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data that is not committed; tests that need it are skipped, saying so, where it is not set."""
+    folder = os.environ.get("AIMASS_SHARED_DATA")
+    if not folder:
+        pytest.skip("AIMASS_SHARED_DATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def clear_cache() -> Iterator[None]:
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.fixture
+def organisation(db: None) -> Any:
+    from accounts.models import Organisation
+
+    return Organisation.objects.create(name="St Mary's")
+
+
+@pytest.fixture
+def other_organisation(db: None) -> Any:
+    from accounts.models import Organisation
+
+    return Organisation.objects.create(name="Elsewhere Clinic")
+
+
+def make_user(email: str, organisation: Any, role: str) -> Any:
+    from allauth.account.models import EmailAddress
+
+    from accounts.models import Membership, User
+
+    user = User.objects.create_user(email, "correct horse battery", full_name=email.split("@")[0].title())
+    EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
+    if organisation is not None:
+        Membership.objects.create(organisation=organisation, user=user, role=role)
+        user.last_organisation = organisation
+        user.save()
+    return user
+
+
+@pytest.fixture
+def alice(organisation: Any) -> Any:
+    """Administrator of St Mary's."""
+    return make_user("alice@example.org", organisation, "administrator")
+
+
+@pytest.fixture
+def dana(organisation: Any) -> Any:
+    """Data scientist of St Mary's."""
+    return make_user("dana@example.org", organisation, "data_scientist")
+
+
+@pytest.fixture
+def bob(organisation: Any) -> Any:
+    """Clinician of St Mary's."""
+    return make_user("bob@example.org", organisation, "clinician")
+
+
+@pytest.fixture
+def victor(organisation: Any) -> Any:
+    """Auditor of St Mary's: reads all, changes nothing."""
+    return make_user("victor@example.org", organisation, "auditor")
+
+
+@pytest.fixture
+def charlie(other_organisation: Any) -> Any:
+    """Administrator of another organisation: the outsider."""
+    return make_user("charlie@elsewhere.example", other_organisation, "administrator")
+
+
+def actor(user: Any, organisation: Any = None) -> Any:
+    """The actor of a person's membership, as services want it."""
+    from accounts.actor import Actor
+
+    membership = user.memberships.select_related("organisation", "user").get(
+        **({"organisation": organisation} if organisation else {})
+    )
+    return Actor.member(membership, ip="127.0.0.1", user_agent="tests")
+
+
+@pytest.fixture
+def client_of() -> Callable[[Any], Client]:
+    """`client_of(alice)`: a browser signed in as Alice."""
+
+    def make(user: Any = None) -> Client:
+        client = Client()
+        if user is not None:
+            client.force_login(user)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def api_of() -> Callable[..., Any]:
+    """`api_of(alice)`: a REST client with a fresh key of Alice's (all scopes of her role unless given)."""
+    from rest_framework.test import APIClient
+
+    from accounts.keys import make_key
+    from accounts.models import ApiKey
+    from accounts.permissions import ROLES
+
+    def make(user: Any, scopes: Any = None) -> APIClient:
+        membership = user.memberships.get()
+        plain, prefix, key_hash = make_key()
+        ApiKey.objects.create(
+            organisation=membership.organisation,
+            user=user,
+            name="test",
+            prefix=prefix,
+            key_hash=key_hash,
+            scopes=sorted(scopes if scopes is not None else ROLES[membership.role].permissions),
+            expires_at=timezone.now() + timedelta(days=1),
+        )
+        client = APIClient()
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {plain}")
+        return client
+
+    return make
+
+
+@pytest.fixture
+def run_jobs() -> Callable[[], int]:
+    """`run_jobs()`: runs every waiting job to its end in this process, through the same entry point as a worker."""
+    from jobs.models import Job, State
+    from jobs.runner import run_job
+
+    def run() -> int:
+        count = 0
+        while (job := Job.objects.filter(state=State.QUEUED).order_by("created_at").first()) is not None:
+            run_job(job.pk, owner="tests")
+            count += 1
+        return count
+
+    return run

@@ -1,0 +1,1 @@
+"""Learning: runs, model versions, leaderboard, recommendation, retraining."""

@@ -1,0 +1,6 @@
+"""The portal's pages of this app."""
+
+from django.urls import URLPattern, URLResolver
+
+app_name = "training"
+urlpatterns: list[URLPattern | URLResolver] = []

@@ -1,0 +1,94 @@
+"""What every candidate's model is: a scikit-learn style estimator on a matrix, with parts that can be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+
+from engine.metrics import Floats, Ints
+
+Matrix = Any  # (n, features): a float64 array or a scipy CSR matrix
+StopCheck = Callable[[], None]
+Curve = dict[str, list[float]]
+
+
+class Model(BaseEstimator):  # type: ignore[misc]
+    """Hyperparameters are keyword arguments stored as given; `fit` returns self; learned state ends in `_`.
+
+    `wants_dense`: text is reduced to a dense matrix first. `keeps_missing`: NaN may reach the model.
+    """
+
+    wants_dense = False
+    keeps_missing = False
+    task: str
+    classes_: Ints
+
+    def fit(self, X: Matrix, y: Floats | Ints, *, patients: Ints | None = None, stop: StopCheck | None = None) -> Model:
+        """Learn from (n, features) and codes 0..k-1 or numbers; `patients` groups rows for any inner split."""
+        raise NotImplementedError
+
+    def raw(self, X: Matrix) -> Floats:
+        """Probabilities (n, k), or predicted numbers (n,)."""
+        raise NotImplementedError
+
+    def predict_proba(self, X: Matrix) -> Floats:
+        """Probabilities (n, k), columns in the order of `classes_`."""
+        return self.raw(X)
+
+    def predict(self, X: Matrix) -> NDArray[Any]:
+        """The most probable class code, or the number."""
+        raw = self.raw(X)
+        return self.classes_[raw.argmax(axis=1)] if self.task == "classification" else raw
+
+    @property
+    def curve(self) -> Curve:
+        """Loss by epoch, for models that have one."""
+        return {"epoch": [], "train_loss": [], "validation_loss": []}
+
+    def linear_terms(self) -> Floats | None:
+        """Coefficients (outputs, features) when the log odds are linear in the features, else None."""
+        return None
+
+    def estimators(self) -> dict[str, Any]:
+        """scikit-learn objects to be stored through skops."""
+        return {}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays to be stored as safetensors."""
+        return {}
+
+    def restore(self, estimators: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Model:
+        """The inverse of `estimators` and `arrays`."""
+        raise NotImplementedError
+
+    @classmethod
+    def trials(cls, task: str, rows: int, width: int, classes: int) -> list[dict[str, Any]]:
+        """Hyperparameters worth trying, the best guess first; the search walks through them in this order."""
+        return [{}]
+
+    @classmethod
+    def cost(cls, rows: int, width: int, classes: int, hyperparameters: Mapping[str, Any]) -> float:
+        """About how many seconds one fit takes on one core; decides (repeatably) how much is tried."""
+        return 0.01
+
+
+def softmax(scores: Floats) -> Floats:
+    """Rows of log odds to rows of probabilities."""
+    e = np.exp(scores - scores.max(axis=1, keepdims=True))
+    result: Floats = e / e.sum(axis=1, keepdims=True)
+    return result
+
+
+def sigmoid(scores: Floats) -> Floats:
+    """Log odds to probabilities, without overflow."""
+    e = np.exp(-np.abs(scores))
+    return np.where(scores >= 0, 1.0 / (1.0 + e), e / (1.0 + e))
+
+
+def two_columns(p: Floats) -> Floats:
+    """The positive class's probability (n,) as (n, 2)."""
+    return np.column_stack([1.0 - p, p])

@@ -1,0 +1,101 @@
+"""The training loop of the network candidate; the only file of the engine that imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from engine.candidates.base import Curve, StopCheck
+from engine.metrics import Floats, Ints
+
+if TYPE_CHECKING:
+    from engine.candidates.network import NetworkModel
+
+Layers = list[tuple[Floats, Floats]]
+
+
+def train(
+    settings: NetworkModel, X: Floats, y: Floats | Ints, train_rows: Ints, held_rows: Ints, outputs: int,
+    stop: StopCheck | None,
+) -> tuple[Layers, Curve]:  # fmt: skip
+    """Train until the held-out loss stops falling; the best epoch's layers as float64 arrays, and the curve."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # small matrices: more threads only wait for each other, and sums stay repeatable
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            return _loop(settings, X, y, train_rows, held_rows, outputs, stop)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _build(settings: NetworkModel, inputs: int, outputs: int) -> nn.Sequential:
+    activation = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "silu": nn.SiLU}[settings.activation]
+    parts: list[nn.Module] = []
+    for _ in range(settings.hidden_layers):
+        parts += [nn.Linear(inputs, settings.nodes), activation(), nn.Dropout(settings.dropout)]
+        inputs = settings.nodes
+    return nn.Sequential(*parts, nn.Linear(inputs, outputs))
+
+
+def _loop(
+    settings: NetworkModel, X: Floats, y: Floats | Ints, train_rows: Ints, held_rows: Ints, outputs: int,
+    stop: StopCheck | None,
+) -> tuple[Layers, Curve]:  # fmt: skip
+    network = _build(settings, X.shape[1], outputs)
+    classify = settings.task == "classification"
+    loss_of: nn.Module = nn.CrossEntropyLoss() if classify else nn.MSELoss()
+    inputs = torch.from_numpy(X.astype(np.float32))
+    targets = torch.from_numpy(y.astype(np.int64) if classify else y.astype(np.float32)[:, None])
+    train_index, held_index = torch.from_numpy(train_rows), torch.from_numpy(held_rows)
+    optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    curve: Curve = {"epoch": [], "train_loss": [], "validation_loss": []}
+    best, best_layers, since = float("inf"), _layers(network), 0
+    for epoch in range(1, settings.epochs + 1):
+        if stop is not None:
+            stop()
+        trained = _epoch(network, optimiser, loss_of, inputs, targets, train_index, settings.batch_size)
+        held = _loss(network, loss_of, inputs[held_index], targets[held_index]) if len(held_rows) else trained
+        for name, value in zip(curve, (float(epoch), trained, held), strict=True):
+            curve[name].append(value)
+        if held < best - 1e-5:
+            best, best_layers, since = held, _layers(network), 0
+        else:
+            since += 1
+            if since >= settings.patience:
+                break
+    return best_layers, curve
+
+
+def _epoch(
+    network: nn.Sequential, optimiser: torch.optim.Optimizer, loss_of: nn.Module, inputs: torch.Tensor,
+    targets: torch.Tensor, rows: torch.Tensor, batch_size: int,
+) -> float:  # fmt: skip
+    network.train()
+    total = 0.0
+    for batch in rows[torch.randperm(len(rows))].split(batch_size):
+        optimiser.zero_grad()
+        loss = loss_of(network(inputs[batch]), targets[batch])
+        loss.backward()
+        optimiser.step()
+        total += float(loss.detach()) * len(batch)
+    return total / max(len(rows), 1)
+
+
+def _loss(network: nn.Sequential, loss_of: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> float:
+    network.eval()
+    with torch.no_grad():
+        return float(loss_of(network(inputs), targets))
+
+
+def _layers(network: nn.Sequential) -> Layers:
+    linear = [part for part in network if isinstance(part, nn.Linear)]
+    return [(_array(part.weight), _array(part.bias)) for part in linear]
+
+
+def _array(values: Any) -> Floats:
+    array: Floats = values.detach().numpy().astype(np.float64)
+    return array

@@ -1,0 +1,94 @@
+"""From cells to numbers: a table or a list of records becomes one block per column kind, with what looked odd."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from engine.metrics import Ints
+from engine.schema import ColumnSpec, Kind, Schema
+from engine.transformers import TRANSFORMERS, Issue, Transformer
+from engine.transformers.base import Block
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """n records as blocks by kind, and what was odd about their cells."""
+
+    n: int
+    blocks: dict[Kind, Block]
+    issues: tuple[Issue, ...] = ()
+
+
+class Encoder:
+    """Fixed by the schema and the settings of each kind; knows nothing of targets and folds."""
+
+    def __init__(self, schema: Schema, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        self.schema = schema
+        self.settings = {kind: dict(values) for kind, values in settings.items()}
+        usable = [spec for spec in schema.features if spec.kind in TRANSFORMERS]
+        self.specs: dict[Kind, tuple[ColumnSpec, ...]] = {}
+        for kind in TRANSFORMERS:
+            of_kind = tuple(spec for spec in usable if spec.kind is kind)
+            if of_kind:
+                self.specs[kind] = of_kind
+        self.transformers: dict[Kind, Transformer] = {kind: self.fresh(kind) for kind in self.specs}
+        self.names: tuple[str, ...] = tuple(spec.name for specs in self.specs.values() for spec in specs)
+
+    @classmethod
+    def settled(cls, schema: Schema, frame: pd.DataFrame) -> Encoder:
+        """An encoder with settings that fit the training table."""
+        draft = cls(schema, {})
+        settings = {
+            kind.value: TRANSFORMERS[kind].settle(specs, [frame[spec.name].tolist() for spec in specs])
+            for kind, specs in draft.specs.items()
+        }
+        return cls(schema, settings)
+
+    def fresh(self, kind: Kind) -> Transformer:
+        """A transformer of this kind that has learned nothing yet."""
+        return TRANSFORMERS[kind](self.specs[kind], self.settings.get(kind.value))
+
+    def from_frame(self, frame: pd.DataFrame) -> Encoded:
+        """A table; a missing column counts as missing cells."""
+        n = len(frame)
+        columns = {name: frame[name].tolist() if name in frame.columns else None for name in self.names}
+        return self._encode(n, columns)
+
+    def from_records(self, records: Sequence[Mapping[str, Any]]) -> Encoded:
+        """A list of dictionaries; a missing key counts as a missing cell."""
+        columns: dict[str, list[Any] | None] = {
+            name: [record.get(name) for record in records] for name in self.names
+        }
+        return self._encode(len(records), columns)
+
+    def _encode(self, n: int, columns: Mapping[str, list[Any] | None]) -> Encoded:
+        blocks: dict[Kind, Block] = {}
+        issues: list[Issue] = []
+        for name, cells in columns.items():
+            if cells is None:
+                issues.extend(Issue(row, name, "missing_column") for row in range(n))
+        for kind, specs in self.specs.items():
+            cells_of_kind = [columns[spec.name] or [None] * n for spec in specs]
+            blocks[kind], found = self.transformers[kind].encode(cells_of_kind)
+            issues.extend(found)
+        return Encoded(n, blocks, tuple(issues))
+
+    def take(self, encoded: Encoded, rows: Ints) -> Encoded:
+        """Some of the records."""
+        blocks = {kind: self.transformers[kind].take(block, rows) for kind, block in encoded.blocks.items()}
+        return Encoded(len(rows), blocks)
+
+    def mix(self, encoded: Encoded, rows: Ints) -> Encoded:
+        """New records: column j of record i is taken from record `rows[i, j]`; columns as in `names`."""
+        blocks: dict[Kind, Block] = {}
+        start = 0
+        for kind, specs in self.specs.items():
+            part = np.asarray(rows[:, start : start + len(specs)])
+            blocks[kind] = self.transformers[kind].mix(encoded.blocks[kind], part)
+            start += len(specs)
+        return Encoded(len(rows), blocks)

@@ -1,0 +1,27 @@
+"""The errors of the engine: each carries a code, an English message and the parameters of that message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class EngineError(Exception):
+    """Something that the engine refuses. `code` is stable, `params` let a portal translate the message."""
+
+    def __init__(self, code: str, message: str, params: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.params: dict[str, Any] = dict(params or {})
+
+
+class Stopped(EngineError):
+    """The caller's `should_stop` said so; nothing was produced."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped", "Training was stopped before it had finished.")
+
+
+class ArtefactError(EngineError):
+    """A stored model that is damaged, forged, unsafe or of an unknown format."""

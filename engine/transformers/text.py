@@ -1,0 +1,155 @@
+"""Free text: hashed word and character n-grams, weighted by how telling they are; no vocabulary is kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import HashingVectorizer
+
+from engine.cells import to_text
+from engine.metrics import Floats, Ints
+from engine.preprocessing.steps import Arrays
+from engine.schema import ColumnSpec, Kind
+from engine.transformers.base import Block, Issue, Transformer, transformer
+
+BUCKETS = 2**17  # of each of the two n-gram kinds
+WIDTH = 2 * BUCKETS
+MOST_BUCKETS = 40_000
+MOST_CHARACTERS = 20_000
+COMPONENTS = 64
+WIDE_SCRIPTS = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯]")
+
+
+@transformer(Kind.TEXT)
+class TextTransformer(Transformer):
+    """A block is one CSR matrix of counts (n, WIDTH) per column.
+
+    Hashing keeps no word: a bucket's number can't be turned back into a name, and a bucket that occurs in one
+    patient only (as a name does) is dropped. Characters serve scripts without spaces (Chinese) and misspellings.
+    """
+
+    @classmethod
+    def settle(cls, specs: Sequence[ColumnSpec], columns: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        """Character n-grams: 1 to 3 for scripts without spaces, 3 to 5 inside words for short texts, none for long."""
+        sample = [to_text(cell) or "" for cells in columns for cell in cells[:2000]]
+        joined = "".join(text[:500] for text in sample)
+        present = [len(text) for text in sample if text]
+        if len(WIDE_SCRIPTS.findall(joined)) > 0.1 * max(len(joined), 1):
+            return {"analyzer": "char", "chars": [1, 3]}
+        if present and float(np.median(present)) > 400:
+            return {"analyzer": "none", "chars": [0, 0]}
+        return {"analyzer": "char_wb", "chars": [3, 5]}
+
+    def __init__(self, specs: Sequence[ColumnSpec], settings: Mapping[str, Any] | None = None) -> None:
+        super().__init__(specs, settings)
+        common: dict[str, Any] = {"n_features": BUCKETS, "alternate_sign": False, "norm": None}
+        self.words = HashingVectorizer(token_pattern=r"(?u)\b\w+\b", ngram_range=(1, 2), **common)
+        self.characters = None
+        if self.settings.get("analyzer", "none") != "none":
+            low, high = self.settings["chars"]
+            self.characters = HashingVectorizer(analyzer=self.settings["analyzer"], ngram_range=(low, high), **common)
+
+    def count(self, texts: Sequence[str]) -> Any:
+        """(n, WIDTH) counts of the n-grams of each text."""
+        words = self.words.transform(texts)
+        if self.characters is None:
+            return sparse.csr_matrix((words.data, words.indices, words.indptr), shape=(len(texts), WIDTH))
+        return sparse.hstack([words, self.characters.transform(texts)], format="csr")
+
+    def encode(self, columns: Sequence[Sequence[Any]]) -> tuple[Block, list[Issue]]:
+        """Missing text has no n-grams."""
+        return [self.count([(to_text(cell) or "")[:MOST_CHARACTERS] for cell in cells]) for cells in columns], []
+
+    def take(self, block: Block, rows: Ints) -> Block:
+        """Some rows of every column."""
+        return [column[rows] for column in block]
+
+    def mix(self, block: Block, rows: Ints) -> Block:
+        """Column j from the rows `rows[:, j]`."""
+        return [column[rows[:, j]] for j, column in enumerate(block)]
+
+    def fit(self, block: Block, y: Floats, choices: Mapping[str, str], patients: Ints, classify: bool) -> TextTransformer:
+        """Buckets of at least two patients, their inverse frequencies, and for dense models their components."""
+        self.dense = choices.get("text") == "dense"
+        frequency = np.concatenate([_patients_with(column, patients) for column in block])
+        n = int(patients.max()) + 1
+        enough = np.flatnonzero(frequency >= 2)
+        common = enough[np.argsort(-frequency[enough], kind="stable")[:MOST_BUCKETS]]
+        self._adopt(np.sort(common), np.log((1.0 + n) / (1.0 + frequency[np.sort(common)])) + 1.0)
+        self.components = np.zeros((0, 0))
+        if self.dense and len(self.kept) > 1:
+            self._reduce(self._weighted(block))
+        return self
+
+    def _reduce(self, X: Any) -> None:
+        size = max(1, min(COMPONENTS, X.shape[1] - 1, X.shape[0] - 1))
+        reduced = TruncatedSVD(size, n_iter=3, random_state=0).fit(X)
+        spread = np.sqrt(np.maximum(np.asarray(reduced.explained_variance_), 1e-12))
+        self.components = np.asarray(reduced.components_ / spread[:, None], dtype=float)
+
+    def _adopt(self, kept: Ints, idf: Floats) -> None:
+        self.kept, self.idf = kept, idf
+        self.place = np.full(WIDTH * len(self.specs), -1, dtype=np.int64)
+        self.place[kept] = np.arange(len(kept))
+
+    def known(self, block: Block) -> Floats:
+        """(n,) share of each row's n-grams that training knew; NaN when there is no text."""
+        joined = self._join(block)
+        known = np.add.reduceat(np.append(self.place[joined.indices] >= 0, False).astype(float), joined.indptr[:-1])
+        total = np.diff(joined.indptr)
+        return np.divide(known, total, out=np.full(len(total), np.nan), where=total > 0)
+
+    def _join(self, block: Block) -> Any:
+        return block[0] if len(block) == 1 else sparse.hstack(block, format="csr")
+
+    def _weighted(self, block: Block) -> Any:
+        counts = self._join(block)
+        place = self.place[counts.indices]
+        inside = place >= 0
+        ends = np.concatenate([[0], np.cumsum(inside)])[counts.indptr]
+        columns = place[inside]
+        data = (1.0 + np.log(counts.data[inside])) * self.idf[columns]
+        X = sparse.csr_matrix((data, columns, ends), shape=(counts.shape[0], len(self.kept)))
+        length = np.sqrt(np.asarray(X.multiply(X).sum(axis=1)).ravel())
+        X.data /= np.repeat(np.where(length > 0, length, 1.0), np.diff(ends))
+        return X
+
+    def transform(self, block: Block) -> Any:
+        """Rows of unit length: CSR, or dense components. Term weight: (1 + ln count) * idf (Manning et al. 2008, 6.4)."""
+        X = self._weighted(block)
+        if not self.dense:
+            return X
+        return np.asarray(X @ self.components.T) if len(self.components) else np.zeros((X.shape[0], 0))
+
+    @property
+    def origins(self) -> Ints:
+        """Components of several text columns are counted to the first."""
+        if self.dense:
+            return np.zeros(len(self.components), dtype=np.int64)
+        return np.asarray(self.kept // WIDTH, dtype=np.int64)
+
+    def arrays(self) -> Arrays:
+        """Bucket numbers, their weights and the components."""
+        return {"kept": self.kept, "idf": self.idf, "components": self.components}
+
+    def restore(self, arrays: Arrays, choices: Mapping[str, str]) -> TextTransformer:
+        """From bucket numbers, weights and components."""
+        self.dense = choices.get("text") == "dense"
+        self.components = arrays["components"]
+        self._adopt(arrays["kept"], arrays["idf"])
+        return self
+
+
+def _patients_with(counts: Any, patients: Ints) -> Ints:
+    """(WIDTH,) in how many patients each bucket occurs."""
+    n = int(patients.max()) + 1
+    if n == len(patients):
+        return np.bincount(counts.indices, minlength=WIDTH)
+    member = sparse.csr_matrix((np.ones(len(patients)), (patients, np.arange(len(patients)))), shape=(n, len(patients)))
+    seen = (member @ counts).tocsr()
+    return np.bincount(seen.indices, minlength=WIDTH)

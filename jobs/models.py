@@ -59,6 +59,7 @@ class Job(models.Model):
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     owner = models.CharField(max_length=200, blank=True)
     node = models.ForeignKey(Node, null=True, blank=True, on_delete=models.SET_NULL, related_name="jobs")
+    gpus = models.JSONField(default=list, blank=True, help_text="indices of the node's GPUs that are reserved for it")
     lease_until = models.DateTimeField(null=True, blank=True)
     attempt = models.PositiveIntegerField(default=0)
     max_attempts = models.PositiveIntegerField(default=3)
@@ -93,11 +94,14 @@ class Job(models.Model):
         ]
         constraints = [
             models.UniqueConstraint(
-                fields=["organisation", "key"], condition=Q(state__in=["queued", "running"]) & Q(key__isnull=False), name="job_live_key_once"
+                fields=["organisation", "key"],
+                condition=Q(state__in=["queued", "running"]) & Q(key__isnull=False),
+                name="job_live_key_once",
             ),
             models.CheckConstraint(condition=Q(state__in=State.values), name="job_state_known"),
             models.CheckConstraint(
-                condition=~Q(state="running") | (Q(lease_until__isnull=False) & ~Q(owner="")), name="job_running_has_owner_and_lease"
+                condition=~Q(state="running") | (Q(lease_until__isnull=False) & ~Q(owner="")),
+                name="job_running_has_owner_and_lease",
             ),
             models.CheckConstraint(
                 condition=Q(state__in=["queued", "running"], finished_at__isnull=True)

@@ -239,9 +239,10 @@ if env("CACHE_URL", default=""):
 
 # django-q2 is the doorbell, the Job row is the truth: see docs/adr and DESIGN section 4 for each of these values.
 Q_QUEUES = ["heavy", "light"]
-_q_name = os.environ.get("Q_CLUSTER_NAME", "heavy")
 Q_CLUSTER = {
-    "name": _q_name,
+    # Also the salt of a bell's signature: one name for all clusters, or one queue could not read another's bells.
+    "name": "heavy",
+    "ALT_CLUSTERS": {"light": {}},
     "orm": "default",
     "workers": env.int("AIMASS_WORKERS", default=1),
     "timeout": 7 * 86400,
@@ -251,11 +252,13 @@ Q_CLUSTER = {
     "save_limit": -1,
     "catch_up": False,
     "poll": 0.5,
-    "queue_limit": 4,
+    "queue_limit": 1,
     "label": "AI Mass",
 }
 JOBS_EXECUTOR = env("AIMASS_EXECUTOR", default="local")
 JOBS_LEASE_SECONDS = env.int("AIMASS_LEASE_SECONDS", default=60)
+JOBS_BACKOFF_SECONDS = env.float("AIMASS_BACKOFF_SECONDS", default=10.0)
+JOBS_GRACE_SECONDS = env.float("AIMASS_GRACE_SECONDS", default=15.0)
 # "queue": ring django-q2; "embedded": the SDK's in-process portal starts the job's subprocess itself.
 JOBS_DISPATCH = env("AIMASS_DISPATCH", default="queue")
 

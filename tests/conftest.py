@@ -147,6 +147,7 @@ def api_of() -> Callable[..., Any]:
 def run_jobs() -> Callable[[], int]:
     """`run_jobs()`: runs every waiting job to its end in this process, through the same entry point as a worker."""
     from jobs.models import Job, State
+    from jobs.reaper import settle_ended
     from jobs.runner import run_job
 
     def run() -> int:
@@ -154,6 +155,7 @@ def run_jobs() -> Callable[[], int]:
         while (job := Job.objects.filter(state=State.QUEUED).order_by("created_at").first()) is not None:
             run_job(job.pk, owner="tests")
             count += 1
+        settle_ended()  # jobs that were cancelled while they waited
         return count
 
     return run

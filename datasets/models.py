@@ -208,6 +208,7 @@ class DatasetVersion(models.Model):
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField()
     content_hash = models.CharField(max_length=64)
+    state = models.CharField(max_length=64, blank=True, help_text="what the data set was like: equal state, equal content")
     columns = models.JSONField(help_text="[{name, kind, role}] at the time of freezing")
     record_count = models.BigIntegerField()
     test_count = models.BigIntegerField()

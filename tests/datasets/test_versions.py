@@ -1,0 +1,117 @@
+"""Freezing a data set: real rows in, the same rows out, by split, with a hash that only their content decides."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
+
+from datasets import parquet, versions
+from datasets.models import Dataset, Record
+from datasets.records import add_records, change_label
+from datasets.services import create_dataset
+from tests.conftest import actor
+
+NAMES = ["mean radius", "mean texture", "mean smoothness"]
+COLUMNS = [
+    {"name": "mrn", "kind": "category", "role": "patient"},
+    *({"name": name, "kind": "number"} for name in NAMES),
+    {"name": "diagnosis", "kind": "category", "role": "target"},
+]
+
+
+def rows(count: int = 120) -> list[dict[str, Any]]:
+    """Real patients of the Wisconsin study, two rows for every tenth one."""
+    data = load_breast_cancer(as_frame=True)
+    frame = data.frame[NAMES].head(count)
+    return [
+        {
+            "mrn": f"P{i - 1 if i % 10 == 9 else i:04d}",
+            **{n: float(frame[n].iloc[i]) for n in NAMES},
+            "diagnosis": str(data.target_names[data.target.iloc[i]]),
+        }
+        for i in range(count)
+    ]
+
+
+@pytest.fixture
+def cancer(dana: Any) -> Dataset:
+    who = actor(dana)
+    dataset = create_dataset(actor=who, name="Breast cancer", columns=COLUMNS)
+    add_records(actor=who, dataset=dataset, rows=rows(), source=Record.Source.API)
+    dataset.refresh_from_db()
+    return dataset
+
+
+def test_frozen_rows_come_back_as_they_are(cancer: Dataset, dana: Any) -> None:
+    version = versions.freeze(actor=actor(dana), dataset=cancer)
+    frame = versions.frame(version)
+    assert len(frame) == version.record_count == 120
+    assert frame["mean radius"].dtype == "float64" and frame["diagnosis"].dtype == object
+    for given, (_index, row) in zip(rows(), frame.iterrows(), strict=True):
+        assert row.to_dict() == given
+    assert version.patient_count == 108
+    assert frame.index.tolist() == list(
+        Record.objects.filter(dataset=cancer).order_by("id").values_list("id", flat=True)
+    )
+
+
+def test_splits_are_apart_and_no_patient_is_on_both_sides(cancer: Dataset, dana: Any) -> None:
+    version = versions.freeze(actor=actor(dana), dataset=cancer)
+    train, test = versions.frame(version, "train"), versions.frame(version, "test")
+    assert len(train) + len(test) == 120 and len(test) == version.test_count == cancer.test_count > 0
+    assert not set(train["mrn"]) & set(test["mrn"])
+
+
+def test_freezing_again_gives_the_same_version_until_something_changes(cancer: Dataset, dana: Any) -> None:
+    who = actor(dana)
+    first = versions.freeze(actor=who, dataset=cancer)
+    assert versions.freeze(actor=who, dataset=cancer) == first
+    record = Record.objects.filter(dataset=cancer).first()
+    assert record is not None
+    change_label(actor=who, record=record, value="unsure", reason="second reading")
+    second = versions.freeze(actor=who, dataset=cancer)
+    assert (second.number, second != first) == (2, True)
+    assert second.content_hash != first.content_hash
+    assert (
+        versions.frame(first).loc[record.pk, "diagnosis"]
+        != "unsure"
+        == versions.frame(second).loc[record.pk, "diagnosis"]
+    )
+
+
+def test_hash_does_not_depend_on_the_chunks(cancer: Dataset, dana: Any, monkeypatch: Any) -> None:
+    version = versions.freeze(actor=actor(dana), dataset=cancer)
+    version_hash = version.content_hash
+    version.delete()
+    monkeypatch.setattr(parquet, "CHUNK", 7)
+    again = versions.freeze(actor=actor(dana), dataset=cancer)
+    assert again.content_hash == version_hash
+    assert len(versions.frame(again)) == 120
+
+
+def test_frames_come_in_bounded_pieces_and_chosen_columns(cancer: Dataset, dana: Any) -> None:
+    version = versions.freeze(actor=actor(dana), dataset=cancer)
+    pieces = list(versions.iter_frames(version, "train", rows=50, columns=["diagnosis", "mean radius"]))
+    assert all(0 < len(piece) <= 50 for piece in pieces)
+    assert [list(piece) for piece in pieces] == [["diagnosis", "mean radius"]] * len(pieces)
+    whole = versions.frame(version, "train", columns=["diagnosis", "mean radius"])
+    assert sum(map(len, pieces)) == len(whole)
+    with pytest.raises(KeyError):
+        versions.frame(version, columns=["nothing"])
+
+
+def test_missing_values_are_nan_and_none(dana: Any) -> None:
+    who = actor(dana)
+    dataset = create_dataset(actor=who, name="Gaps", columns=COLUMNS)
+    add_records(
+        actor=who, dataset=dataset, rows=[{"mrn": "A", "mean radius": None, "diagnosis": ""}], source="api"
+    )
+    frame = versions.frame(versions.freeze(actor=who, dataset=dataset))
+    assert np.isnan(frame["mean radius"].iloc[0]) and frame["diagnosis"].iloc[0] is None
+
+
+def test_nothing_to_freeze_is_said(dana: Any) -> None:
+    dataset = create_dataset(actor=actor(dana), name="Empty", columns=COLUMNS)
+    with pytest.raises(versions.FreezeRefused):
+        versions.freeze(actor=actor(dana), dataset=dataset)

@@ -1,0 +1,159 @@
+"""The SDK's connection: what it retries, what it never repeats, and how it names errors. Against a real WSGI server."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import pytest
+
+import ai_mass as am
+from ai_mass import client as client_module
+
+Answer = tuple[int, dict[str, str], Any]
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+class Portal:
+    """Answers from a list and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.asked: list[dict[str, Any]] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(length)
+        self.asked.append({
+            "method": environ["REQUEST_METHOD"], "path": environ["PATH_INFO"], "query": environ["QUERY_STRING"],
+            "body": body, "key": environ.get("HTTP_IDEMPOTENCY_KEY"), "authorization": environ.get("HTTP_AUTHORIZATION"),
+        })  # fmt: skip
+        status, headers, answer = self.answers.pop(0)
+        payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        start_response(f"{status} X", [("Content-Type", "application/json"), ("Content-Length", str(len(payload))), *headers.items()])
+        return [payload]
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    application = Portal()
+    server = make_server("127.0.0.1", 0, application, handler_class=Quiet)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    application.url = f"http://127.0.0.1:{server.server_port}"  # type: ignore[attr-defined]
+    yield application
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def client(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> Iterator[am.Client]:
+    monkeypatch.setattr(client_module, "FIRST_WAIT", 0.001)
+    with am.Client(portal.url, "am_key") as made:  # type: ignore[attr-defined]
+        yield made
+
+
+def test_it_sends_the_key_and_reads_json(portal: Portal, client: am.Client) -> None:
+    portal.answers = [(200, {}, {"email": "dana@example.org"})]
+    assert client.get("me/") == {"email": "dana@example.org"}
+    assert portal.asked[0]["path"] == "/api/v1/me/"
+    assert portal.asked[0]["authorization"] == "Bearer am_key"
+
+
+def test_a_read_is_retried_until_it_works(portal: Portal, client: am.Client) -> None:
+    portal.answers = [(503, {}, {}), (502, {}, {}), (200, {}, {"ok": True})]
+    assert client.get("me/") == {"ok": True}
+    assert len(portal.asked) == 3
+
+
+def test_a_creating_request_is_retried_with_the_same_idempotency_key(portal: Portal, client: am.Client) -> None:
+    portal.answers = [(503, {}, {}), (201, {}, {"id": 1})]
+    assert client.post("diagnoses/", {"records": []}) == {"id": 1}
+    keys = [asked["key"] for asked in portal.asked]
+    assert keys[0] and keys[0] == keys[1]
+
+
+def test_a_request_that_is_not_safe_is_sent_once(portal: Portal, client: am.Client) -> None:
+    portal.answers = [(503, {}, {"detail": "busy"})]
+    with pytest.raises(am.ServerError, match="busy"):
+        client.post("jobs/1/cancel/", {}, creates=False)
+    assert len(portal.asked) == 1
+
+
+def test_too_many_requests_waits_as_asked_then_gives_up(portal: Portal, client: am.Client) -> None:
+    portal.answers = [(429, {"Retry-After": "0"}, {"detail": "slow down"})] * 4
+    with pytest.raises(am.RateLimitedError, match="slow down"):
+        client.get("me/")
+    assert len(portal.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, am.RequestInvalid), (401, am.AuthenticationError), (403, am.NotAllowedError), (404, am.NotFoundError),
+        (409, am.ConflictError), (413, am.RequestInvalid), (422, am.RequestInvalid), (500, am.ServerError),
+    ],
+)  # fmt: skip
+def test_each_status_has_its_error(portal: Portal, client: am.Client, status: int, kind: type[am.AIMassError]) -> None:
+    portal.answers = [(status, {}, {"type": "urn:aimass:problem:x", "detail": "the reason"})]
+    with pytest.raises(kind, match="the reason") as caught:
+        client.get("me/")
+    assert type(caught.value) is kind
+
+
+def test_an_invalid_request_names_the_fields(portal: Portal, client: am.Client) -> None:
+    errors = [{"field": "records[3].age", "message": "“old” is not a number.", "code": "invalid"}]
+    portal.answers = [(400, {}, {"detail": "records[3].age: “old” is not a number.", "errors": errors})]
+    with pytest.raises(am.RequestInvalid) as caught:
+        client.post("diagnoses/", {})
+    assert caught.value.errors == errors
+    assert str(caught.value).count("records[3].age") == 1
+
+
+def test_refused_training_carries_its_problems(portal: Portal, client: am.Client) -> None:
+    problems = [{"code": "leak", "severity": "error", "column": "num", "message": "num gives the answer away"}]
+    portal.answers = [(422, {}, {"detail": "Training was not started.", "problems": problems})]
+    with pytest.raises(am.TrainingRefused) as caught:
+        client.post("training-runs/", {})
+    assert caught.value.problems == problems
+
+
+def test_pages_are_followed(portal: Portal, client: am.Client) -> None:
+    url = f"{portal.url}/api/v1/datasets/?cursor=2"  # type: ignore[attr-defined]
+    portal.answers = [(200, {}, {"results": [{"id": 1}], "next": url}), (200, {}, {"results": [{"id": 2}], "next": None})]
+    assert [item["id"] for item in client.pages("datasets/")] == [1, 2]
+    assert portal.asked[1]["query"] == "cursor=2"
+
+
+def test_something_else_at_the_address_is_said(portal: Portal, client: am.Client) -> None:
+    portal.answers = [(200, {}, b"<html>Welcome</html>")]
+    with pytest.raises(am.AIMassError, match="not AI Mass's API"):
+        client.get("me/")
+
+
+def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "FIRST_WAIT", 0.001)
+    with am.Client("http://127.0.0.1:9", "am_key") as lonely, pytest.raises(am.UnreachableError, match="does not answer"):
+        lonely.get("me/")
+
+
+def test_a_file_is_sent_whole_again_after_a_failure(portal: Portal, client: am.Client) -> None:
+    import io
+
+    portal.answers = [(503, {}, {}), (201, {}, {"id": 1})]
+    client.post("uploads/", files={"file": ("a.csv", io.BytesIO(b"age,sex\n63,f\n"))})
+    assert all(b"age,sex\n63,f\n" in asked["body"] for asked in portal.asked)
+    assert len(portal.asked) == 2
+
+
+def test_half_a_connection_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIMASS_KEY", raising=False)
+    monkeypatch.delenv("AIMASS_URL", raising=False)
+    with pytest.raises(am.AIMassError, match="AIMASS_KEY"):
+        am.connect("http://127.0.0.1:9")

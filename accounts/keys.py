@@ -2,9 +2,11 @@
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from datetime import timedelta
 
 from django.core.cache import cache
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.actor import Actor
@@ -31,32 +33,58 @@ def cache_name(key_hash: str) -> str:
     return f"apikey:{key_hash}"
 
 
+def forget(keys: Iterable[ApiKey]) -> None:
+    """Drop these keys from this process's cache, now and again when the change is committed.
+
+    Twice, because a request that is answered in between would put the old row back.
+    """
+    names = [cache_name(key.key_hash) for key in keys]
+    cache.delete_many(names)
+    transaction.on_commit(lambda: cache.delete_many(names))
+
+
+def look_up(key_hash: str) -> tuple[ApiKey, Membership] | None:
+    """The key and its owner's membership as the database has them now; None when either no longer counts."""
+    key = ApiKey.objects.select_related("user", "organisation").filter(key_hash=key_hash, revoked_at=None).first()
+    if key is None or not key.user.is_active:
+        return None
+    membership = Membership.objects.filter(organisation=key.organisation_id, user=key.user_id).first()
+    return (key, membership) if membership is not None else None
+
+
+def touch(key: ApiKey) -> bool:
+    """Write when the key was last used, at most once a minute. False when the key has been revoked meanwhile."""
+    now = timezone.now()
+    if key.last_used_at is not None and now - key.last_used_at <= timedelta(seconds=TOUCH_SECONDS):
+        return True
+    key.last_used_at = now
+    return bool(ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(last_used_at=now))
+
+
 def actor_for_key(plain: str) -> Actor | None:
     """The actor behind a key: what the key's scopes and its owner's role both allow. None when it is not valid."""
-    key_hash = hash_key(plain)
-    held: tuple[ApiKey, Membership] | None = cache.get(cache_name(key_hash))
+    name = cache_name(hash_key(plain))
+    held: tuple[ApiKey, Membership] | None = cache.get(name)
+    fresh = held is None
     if held is None:
-        key = ApiKey.objects.select_related("user", "organisation").filter(key_hash=key_hash, revoked_at=None).first()
-        if key is None or not key.user.is_active:
+        held = look_up(hash_key(plain))
+        if held is None:
             return None
-        membership = Membership.objects.filter(organisation=key.organisation_id, user=key.user_id).first()
-        if membership is None:
-            return None
-        held = (key, membership)
-        cache.set(cache_name(key_hash), held, CACHE_SECONDS)
     key, membership = held
-    now = timezone.now()
-    if key.expires_at <= now:
+    if key.expires_at <= timezone.now():
         return None
-    if key.last_used_at is None or now - key.last_used_at > timedelta(seconds=TOUCH_SECONDS):
-        ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
-        key.last_used_at = now
-        cache.set(cache_name(key_hash), (key, membership), CACHE_SECONDS)
-    scopes = frozenset(Permission(s) for s in key.scopes if s in Permission)
+    before = key.last_used_at
+    if not touch(key):
+        cache.delete(name)
+        return None
+    if fresh:
+        cache.set(name, held, CACHE_SECONDS)
+    elif key.last_used_at != before:
+        cache.delete(name)  # so that the new time is read again; never a longer life for what is held
     return Actor(
         user=key.user,
         organisation=key.organisation,
         role=membership.role,
-        permissions=scopes & ROLES[membership.role].permissions,
+        permissions=Permission.known(key.scopes) & ROLES[membership.role].permissions,
         api_key=key,
     )

@@ -1,11 +1,12 @@
 """People, organisations, roles, keys, preferences, notifications and the audit log."""
 
 import uuid
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from accounts.permissions import ROLES
@@ -45,6 +46,14 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.full_name or self.email
 
+    @property
+    def audit_label(self) -> str:
+        return self.email
+
+    def owns(self, email: str) -> bool:
+        """Whether this person has shown that the address is theirs (case does not matter)."""
+        return self.emailaddress_set.filter(email__iexact=email, verified=True).exists()
+
 
 class Organisation(models.Model):
     """The tenant: a hospital, a practice, a laboratory."""
@@ -81,6 +90,22 @@ class Membership(models.Model):
     def __str__(self) -> str:
         return f"{self.user} · {self.organisation}"
 
+    @property
+    def audit_label(self) -> str:
+        return self.user.email
+
+    @property
+    def role_label(self) -> Promise:
+        return ROLES[self.role].label
+
+
+class InvitationQuerySet(OrganisationQuerySet):
+    """Invitations, and which of them still work."""
+
+    def open(self) -> Self:
+        """Neither used, nor withdrawn, nor expired."""
+        return self.filter(accepted_at=None, revoked_at=None, expires_at__gt=timezone.now())
+
 
 class Invitation(models.Model):
     """An e-mailed offer to join; the token is stored hashed and works once."""
@@ -95,13 +120,17 @@ class Invitation(models.Model):
     accepted_at = models.DateTimeField(null=True, blank=True)
     accepted_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     revoked_at = models.DateTimeField(null=True, blank=True)
-    objects = OrganisationQuerySet.as_manager()
+    objects = InvitationQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at"]
 
     def __str__(self) -> str:
         return f"{self.email} → {self.organisation}"
+
+    @property
+    def role_label(self) -> Promise:
+        return ROLES[self.role].label
 
 
 class ApiKey(models.Model):
@@ -125,6 +154,13 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix})"
+
+    @property
+    def state(self) -> str:
+        """"revoked", "expired" or "active"."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at <= timezone.now() else "active"
 
 
 class Preference(models.Model):
@@ -170,10 +206,32 @@ class Notification(models.Model):
         return self.title
 
 
-class AuditEvent(models.Model):
-    """Who did, changed or read what, when, from where, with which outcome. Append-only, held by a trigger."""
+class AppendOnlyError(RuntimeError):
+    """Somebody tried to change or delete an audit event."""
 
-    organisation = models.ForeignKey(Organisation, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
+    def __init__(self) -> None:
+        super().__init__("The audit log is append-only: events are never changed or deleted.")
+
+
+class AuditQuerySet(OrganisationQuerySet):
+    """Audit events: they can be added and read. (Below this, the database's triggers refuse the same.)"""
+
+    def update(self, **kwargs: Any) -> int:
+        raise AppendOnlyError
+
+    def bulk_update(self, *args: Any, **kwargs: Any) -> int:
+        raise AppendOnlyError
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise AppendOnlyError
+
+
+class AuditEvent(models.Model):
+    """Who did, changed or read what, when, from where, with which outcome. Append-only, held by triggers."""
+
+    organisation = models.ForeignKey(
+        Organisation, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
     at = models.DateTimeField(default=timezone.now, db_index=True)
     actor_user = models.ForeignKey(User, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
     actor_label = models.CharField(max_length=300)
@@ -185,7 +243,7 @@ class AuditEvent(models.Model):
     ip = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.CharField(max_length=200, blank=True)
     detail = models.JSONField(default=dict)
-    objects = OrganisationQuerySet.as_manager()
+    objects = AuditQuerySet.as_manager()
 
     class Meta:
         ordering = ["-pk"]
@@ -193,10 +251,20 @@ class AuditEvent(models.Model):
             models.Index(fields=["organisation", "-id"]),
             models.Index(fields=["organisation", "action", "-id"]),
             models.Index(fields=["organisation", "object_type", "object_id"]),
+            models.Index(fields=["organisation", "actor_user", "-id"], name="audit_by_person"),
+            models.Index(fields=["organisation", "-at"], name="audit_by_time"),
         ]
 
     def __str__(self) -> str:
         return f"{self.action} {self.object_type} {self.object_id}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnlyError
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        raise AppendOnlyError
 
 
 class IdempotencyKey(models.Model):

@@ -1,5 +1,6 @@
 """What a person may do, and which role may do it. Permissions are an enum, roles are data."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,6 +20,7 @@ class Permission(StrEnum):
     DIAGNOSE = "diagnoses:create"
     VIEW_DIAGNOSES = "diagnoses:read"
     REVIEW_DIAGNOSIS = "diagnoses:review"
+    VIEW_MEMBERS = "members:read"
     MANAGE_MEMBERS = "members:manage"
     MANAGE_ORGANISATION = "organisation:manage"
     MANAGE_KEYS = "keys:manage"
@@ -29,6 +31,12 @@ class Permission(StrEnum):
     @property
     def label(self) -> Promise:
         return PERMISSION_LABELS[self]
+
+    @classmethod
+    def known(cls, values: Iterable[str]) -> "frozenset[Permission]":
+        """The permissions that these texts name; those that exist no more are left out."""
+        by_value = {permission.value: permission for permission in cls}
+        return frozenset(by_value[value] for value in values if value in by_value)
 
 
 P = Permission
@@ -44,6 +52,7 @@ PERMISSION_LABELS: dict[Permission, Promise] = {
     P.DIAGNOSE: _("ask for diagnoses"),
     P.VIEW_DIAGNOSES: _("read diagnoses"),
     P.REVIEW_DIAGNOSIS: _("confirm, correct or reject diagnoses"),
+    P.VIEW_MEMBERS: _("see who belongs to the organisation"),
     P.MANAGE_MEMBERS: _("invite people and give them roles"),
     P.MANAGE_ORGANISATION: _("change the organisation"),
     P.MANAGE_KEYS: _("create and revoke one's own API keys"),
@@ -63,7 +72,7 @@ class Role:
     permissions: frozenset[Permission]
 
 
-_READ = frozenset({P.VIEW_DATA, P.VIEW_MODELS, P.VIEW_DIAGNOSES, P.VIEW_JOBS})
+_READ = frozenset({P.VIEW_DATA, P.VIEW_MODELS, P.VIEW_DIAGNOSES, P.VIEW_JOBS, P.VIEW_MEMBERS})
 ROLES: dict[str, Role] = {
     role.name: role
     for role in (

@@ -27,6 +27,25 @@ def shared_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def transactional_tests_may_empty_the_audit_log() -> Iterator[None]:
+    """Their tear-down empties every table, which the audit log's triggers refuse; migrate's signal puts them back."""
+    from django.db import connection
+    from django.test import TransactionTestCase
+
+    from accounts import append_only
+
+    original = TransactionTestCase._fixture_teardown
+
+    def teardown(self: Any) -> None:
+        append_only.remove(connection)
+        original(self)
+
+    TransactionTestCase._fixture_teardown = teardown  # type: ignore[method-assign]
+    yield
+    TransactionTestCase._fixture_teardown = original  # type: ignore[method-assign]
+
+
 @pytest.fixture(autouse=True)
 def clear_cache() -> Iterator[None]:
     cache.clear()

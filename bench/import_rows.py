@@ -1,0 +1,152 @@
+"""Importing a million rows, against pandas' read_csv and to_sql into the same database; rows per second and peak memory.
+
+`python -m bench.import_rows [--rows N] [--engine sqlite|postgresql]`; the parts run in processes of their own so that
+each one's peak memory is its own.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.database import fresh
+from bench.table import table
+
+HOME = Path(__file__).resolve().parent.parent
+
+
+def write_rows(path: Path, rows: int) -> None:
+    """A laboratory export: 12 columns, numbers, categories, dates, 5% missing. The seed makes it the same each time."""
+    import numpy as np
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    for start in range(0, rows, 100_000):
+        n = min(100_000, rows - start)
+        frame = pd.DataFrame(
+            {
+                "mrn": rng.integers(0, rows // 3 + 1, n) + 1_000_000,
+                "age": rng.integers(18, 95, n),
+                "sex": rng.choice(["female", "male"], n),
+                "site": rng.choice(["Cleveland", "Hungary", "Zurich", "Long Beach"], n),
+                "seen": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 2000, n), unit="D"),
+                "chol": rng.normal(230, 40, n).round(1),
+                "crp": rng.lognormal(1, 1, n).round(2),
+                "sodium": rng.normal(140, 3, n).round(1),
+                "potassium": rng.normal(4.2, 0.4, n).round(2),
+                "creatinine": rng.lognormal(0, 0.3, n).round(2),
+                "smoker": rng.choice(["yes", "no", "former"], n),
+                "outcome": rng.choice(["healthy", "ill"], n, p=[0.8, 0.2]),
+            }
+        )
+        frame.loc[rng.random(n) < 0.05, "crp"] = None
+        frame.to_csv(path, mode="a", header=start == 0, index=False)
+
+
+def peak_mb() -> float:
+    """The largest resident size of this process and of the processes that it waited for, in MB."""
+    own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return max(own, children) / 1024
+
+
+def by_pandas(path: Path) -> None:
+    """The baseline, in this process: read_csv, then to_sql into the database that the portal uses."""
+    import os
+    import sqlite3
+
+    import pandas as pd
+
+    address = os.environ.get("DATABASE_URL")
+    began = time.perf_counter()
+    frame = pd.read_csv(path)
+    if address:
+        from sqlalchemy import create_engine
+
+        with create_engine(address.replace("postgres://", "postgresql://")).begin() as connection:
+            frame.to_sql("plain_rows", connection, index=False, chunksize=10_000)
+    else:
+        with sqlite3.connect(Path(os.environ["AIMASS_DATA_DIR"]) / "plain.sqlite3") as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            frame.to_sql("plain_rows", connection, index=False, chunksize=10_000)
+    print(json.dumps({"seconds": time.perf_counter() - began, "mb": peak_mb(), "rows": len(frame)}))
+
+
+def by_portal(path: Path) -> None:
+    """The portal's import, in this process: receive, preview, confirm, and the job itself."""
+    import django
+
+    django.setup()
+    from django.core.management import call_command
+
+    call_command("migrate", verbosity=0)
+    from accounts.actor import Actor
+    from accounts.models import Membership, Organisation, User
+    from datasets import intake
+    from jobs.runner import run_job
+
+    user = User.objects.create_user("bench@example.org")
+    organisation = Organisation.objects.create(name="Bench")
+    actor = Actor.member(Membership.objects.create(user=user, organisation=organisation, role="administrator"))
+    began = time.perf_counter()
+    upload = intake.receive(actor=actor, file=path, name=path.name)
+    received = time.perf_counter() - began
+    columns = [{k: c[k] for k in ("name", "kind", "role")} for c in upload.preview["columns"]]
+    for column in columns:
+        column["role"] = {"mrn": "patient", "outcome": "target"}.get(column["name"], "feature")
+    job = intake.confirm(actor=actor, upload=upload, new_dataset_name="Bench", columns=columns)
+    run_job(job.pk, owner="bench")
+    seconds = time.perf_counter() - began
+    upload.refresh_from_db()
+    job.refresh_from_db()
+    if job.state != "done":
+        raise SystemExit(f"the import {job.state}: {job.error_person} {job.error_engineer}")
+    rows = upload.rows_added + upload.rows_duplicate
+    print(json.dumps({"seconds": seconds, "received": received, "mb": peak_mb(), "rows": rows}))
+
+
+def measured(part: str, path: Path, environment: dict[str, str]) -> dict[str, float]:
+    """Run one part in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.import_rows", "--part", part, "--file", str(path)],
+        cwd=HOME, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def main() -> None:
+    """Measure and print the table, or run one part."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--engine", choices=["sqlite", "postgresql"], nargs="*", default=["sqlite", "postgresql"])
+    parser.add_argument("--part", choices=["pandas", "portal"])
+    parser.add_argument("--file", type=Path)
+    options = parser.parse_args()
+    if options.part:
+        (by_pandas if options.part == "pandas" else by_portal)(options.file)
+        return
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "laboratory.csv"
+        write_rows(path, options.rows)
+        for engine in options.engine:
+            with fresh(engine) as environment:
+                baseline = measured("pandas", path, environment)
+                ours = measured("portal", path, environment)
+            speed, base = ours["rows"] / ours["seconds"], baseline["rows"] / baseline["seconds"]
+            rows.append(
+                [engine, f"{options.rows:,}", f"{base:,.0f}", f"{speed:,.0f}", f"{speed / base:.0%}", "50%",
+                 f"{baseline['mb']:.0f}", f"{ours['mb']:.0f}", "500"]
+            )  # fmt: skip
+    header = ["database", "rows", "pandas rows/s", "import rows/s", "ratio", "target", "pandas MB", "import MB", "limit MB"]
+    print(table("Importing a CSV file, against pandas read_csv + to_sql", header, rows))
+
+
+if __name__ == "__main__":
+    main()

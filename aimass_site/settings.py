@@ -184,6 +184,7 @@ SESSION_COOKIE_AGE = env.int("SESSION_COOKIE_AGE", default=12 * 3600)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not UNSAFE and env.bool("SECURE_COOKIES", default=True)
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = False
+CSRF_FAILURE_VIEW = "aimass_site.views.csrf_failure"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_SSL_REDIRECT = not UNSAFE and env.bool("SECURE_SSL_REDIRECT", default=False)
@@ -259,6 +260,17 @@ JOBS_EXECUTOR = env("AIMASS_EXECUTOR", default="local")
 JOBS_LEASE_SECONDS = env.int("AIMASS_LEASE_SECONDS", default=60)
 JOBS_BACKOFF_SECONDS = env.float("AIMASS_BACKOFF_SECONDS", default=10.0)
 JOBS_GRACE_SECONDS = env.float("AIMASS_GRACE_SECONDS", default=15.0)
+JOBS_STALL_SECONDS = env.float("AIMASS_STALL_SECONDS", default=45.0)  # a cluster that leaves work lying so long is restarted
+JOBS_NODE_SILENT_SECONDS = env.float("AIMASS_NODE_SILENT_SECONDS", default=60.0)
+JOBS_NODE_NAME = env("AIMASS_NODE_NAME", default="")  # default: the host's name
+JOBS_NODE_CPUS = env.int("AIMASS_NODE_CPUS", default=0)  # 0: what the host has
+JOBS_NODE_MEMORY_MB = env.int("AIMASS_NODE_MEMORY_MB", default=0)
+JOBS_NODE_GPUS = env.int("AIMASS_NODE_GPUS", default=None)
+JOBS_RAY_ADDRESS = env("AIMASS_RAY_ADDRESS", default="http://127.0.0.1:8265")
+JOBS_RAY_TOKEN = env("AIMASS_RAY_TOKEN", default="")
+JOBS_RAY_ENTRYPOINT = env("AIMASS_RAY_ENTRYPOINT", default="")  # the command on Ray's nodes before the job's number
+JOBS_RAY_ENV = env.list("AIMASS_RAY_ENV", default=[])  # names of variables that are handed to Ray's nodes
+JOBS_RAY_POLL_SECONDS = env.float("AIMASS_RAY_POLL_SECONDS", default=2.0)
 # "queue": ring django-q2; "embedded": the SDK's in-process portal starts the job's subprocess itself.
 JOBS_DISPATCH = env("AIMASS_DISPATCH", default="queue")
 

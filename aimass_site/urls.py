@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.urls import include, path
 from django.views.i18n import set_language
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView
 
 from aimass_site import views
 
@@ -27,7 +27,7 @@ urlpatterns = [
     path("", include("training.urls")),
     path("", include("inference.urls")),
     path("api/v1/", include((api, "api"))),
-    path("api/docs/", SpectacularSwaggerView.as_view(url_name="api:schema", template_name="api_docs.html"), name="api_docs"),
+    path("api/docs/", views.api_docs, name="api_docs"),
 ]
 
 handler400 = "aimass_site.views.bad_request"

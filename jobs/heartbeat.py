@@ -19,13 +19,17 @@ LOOK_EVERY = 1.0  # seconds between two looks at the row: how soon a cancellatio
 
 
 class Heartbeat:
-    """`with Heartbeat(context):` extends the lease every quarter of it and sets the context's events."""
+    """`with Heartbeat(context):` extends the lease every quarter of it and sets the context's events.
 
-    def __init__(self, context: JobContext, on_lost: Callable[[], None] | None = None) -> None:
+    `on_beat` is called at each beat, also after the lease is lost.
+    """
+
+    def __init__(self, context: JobContext, on_beat: Callable[[], None] | None = None) -> None:
         self.context = context
-        self.on_lost = on_lost
+        self.on_beat = on_beat
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="job-heartbeat", daemon=True)
+        self._extended = monotonic()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -36,19 +40,23 @@ class Heartbeat:
         self._thread.join(timeout=settings.JOBS_LEASE_SECONDS)
 
     def _run(self) -> None:
-        every = settings.JOBS_LEASE_SECONDS / 4
-        extended = monotonic()
         try:
-            while not self._stop.wait(min(LOOK_EVERY, every)) and not self.context.lost.is_set():
-                try:
-                    self.context.look()
-                    if monotonic() - extended >= every:
-                        if not lease.extend(self.context.job.pk, self.context.owner, self.context.attempt):
-                            self.context.lost.set()
-                        extended = monotonic()
-                except DatabaseError as error:
-                    # A busy or restarting database: the lease has room for several more tries.
-                    logger.warning("Heartbeat of job %s: %s", self.context.job.pk, type(error).__name__)
-                    connections.close_all()
+            while not self._stop.wait(min(LOOK_EVERY, settings.JOBS_LEASE_SECONDS / 4)):
+                if not self.context.lost.is_set():
+                    self._beat()
+                if self.on_beat is not None:
+                    self.on_beat()
         finally:
+            connections.close_all()
+
+    def _beat(self) -> None:
+        try:
+            self.context.look()
+            if monotonic() - self._extended >= settings.JOBS_LEASE_SECONDS / 4:
+                if not lease.extend(self.context.job.pk, self.context.owner, self.context.attempt):
+                    self.context.lost.set()
+                self._extended = monotonic()
+        except DatabaseError as error:
+            # A busy or restarting database: the lease has room for several more tries.
+            logger.warning("Heartbeat of job %s: %s", self.context.job.pk, type(error).__name__)
             connections.close_all()

@@ -1,6 +1,7 @@
 """Puts right what nobody is left to put right: expired leases, lost bells, ends without their side effects."""
 
 import logging
+from typing import Any
 
 from django.conf import settings
 from django.db.models.functions import Now
@@ -26,12 +27,12 @@ def reap() -> dict[str, int]:
 
 
 def release_expired(job: Job) -> bool:
-    """Re-queue one expired job, or end it when cancelled or out of attempts. True: it has ended.
+    """Re-queue one expired job, or end it when cancelled or out of attempts. True: it was ended here.
 
     Compare-and-set on owner and attempt, and still expired: a holder that comes back in time keeps it.
     """
     row = lease.held(job.pk, job.owner, job.attempt).filter(lease_until__lt=Now())
-    clear = {"lease_until": None, "eta_at": None, "gpus": []}
+    clear: dict[str, Any] = {"lease_until": None, "eta_at": None, "gpus": []}
     engineer = f"The lease of {job.owner} ran out in attempt {job.attempt} of {job.max_attempts}."
     if row.exclude(cancel_requested_at=None).update(state=State.CANCELLED, finished_at=Now(), **clear):
         return True

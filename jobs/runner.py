@@ -4,6 +4,7 @@ import logging
 import shutil
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -33,12 +34,13 @@ def run_job(
     owner: str,
     *,
     beating: bool = False,
-    watch: Callable[[JobContext], None] | None = None,
+    watch: Callable[[JobContext], Callable[[], None]] | None = None,
 ) -> str:
     """Claim the job (or adopt the claim made for this owner), run its handler, end it once, settle it.
 
     `beating` keeps the lease by a thread with its own connection (a process of its own); without it the lease is
-    extended whenever the handler reports. `watch` is called with the context before the handler starts.
+    extended whenever the handler reports. `watch` is called with the context before the handler starts and returns
+    what the heartbeat's thread calls at each beat.
     Returns the terminal state, or "not mine", "lost", "requeued", "interrupted". Raises nothing that a handler raised.
     """
     job_id = UUID(str(job_id))
@@ -48,12 +50,8 @@ def run_job(
     job = Job.objects.select_related("organisation", "requested_by").get(pk=job_id)
     context = JobContext(job, owner=holder, beating=beating)
     with translation.override(texts.language_of(job)):
-        if watch is not None:
-            watch(context)
-        if beating:
-            with Heartbeat(context):
-                outcome = perform(context)
-        else:
+        on_beat = watch(context) if watch is not None else None
+        with Heartbeat(context, on_beat) if beating else nullcontext():
             outcome = perform(context)
     if outcome in State.values:
         settle(job_id)
@@ -97,7 +95,7 @@ def fail_or_retry(context: JobContext, error: Exception) -> str:
         person = texts.OUT_OF_MEMORY
     elif isinstance(error, JobStopped):
         engineer = "The handler raised JobStopped though nobody had asked it to stop.\n" + engineer
-    values = {"error_person": clean_text(person, 4000), "error_engineer": clean_text(engineer, 20_000)}
+    values: dict[str, Any] = {"error_person": clean_text(person, 4000), "error_engineer": clean_text(engineer, 20_000)}
     if again and context.attempt < context.job.max_attempts:
         delay = lease.backoff(context.attempt)
         back = lease.requeue(context.job.pk, context.owner, context.attempt, delay=delay, **values)

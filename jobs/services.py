@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -75,8 +76,7 @@ def _create(
     max_attempts: int,
     retry_of: Job | None = None,
 ) -> Job:
-    from django.conf import settings
-
+    assert actor.organisation is not None, "a job belongs to an organisation"
     return Job.objects.create(
         organisation=actor.organisation,
         task=task,

@@ -1,6 +1,7 @@
 """Job handlers that only the tests know: each does something real that can be watched, killed or cancelled."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +73,65 @@ def flaky(context: JobContext) -> dict[str, Any]:
 def not_a_handler(context: JobContext) -> None:
     """Must never be called by a job."""
     raise AssertionError
+
+
+def wait_for(context: JobContext, name: str) -> None:
+    """Wait until the test has made the file; stops when asked."""
+    while not (Path(context.payload["folder"]) / name).exists():
+        context.stop_if_asked()
+        time.sleep(0.02)
+
+
+@handler(settle="tests.jobs.handlers.settled")
+def steps(context: JobContext) -> dict[str, Any]:
+    """Three fenced steps with a checkpoint after each; waits for the file `go` in the middle of the second one."""
+    from jobs.models import JobLog
+
+    checkpoint = context.folder / "checkpoint"
+    first = int(checkpoint.read_text()) if checkpoint.exists() else 1
+    note(context, "starts", f"{os.getpid()} {first}")
+    for step in range(first, 4):
+        with context.fenced():
+            JobLog.objects.create(job=context.job, attempt=context.attempt, text=f"step {step} begins")
+            if step == 2:
+                note(context, "middle")
+        if step == 2:
+            wait_for(context, "go")
+        with context.fenced():
+            JobLog.objects.create(job=context.job, attempt=context.attempt, text=f"step {step} done")
+        fresh = checkpoint.with_suffix(".new")
+        fresh.write_text(str(step + 1))
+        fresh.replace(checkpoint)
+        context.progress(step / 3, f"step {step}")
+    note(context, "ends")
+    return {"steps": 3}
+
+
+@handler()
+def half_a_write(context: JobContext) -> dict[str, Any]:
+    """Dies inside a transaction in the first attempt."""
+    from jobs.models import JobLog
+
+    with context.fenced():
+        JobLog.objects.create(job=context.job, attempt=context.attempt, text="first half")
+        if context.attempt == 1:
+            os.kill(os.getpid(), 9)
+        JobLog.objects.create(job=context.job, attempt=context.attempt, text="second half")
+    return {}
+
+
+@handler(settle="tests.jobs.handlers.settled")
+def hog(context: JobContext) -> None:
+    """Takes more memory than any small profile has."""
+    held = []
+    for _ in range(40):
+        held.append(b"x" * (100 * 1024**2))
+        time.sleep(0.15)
+
+
+@handler(settle="tests.jobs.handlers.settled")
+def deaf(context: JobContext) -> None:
+    """Never looks whether it should stop."""
+    note(context, "middle")
+    while True:
+        time.sleep(0.05)

@@ -1,0 +1,53 @@
+"""What runs by the clock. Dotted names, so that this app imports none of those above it."""
+
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from django.utils import timezone
+from django_q.models import Schedule
+
+from jobs.profiles import LIGHT
+
+NIGHT = time(2, 30)  # local time of the nightly retraining
+
+
+@dataclass(frozen=True)
+class Periodic:
+    """One schedule: its unique name, the function, and how often."""
+
+    name: str
+    task: str
+    kind: str
+    minutes: int | None = None
+    at: time | None = None
+
+
+# Both run on the light queue: on the heavy one they would wait behind a training of hours.
+SCHEDULES = (
+    Periodic("reap jobs", "jobs.tasks.reap", Schedule.MINUTES, minutes=1),
+    Periodic("nightly retraining", "training.tasks.retrain_nightly", Schedule.DAILY, at=NIGHT),
+)
+
+
+def next_time(at: time | None) -> datetime:
+    """The next such time of day, local; now when there is none."""
+    now = timezone.localtime()
+    if at is None:
+        return now
+    today = now.replace(hour=at.hour, minute=at.minute, second=0, microsecond=0)
+    return today if today > now else today + timedelta(days=1)
+
+
+def ensure() -> list[str]:
+    """Create the schedules or correct them, keeping when they run next. Safe to repeat; returns their names."""
+    for periodic in SCHEDULES:
+        wanted: dict[str, Any] = {"func": periodic.task, "schedule_type": periodic.kind, "minutes": periodic.minutes}
+        wanted |= {"cluster": LIGHT, "repeats": -1}
+        if Schedule.objects.filter(name=periodic.name).update(**wanted) == 0:
+            Schedule.objects.create(name=periodic.name, next_run=next_time(periodic.at), **wanted)
+    # Two workers that started at the same moment may both have created one: keep the older.
+    for periodic in SCHEDULES:
+        first = Schedule.objects.filter(name=periodic.name).order_by("pk").values_list("pk", flat=True)[:1]
+        Schedule.objects.filter(name=periodic.name).exclude(pk__in=list(first)).delete()
+    return [periodic.name for periodic in SCHEDULES]

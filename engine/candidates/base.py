@@ -12,8 +12,8 @@ from sklearn.base import BaseEstimator
 from engine.metrics import Floats, Ints
 
 Matrix = Any  # (n, features): a float64 array or a scipy CSR matrix
-StopCheck = Callable[[], None]
 Curve = dict[str, list[float]]
+StopCheck = Callable[[Curve], None]  # called between steps with the curve so far; raises Stopped
 
 
 class Model(BaseEstimator):  # type: ignore[misc]

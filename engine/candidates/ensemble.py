@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from engine.candidates.base import Model
-from engine.metrics import Floats, Outcomes, gain, score
+from engine.metrics import Floats
 from engine.registry import Hyperparameter, candidate
 
 
@@ -28,28 +30,22 @@ class EnsembleModel(Model):
         self.seed = seed
 
 
-def greedy_weights(members: list[Floats], truth: Floats, metric: str, rounds: int) -> Floats:
+def greedy_weights(members: list[Floats], gain: Callable[[Floats], float], rounds: int) -> Floats:
     """Weights (members,) that sum to 1, by adding the member that helps most, again and again.
 
-    `members` are out-of-fold probabilities (n, k) or numbers (n,). Ensemble selection with replacement:
-    Caruana et al. 2004, doi:10.1145/1015330.1015432.
+    `members` are out-of-fold probabilities (n, k) or numbers (n,); `gain` is to be large. Ensemble selection with
+    replacement: Caruana et al. 2004, doi:10.1145/1015330.1015432.
     """
     counts = np.zeros(len(members))
     total = np.zeros_like(members[0])
     best_gain, best_counts = -np.inf, counts
     for step in range(1, rounds + 1):
-        gains = [gain(metric, score(as_outcomes((total + member) / step, truth), metric)) for member in members]
+        gains = [gain((total + member) / step) for member in members]
         chosen = int(np.argmax(gains))
         counts[chosen] += 1
         total = total + members[chosen]
         if gains[chosen] > best_gain + 1e-12:
             best_gain, best_counts = gains[chosen], counts.copy()
-    weights: Floats = best_counts / best_counts.sum() if best_counts.sum() else np.full(len(members), 1 / len(members))
+    even = np.full(len(members), 1.0 / len(members))
+    weights: Floats = best_counts / best_counts.sum() if best_counts.sum() else even
     return weights
-
-
-def as_outcomes(prediction: Floats, truth: Floats) -> Outcomes:
-    """Raw predictions with the most probable class as the decision."""
-    if prediction.ndim == 1:
-        return Outcomes(truth, prediction)
-    return Outcomes(truth.astype(np.int64), prediction.argmax(axis=1), prediction)

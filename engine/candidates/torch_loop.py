@@ -56,7 +56,7 @@ def _loop(
     best, best_layers, since = float("inf"), _layers(network), 0
     for epoch in range(1, settings.epochs + 1):
         if stop is not None:
-            stop()
+            stop(curve)
         trained = _epoch(network, optimiser, loss_of, inputs, targets, train_index, settings.batch_size)
         held = _loss(network, loss_of, inputs[held_index], targets[held_index]) if len(held_rows) else trained
         for name, value in zip(curve, (float(epoch), trained, held), strict=True):

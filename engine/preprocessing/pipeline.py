@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -64,10 +64,10 @@ class Preprocessor:
         state = {f"{k.value}/{name}": a for k, t in self.transformers.items() for name, a in t.arrays().items()}
         return state if self.kept is None else {**state, "kept": self.kept}
 
-    def restore(self, arrays: Mapping[str, Any]) -> Preprocessor:
-        """The inverse of `arrays`."""
+    def restore(self, arrays: Mapping[str, Any], kinds: Iterable[Kind] | None = None) -> Preprocessor:
+        """The inverse of `arrays`; `kinds` when it was fitted on some kinds only."""
         self.kept = arrays.get("kept")
-        for kind in self.encoder.specs:
+        for kind in self.encoder.specs if kinds is None else kinds:
             own = {n.split("/", 1)[1]: a for n, a in arrays.items() if n.startswith(f"{kind.value}/")}
             self.transformers[kind] = self.encoder.fresh(kind).restore(own, self.choices)
         return self

@@ -1,0 +1,127 @@
+"""From the winning settings to a fitted model: fit on all records, calibrate, find the threshold, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.calibration import Calibrator, conformal_quantile, operating_point
+from engine.candidates.base import StopCheck
+from engine.fitted import COVERAGE, Fitted, Member
+from engine.metrics import METRICS, Floats, Ints, Outcomes, score_all
+from engine.novelty import Novelty
+from engine.preprocessing.pipeline import Preprocessor
+from engine.recipe import STEPS, Recipe
+from engine.registry import Candidate
+from engine.split import resamples
+from engine.validation import RESAMPLES, TrialResult, Validator, metrics_of, summary
+
+BACKGROUND = 32
+
+
+@dataclass
+class Contender:
+    """A candidate (or combination) with its out-of-fold predictions `raw` of the records `rows`."""
+
+    name: str
+    members: list[Member]
+    results: list[tuple[float, TrialResult]]
+    rows: Ints
+    raw: Floats
+
+
+class Assembler:
+    """Shares what all candidates of a search have in common."""
+
+    def __init__(self, validator: Validator, recipe: Recipe) -> None:
+        self.validator, self.recipe, self.data = validator, recipe, validator.data
+        self.novelty = Novelty(validator.encoder).fit(validator.encoded, self.data.patients, recipe.seed)
+        rng = np.random.default_rng(recipe.seed)
+        chosen = rng.choice(validator.encoded.n, min(BACKGROUND, validator.encoded.n), replace=False)
+        self.background = validator.encoder.take(validator.encoded, np.sort(chosen))
+
+    def member(self, candidate: Candidate, hyperparameters: dict[str, Any], choices: dict[str, str],
+               stop: StopCheck | None) -> Member:
+        """Preprocessing and model fitted on all labelled records."""
+        data, validator = self.data, self.validator
+        preprocessor = Preprocessor(validator.encoder, choices, validator.seed)
+        preprocessor.fit(validator.encoded, data.y, data.patients, data.classify)
+        model = candidate.model(task=data.task, seed=validator.seed, **hyperparameters)  # type: ignore[call-arg]
+        y = data.y.astype(np.int64) if data.classify else data.y
+        model.fit(preprocessor.transform(validator.encoded), y, patients=data.patients, stop=stop)
+        return Member(candidate.name, {**candidate.defaults(), **hyperparameters}, preprocessor, model)
+
+    def combine(self, contenders: Sequence[Contender], weights: Floats) -> Contender | None:
+        """The weighted mean of the contenders; None when one of them has all the weight."""
+        used = [(c, float(w)) for c, w in zip(contenders, weights, strict=True) if w > 0]
+        if len(used) < 2:
+            return None
+        members = [Member(m.candidate, m.hyperparameters, m.preprocessor, m.model, w) for c, w in used for m in c.members]
+        raw: Floats = sum(w * c.raw for c, w in used)  # type: ignore[assignment]
+        return Contender("ensemble", members, [(w, c.results[0][1]) for c, w in used], used[0][0].rows, raw)
+
+    def assemble(self, contender: Contender, metric: str) -> Fitted:
+        """Calibration, threshold, prediction sets and validation figures, all from out-of-fold predictions."""
+        data, rows = self.data, contender.rows
+        truth, patients = data.y[rows], np.unique(data.patients[rows], return_inverse=True)[1]
+        fitted = Fitted(
+            self.recipe, data.schema, data.task, data.classes, metric, contender.name, _hyperparameters(contender),
+            _preprocessing(contender), self.validator.encoder, contender.members, Calibrator(), self.novelty,
+            reach=float("inf"), spread=self.validator.spread(contender.results), background=self.background,
+        )  # fmt: skip
+        if data.classify:
+            outcomes = self._calibrate(fitted, contender.raw, truth.astype(np.int64), patients)
+        else:
+            fitted.reach = conformal_quantile(np.abs(truth - contender.raw), patients, COVERAGE)
+            outcomes = Outcomes(truth, contender.raw)
+        self._describe(fitted, outcomes, patients, metric)
+        return fitted
+
+    def _calibrate(self, fitted: Fitted, raw: Floats, truth: Ints, patients: Ints) -> Outcomes:
+        fitted.calibrator.fit(raw, truth, patients, self.recipe.seed)
+        p = fitted.calibrator.apply(raw)
+        fitted.reach = conformal_quantile(1.0 - p[np.arange(len(p)), truth], patients, COVERAGE)
+        if p.shape[1] == 2:
+            code = self.validator.positive
+            fitted.operating_point = operating_point(p[:, code], truth == code, str(fitted.classes_[code]))
+        return Outcomes(truth, fitted.decide(p), p, self.validator.positive)
+
+    def _describe(self, fitted: Fitted, outcomes: Outcomes, patients: Ints, metric: str) -> None:
+        measured = summary(outcomes, patients, self.recipe.seed, metrics_of(fitted.task))
+        folds = len(self.validator.folds)
+        method = f"{folds}-fold cross-validation by patient" if folds > 1 else "one held-out fifth of the patients"
+        fitted.validation = {"metric": metric, **measured[metric], "n": outcomes.n, "patients": int(patients.max()) + 1,
+                             "method": method, "metrics": measured}  # fmt: skip
+        y = self.data.y
+        if fitted.classify:
+            prior = (np.bincount(y.astype(np.int64), minlength=len(fitted.classes_)) / len(y)).tolist()
+        else:
+            prior = [float(y.mean())]
+        fitted.training = {"n": len(y), "patients": int(self.data.patients.max()) + 1, "prior": prior,
+                           "unlabelled": self.data.unlabelled}  # fmt: skip
+
+    def clearly_better(self, one: Contender, other: Contender) -> bool:
+        """Whether `one` is better than `other` in at least 97.5% of the resamples of the patients."""
+        rows, metric = one.rows, self.validator.metric
+        patients = np.unique(self.data.patients[rows], return_inverse=True)[1]
+        a, b = self.validator.outcomes(one.raw, rows), self.validator.outcomes(other.raw, rows)
+        better = []
+        for weights in resamples(patients, RESAMPLES, self.recipe.seed):
+            difference = score_all(a, weights, (metric,))[metric] - score_all(b, weights, (metric,))[metric]
+            better.append(difference > 0 if METRICS[metric].better == "higher" else difference < 0)
+        return bool(np.mean(np.concatenate(better)) >= 0.975)
+
+
+def _hyperparameters(contender: Contender) -> dict[str, Any]:
+    if len(contender.members) == 1:
+        return contender.members[0].hyperparameters
+    return {"weights": {member.candidate: member.weight for member in contender.members},
+            **{member.candidate: member.hyperparameters for member in contender.members}}  # fmt: skip
+
+
+def _preprocessing(contender: Contender) -> dict[str, Any]:
+    each = {m.candidate: {step: m.preprocessor.choices[step] for step in STEPS} for m in contender.members}
+    return each[contender.members[0].candidate] if len(each) == 1 else each

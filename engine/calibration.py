@@ -1,0 +1,198 @@
+"""Calibration: from a model's scores to probabilities that keep their promise, and how sure those are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
+
+from engine.candidates.base import sigmoid, softmax
+from engine.metrics import Floats, Ints
+from engine.split import resamples
+
+LARGE = 2000  # out-of-fold records from which isotonic regression has enough to learn a free shape
+EDGE = 1e-7
+GRID = np.linspace(0.0, 1.0, 101)
+KEEP_ORDER = 1e-3  # share of the uncalibrated probability that is kept, so that isotonic steps make no ties
+
+
+def logit(p: Floats) -> Floats:
+    """Log odds, finite at 0 and 1."""
+    clipped = np.clip(p, EDGE, 1.0 - EDGE)
+    result: Floats = np.log(clipped / (1.0 - clipped))
+    return result
+
+
+class Calibrator:
+    """Fitted on out-of-fold predictions; codes 0..k-1.
+
+    `sigmoid`: Platt 1999 with his target smoothing, two classes, small data. `temperature`: Guo et al. 2017
+    (arXiv:1706.04599), several classes, small data. `isotonic`: Zadrozny & Elkan 2002
+    (doi:10.1145/775047.775151), one class against the rest, large data.
+    """
+
+    def __init__(self, method: str = "none", arrays: dict[str, NDArray[Any]] | None = None) -> None:
+        self.method = method
+        self.state: dict[str, NDArray[Any]] = arrays or {}
+
+    def fit(self, raw: Floats, truth: Ints, patients: Ints, seed: int) -> Calibrator:
+        """`raw` (n, k) out-of-fold probabilities; `patients` cluster the uncertainty."""
+        smallest = int(np.bincount(truth, minlength=raw.shape[1]).min())
+        if len(truth) >= LARGE and smallest >= 50:
+            self.method = "isotonic"
+            self._fit_isotonic(raw, truth, patients, seed)
+        elif raw.shape[1] == 2:
+            self.method = "sigmoid"
+            self._fit_sigmoid(logit(raw[:, 1]), truth, patients)
+        else:
+            self.method = "temperature"
+            self._fit_temperature(np.log(np.clip(raw, EDGE, 1.0)), truth, patients)
+        return self
+
+    def _fit_sigmoid(self, z: Floats, truth: Ints, patients: Ints) -> None:
+        positives = float(truth.sum())
+        high, low = (positives + 1) / (positives + 2), 1 / (len(truth) - positives + 2)
+        target = np.where(truth == 1, high, low)
+        design = np.column_stack([z, np.ones(len(z))])
+        theta = np.array([1.0, 0.0])
+        for _ in range(50):
+            p = sigmoid(design @ theta)
+            hessian = (design * (p * (1 - p))[:, None]).T @ design + 1e-6 * np.eye(2)
+            step = np.linalg.solve(hessian, design.T @ (p - target))
+            theta = theta - np.clip(step, -1.0, 1.0)
+            if np.abs(step).max() < 1e-9:
+                break
+        theta[0] = max(theta[0], 1e-3)  # a model worse than chance is flattened, never turned around
+        p = sigmoid(design @ theta)
+        inverse = np.linalg.inv((design * (p * (1 - p))[:, None]).T @ design + 1e-6 * np.eye(2))
+        gradient = _by_patient(design * (p - target)[:, None], patients)
+        self.state = {"theta": theta, "covariance": inverse @ gradient.T @ gradient @ inverse}
+
+    def _fit_temperature(self, logs: Floats, truth: Ints, patients: Ints) -> None:
+        a, rows = 1.0, np.arange(len(truth))
+        for _ in range(50):
+            p = softmax(a * logs)
+            mean = (p * logs).sum(axis=1)
+            slope = mean - logs[rows, truth]
+            curvature = float(((p * logs**2).sum(axis=1) - mean**2).sum()) + 1e-6
+            step = float(np.clip(slope.sum() / curvature, -0.5, 0.5))
+            a = float(np.clip(a - step, 0.05, 20.0))
+            if abs(step) < 1e-9:
+                break
+        clustered = _by_patient(slope[:, None], patients)
+        self.state = {"theta": np.array([a]), "deviation": np.array([np.sqrt((clustered**2).sum()) / curvature])}
+
+    def _fit_isotonic(self, raw: Floats, truth: Ints, patients: Ints, seed: int) -> None:
+        codes = [1] if raw.shape[1] == 2 else list(range(raw.shape[1]))
+        for code in codes:
+            hit = (truth == code).astype(float)
+            model = IsotonicRegression(out_of_bounds="clip").fit(raw[:, code], hit)
+            self.state[f"x{code}"], self.state[f"y{code}"] = model.X_thresholds_, model.y_thresholds_
+            curves = []
+            for weights in resamples(patients, 30, seed):
+                for weight in weights:
+                    again = IsotonicRegression(out_of_bounds="clip").fit(raw[:, code], hit, sample_weight=weight)
+                    curves.append(logit(np.clip(again.predict(GRID), 1 / len(hit), 1 - 1 / len(hit))))
+            self.state[f"d{code}"] = np.std(curves, axis=0)
+
+    def apply(self, raw: Floats) -> Floats:
+        """Calibrated probabilities (n, k), rows sum to 1."""
+        if self.method == "sigmoid":
+            a, b = self.state["theta"]
+            p = sigmoid(a * logit(raw[:, 1]) + b)
+            return np.column_stack([1.0 - p, p])
+        if self.method == "temperature":
+            return softmax(self.state["theta"][0] * np.log(np.clip(raw, EDGE, 1.0)))
+        if self.method == "isotonic":
+            return self._apply_isotonic(raw)
+        return raw
+
+    def _apply_isotonic(self, raw: Floats) -> Floats:
+        if raw.shape[1] == 2:
+            p = self._shape(raw[:, 1], 1)
+            return np.column_stack([1.0 - p, p])
+        shaped = np.column_stack([self._shape(raw[:, code], code) for code in range(raw.shape[1])])
+        result: Floats = shaped / shaped.sum(axis=1, keepdims=True)
+        return result
+
+    def _shape(self, p: Floats, code: int) -> Floats:
+        shaped: Floats = np.interp(p, self.state[f"x{code}"], self.state[f"y{code}"])
+        return (1.0 - KEEP_ORDER) * shaped + KEEP_ORDER * np.clip(p, EDGE, 1.0 - EDGE)
+
+    @property
+    def slope(self) -> float:
+        """How much a step in the model's log odds counts after calibration (1 where that is not one number)."""
+        return float(self.state["theta"][0]) if self.method in ("sigmoid", "temperature") else 1.0
+
+    def deviation(self, raw: Floats, codes: Ints) -> Floats:
+        """(n,) standard error of the calibrated log odds of the class `codes[i]` of each row."""
+        rows = np.arange(len(raw))
+        if self.method == "sigmoid":
+            z = logit(raw[:, 1])
+            c = self.state["covariance"]
+            return np.sqrt(np.maximum(c[0, 0] * z * z + 2 * c[0, 1] * z + c[1, 1], 0.0))
+        if self.method == "temperature":
+            logs, d = np.log(np.clip(raw, EDGE, 1.0)), float(self.state["deviation"][0])
+            a = self.slope
+            up, down = softmax((a + d) * logs)[rows, codes], softmax(max(a - d, 1e-3) * logs)[rows, codes]
+            return np.abs(logit(up) - logit(down)) / 2.0
+        if self.method == "isotonic":
+            own = np.ones(len(raw), dtype=np.int64) if raw.shape[1] == 2 else codes
+            deviations = [np.interp(raw[i, own[i]], GRID, self.state[f"d{own[i]}"]) for i in rows]
+            return np.array(deviations, dtype=float)
+        return np.zeros(len(raw))
+
+
+def _by_patient(rows: Floats, patients: Ints) -> Floats:
+    """(patients, m) sums of the rows of each patient."""
+    sums = np.zeros((int(patients.max()) + 1, rows.shape[1]))
+    np.add.at(sums, patients, rows)
+    return sums
+
+
+def conformal_quantile(scores: Floats, patients: Ints, coverage: float) -> float:
+    """The score that covers `coverage` of patients; each patient counts once however many records there are.
+
+    Split conformal prediction with its finite-sample correction: Vovk et al. 2005; Angelopoulos & Bates 2023,
+    doi:10.1561/2200000101. Infinite when there are too few patients for this coverage.
+    """
+    weights = 1.0 / np.bincount(patients)[patients]
+    n = weights.sum()
+    order = np.argsort(scores, kind="stable")
+    reached = np.cumsum(weights[order])
+    needed = coverage * (n + 1)
+    if needed > n + 1e-9:
+        return float("inf")
+    return float(scores[order][np.searchsorted(reached, needed - 1e-9)])
+
+
+def operating_point(p: Floats, positive: NDArray[np.bool_], name: str) -> dict[str, Any]:
+    """The threshold with the largest Youden index (Youden 1950), half-way to the next score, and what it reaches.
+
+    Sensitivity and specificity come with Wilson 95% intervals (Wilson 1927, doi:10.1080/01621459.1927.10502953).
+    """
+    order = np.argsort(-p, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(p[order]) != 0, True))
+    true = np.cumsum(positive[order])[ends]
+    false = np.cumsum(~positive[order])[ends]
+    positives, negatives = max(int(positive.sum()), 1), max(int((~positive).sum()), 1)
+    best = int(np.argmax(true / positives - false / negatives))
+    scores = p[order][ends]
+    following = scores[best + 1] if best + 1 < len(scores) else 0.0
+    found, left = int(true[best]), negatives - int(false[best])
+    return {
+        "threshold": float((scores[best] + following) / 2.0), "positive": name, "n": len(p),
+        "sensitivity": found / positives, "sensitivity_interval": wilson(found, positives),
+        "specificity": left / negatives, "specificity_interval": wilson(left, negatives),
+    }  # fmt: skip
+
+
+def wilson(hits: int, n: int) -> list[float]:
+    """The 95% score interval of a share."""
+    z = 1.959964
+    p = hits / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return [float(max(0.0, middle - reach)), float(min(1.0, middle + reach))]

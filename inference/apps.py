@@ -7,3 +7,9 @@ from django.utils.translation import gettext_lazy as _
 class InferenceConfig(AppConfig):
     name = "inference"
     verbose_name = _("Inference")
+
+    def ready(self) -> None:
+        from datasets import erasure
+        from inference.erasure import DiagnosesTouch
+
+        erasure.register(DiagnosesTouch())

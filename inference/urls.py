@@ -1,6 +1,15 @@
 """The portal's pages of this app."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
+
+from inference.views import asking, reading
 
 app_name = "inference"
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("diagnose/", asking.start, name="start"),
+    path("diagnose/<uuid:pk>/", asking.form, name="form"),
+    path("diagnoses/", reading.diagnoses, name="diagnoses"),
+    path("diagnoses/batches/<uuid:pk>/", reading.batch, name="batch"),
+    path("diagnoses/<uuid:pk>/", reading.diagnosis, name="diagnosis"),
+    path("diagnoses/<uuid:pk>/review/", reading.review, name="review"),
+]

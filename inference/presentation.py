@@ -1,0 +1,116 @@
+"""A diagnosis prepared for a template: everything a page shows, already in words and numbers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models import Count
+
+from inference import wording
+from inference.errors import DiagnosisRefused
+from inference.models import Batch, Diagnosis, Review
+from inference.reasons import reasons_for
+
+MOST_REASONS = 12
+MOST_WORDS = 10
+VERDICT_LEVELS = {"confirmed": "success", "corrected": "warning", "rejected": "danger"}
+BAR_WIDTH = 100
+
+
+def percent(share: Any) -> str:
+    """A probability as a percentage; never 0 or 100, which a model cannot know."""
+    if share is None:
+        return "–"
+    if share > 0.995:
+        return "> 99 %" if share < 0.9995 else "> 99.9 %"
+    if share < 0.005:
+        return "< 1 %" if share > 0.0005 else "< 0.1 %"
+    return f"{100 * share:.0f} %"
+
+
+def value_text(row: Diagnosis) -> str:
+    """The decided value as it is read."""
+    if row.model.task == "regression" and row.value:
+        try:
+            return wording.number(float(row.value))
+        except ValueError:
+            return row.value
+    return row.value
+
+
+def _interval(row: Diagnosis) -> str:
+    pair = (row.output or {}).get("interval")
+    if not pair or pair[0] is None or pair[1] is None:
+        return ""
+    show = wording.number if row.model.task == "regression" else percent
+    return f"{show(pair[0])} – {show(pair[1])}"
+
+
+def line(row: Diagnosis) -> dict[str, Any]:
+    """One line of a list."""
+    output: Mapping[str, Any] = row.output or {}
+    return {
+        "row": row,
+        "value": value_text(row),
+        "probability": percent(row.probability) if row.probability is not None else "",
+        "interval": _interval(row),
+        "ambiguous": len(output.get("set") or []) > 1,
+        "strange": bool(output.get("out_of_distribution")),
+        "warnings": len(output.get("warnings") or []),
+        "verdict": Review.Verdict(row.verdict).label if row.verdict else "",
+        "verdict_level": VERDICT_LEVELS.get(row.verdict, "secondary"),
+    }
+
+
+def diagnosis(row: Diagnosis) -> dict[str, Any]:
+    """The whole page of one diagnosis."""
+    output: Mapping[str, Any] = row.output or {}
+    probabilities = output.get("probabilities") or {}
+    return {
+        **line(row),
+        "groups": wording.warnings_by_weight(output.get("warnings") or []),
+        "ambiguity": wording.ambiguity(output.get("set") or []),
+        "probabilities": [
+            {"label": name, "text": percent(p), "width": round(BAR_WIDTH * (p or 0.0), 1)}
+            for name, p in sorted(probabilities.items(), key=lambda item: -(item[1] or 0.0))[:20]
+        ],
+        "sentences": wording.operating_sentences(row.model_version),
+        "threshold": wording.threshold_sentence(row.model_version),
+        "inputs": _inputs(row),
+        "reasons": _reasons(row),
+    }
+
+
+def _inputs(row: Diagnosis) -> list[dict[str, Any]]:
+    """What was given, in the order of the model's columns; what was not given is said."""
+    named = {w.get("column"): wording.warning_text(w) for w in (row.output or {}).get("warnings", []) if w.get("column")}
+    columns = [
+        c["name"] for c in row.model_version.schema.get("columns", []) if c.get("role", "feature") == "feature"
+    ]
+    return [
+        {"column": name, "value": row.inputs.get(name), "given": name in row.inputs, "warning": named.get(name, "")}
+        for name in columns
+    ]
+
+
+def _reasons(row: Diagnosis) -> dict[str, Any]:
+    """The bars for and against, scaled to the strongest; or why there are none."""
+    try:
+        found = reasons_for(row)
+    except DiagnosisRefused as refusal:
+        return {"refused": refusal.message}
+    shown = [c for c in found["contributions"] if c["contribution"]]
+    largest = max((abs(c["contribution"]) for c in shown), default=1.0) or 1.0
+    bars = [
+        {**c, "width": round(BAR_WIDTH * abs(c["contribution"]) / largest, 1), "size": wording.number(c["contribution"], 3),
+         "words": [{"term": term, "for": weight > 0} for term, weight in c["words"][:MOST_WORDS]]}
+        for c in shown[:MOST_REASONS]
+    ]  # fmt: skip
+    return {"bars": bars, "left_out": max(0, len(shown) - MOST_REASONS), "units": row.model.task == "regression"}
+
+
+def batch_counts(batch: Batch) -> list[dict[str, Any]]:
+    """How many of a batch got which class; the most frequent first (not for numbers)."""
+    if batch.model_version.model.task == "regression":
+        return []
+    counted = Diagnosis.objects.filter(batch=batch).values("value").annotate(count=Count("pk")).order_by("-count")
+    return [{"value": c["value"], "count": c["count"]} for c in counted[:20]]

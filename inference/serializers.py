@@ -1,0 +1,172 @@
+"""How the REST resources look, for the OpenAPI schema and for checking what is not on the hot path."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from inference.models import Diagnosis, Review
+from inference.validation import MAX_RECORDS
+
+RECORD: dict[str, Any] = {
+    "oneOf": [
+        {"type": "object", "additionalProperties": True, "description": "column name → value; what is left out is not known"},
+        {"type": "string", "description": "the value of the model's single text column"},
+    ]
+}
+
+
+@extend_schema_field(RECORD)
+class RecordField(serializers.Field):
+    """An object of column and value, or a bare text."""
+
+
+class AskSerializer(serializers.Serializer):
+    """What is sent: a model (its champion answers) or a version, and one record or up to 1,000."""
+
+    model = serializers.UUIDField(required=False, help_text="its champion answers")
+    version = serializers.UUIDField(required=False, help_text="this version answers")
+    record = RecordField(required=False)
+    records = serializers.ListField(child=RecordField(), required=False, min_length=1, max_length=MAX_RECORDS)
+
+
+class WarningSerializer(serializers.Serializer):
+    """What is missing, unusual or unlike training."""
+
+    code = serializers.CharField()
+    column = serializers.CharField(allow_null=True)
+    value = serializers.JSONField(allow_null=True)
+    low = serializers.FloatField(allow_null=True)
+    high = serializers.FloatField(allow_null=True)
+    message = serializers.CharField()
+
+
+@extend_schema_field({"type": ["array", "null"], "items": {"type": "array", "items": {}}})
+class WordsField(serializers.Field):
+    """Pairs of a term and its contribution."""
+
+
+class ContributionSerializer(serializers.Serializer):
+    """How far one column moved the result."""
+
+    column = serializers.CharField()
+    value = serializers.JSONField(allow_null=True)
+    contribution = serializers.FloatField()
+    direction = serializers.ChoiceField(choices=["for", "against"])
+    words = WordsField()
+
+
+class ReasonsSerializer(serializers.Serializer):
+    """What spoke for and against, in log odds of the decided class or in units of the target."""
+
+    contributions = ContributionSerializer(many=True)
+
+
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "number"}, {"type": "null"}]})
+class ValueField(serializers.Field):
+    """The decided class, or the number; null once the patient was erased."""
+
+
+@extend_schema_field({"type": ["object", "null"], "additionalProperties": {"type": ["number", "null"]}})
+class ProbabilitiesField(serializers.Field):
+    """Class → calibrated probability; null for regression."""
+
+
+@extend_schema_field({"type": ["array", "null"], "items": {"type": ["number", "null"]}, "minItems": 2, "maxItems": 2})
+class IntervalField(serializers.Field):
+    """Low and high of the 95% interval."""
+
+
+class DiagnosisSerializer(serializers.Serializer):
+    """One diagnosis as it is answered."""
+
+    id = serializers.UUIDField()
+    value = ValueField()
+    probability = serializers.FloatField(allow_null=True, help_text="calibrated, of the decided class")
+    probabilities = ProbabilitiesField()
+    interval = IntervalField(help_text="95%, of `probability`; for regression of the number")
+    set = serializers.ListField(
+        child=serializers.CharField(), allow_null=True, help_text="the classes that stay possible at 95% confidence"
+    )
+    out_of_distribution = serializers.BooleanField()
+    ood_score = serializers.FloatField(allow_null=True, help_text="above 1 is unlike training")
+    warnings = WarningSerializer(many=True)
+    model = serializers.UUIDField()
+    model_version = serializers.UUIDField()
+    created_at = serializers.DateTimeField()
+    url = serializers.CharField(help_text="the page in the portal")
+    reasons = ReasonsSerializer(required=False, help_text="with ?reasons=1")
+
+
+class AnsweredSerializer(serializers.Serializer):
+    """The answer to `records`: the diagnoses in their order. (To `record`: the one diagnosis.)"""
+
+    diagnoses = DiagnosisSerializer(many=True)
+
+
+class ReviewSerializer(serializers.ModelSerializer[Review]):
+    """What a clinician said."""
+
+    reviewed_by = serializers.CharField(source="reviewed_by.email", default=None, allow_null=True)
+
+    class Meta:
+        model = Review
+        fields = ["id", "verdict", "corrected_value", "reason", "record", "reviewed_by", "reviewed_at"]
+
+
+class ReviewRequestSerializer(serializers.Serializer):
+    """What is sent to review a diagnosis."""
+
+    verdict = serializers.ChoiceField(choices=Review.Verdict.choices)
+    corrected_value = serializers.CharField(
+        required=False, default="", allow_blank=True, max_length=200, help_text="needed with “corrected”"
+    )
+    reason = serializers.CharField(
+        required=False, default="", allow_blank=True, max_length=500, help_text="needed with “rejected”"
+    )
+
+
+class DiagnosisListSerializer(DiagnosisSerializer):
+    """One diagnosis in the list."""
+
+    patient = serializers.CharField(allow_blank=True)
+    verdict = serializers.CharField(allow_blank=True, help_text="of the latest review; empty: not reviewed")
+    batch = serializers.UUIDField(allow_null=True)
+    erased = serializers.BooleanField(help_text="the patient was erased; value and inputs are gone")
+
+
+class DiagnosisDetailSerializer(DiagnosisListSerializer):
+    """One diagnosis with what was given, why, and what was said of it."""
+
+    inputs = serializers.DictField()
+    reviews = ReviewSerializer(many=True)
+
+
+class FilterSerializer(serializers.Serializer):
+    """The filters of the list, checked."""
+
+    model = serializers.UUIDField(required=False)
+    version = serializers.UUIDField(required=False)
+    batch = serializers.UUIDField(required=False)
+    verdict = serializers.ChoiceField(required=False, choices=["unreviewed", *Review.Verdict.values])
+    value = serializers.CharField(required=False, max_length=200)
+    patient = serializers.CharField(required=False, max_length=100)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
+
+
+class BatchSerializer(serializers.Serializer):
+    """Many diagnoses asked for at once."""
+
+    id = serializers.UUIDField()
+    model_version = serializers.UUIDField(source="model_version_id")
+    record_count = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+
+
+def output_of(row: Diagnosis) -> dict[str, Any]:
+    """A saved diagnosis's output with every key, also when it was erased."""
+    empty = {
+        "probabilities": None, "interval": None, "set": None, "out_of_distribution": False, "ood_score": None, "warnings": [],
+    }  # fmt: skip
+    return {**empty, **(row.output or {})}

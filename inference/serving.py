@@ -1,0 +1,144 @@
+"""Which version answers, and its fitted model kept warm in this process.
+
+The champion is read from the database at each asking (one small query), so that a roll-back works at once in every
+process. What never changes about a version (its columns, its artefact) is kept per process.
+"""
+
+import sys
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.http import Http404
+from django.utils.translation import gettext as _
+
+from accounts.actor import Actor
+from inference.errors import ModelUnavailable, NoChampion, NotServing
+from inference.validation import Columns
+from training.models import Model, ModelVersion
+
+KEPT_VERSIONS = 32
+
+
+@dataclass
+class Servable:
+    """A version that serves: its row, its columns compiled for checking."""
+
+    version: ModelVersion
+    columns: Columns
+    classes: list[str] = field(default_factory=list)
+
+    @property
+    def model(self) -> Model:
+        return self.version.model
+
+
+_kept: OrderedDict[UUID, Servable] = OrderedDict()
+_lock = Lock()
+
+_STATE = """
+SELECT m.organisation_id, m.published_at, m.champion_id, v.id, v.gate_passed, v.retired_at
+FROM training_model m LEFT JOIN training_modelversion v ON v.id = {version}
+WHERE {where}
+"""
+_BY_MODEL = _STATE.format(version="m.champion_id", where="m.id = %s")
+_BY_VERSION = _STATE.format(version="%s", where="m.id = v.model_id")
+
+
+@dataclass(frozen=True)
+class State:
+    """What decides whether a version may serve, as it is in the database now."""
+
+    owner: UUID
+    published: bool
+    champion: UUID | None
+    version: UUID | None
+    gate_passed: bool
+    retired: bool
+
+
+def _read(sql: str, pk: UUID) -> State | None:
+    """One query without the ORM: it is asked before every diagnosis."""
+    to_python = ModelVersion._meta.pk.to_python
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [ModelVersion._meta.pk.get_db_prep_value(pk, connection)])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    owner, published_at, champion, version, gate_passed, retired_at = row
+    return State(
+        owner=to_python(owner),
+        published=published_at is not None,
+        champion=to_python(champion),
+        version=to_python(version),
+        gate_passed=bool(gate_passed),
+        retired=retired_at is not None,
+    )
+
+
+def champion_of(actor: Actor, model_id: UUID) -> Servable:
+    """The model's champion now. Http404 when the model is not the actor's to see; NoChampion, NotServing."""
+    state = _read(_BY_MODEL, model_id)
+    if state is None or not _visible(actor, state):
+        raise Http404
+    if state.version is None:
+        raise NoChampion(model_id)
+    return _serving(state, state.version)
+
+
+def version_of(actor: Actor, version_id: UUID) -> Servable:
+    """One version by its id. Http404 when it is not the actor's to see; NotServing when it may not serve."""
+    state = _read(_BY_VERSION, version_id)
+    if state is None or not _visible(actor, state):
+        raise Http404
+    own = actor.organisation is not None and state.owner == actor.organisation.pk
+    if not own and state.champion != version_id:
+        raise NotServing(version_id, _("Of another organisation's published model only the champion serves."))
+    return _serving(state, version_id)
+
+
+def _visible(actor: Actor, state: State) -> bool:
+    return actor.organisation is not None and (state.published or state.owner == actor.organisation.pk)
+
+
+def _serving(state: State, version_id: UUID) -> Servable:
+    if not state.gate_passed:
+        raise NotServing(version_id, _("This version did not pass the gate, so it gives no diagnoses."))
+    if state.retired:
+        raise NotServing(version_id, _("This version is retired: ask the model's champion instead."))
+    return servable(version_id)
+
+
+def servable(version_id: UUID) -> Servable:
+    """The version's unchanging parts, read from the database once per process."""
+    with _lock:
+        kept = _kept.get(version_id)
+        if kept is not None:
+            _kept.move_to_end(version_id)
+            return kept
+    version = ModelVersion.objects.select_related("model").get(pk=version_id)
+    made = Servable(version=version, columns=Columns.of(version.schema), classes=[str(c) for c in version.classes])
+    with _lock:
+        _kept[version_id] = made
+        while len(_kept) > KEPT_VERSIONS:
+            _kept.popitem(last=False)
+    return made
+
+
+def fitted_of(version: ModelVersion) -> Any:
+    """The version's `engine.Fitted`, from this process's cache. Raises ModelUnavailable."""
+    from training.artefacts import load_fitted
+
+    from engine import EngineError
+
+    try:
+        fitted = load_fitted(version)
+    except (EngineError, OSError) as error:
+        raise ModelUnavailable(version.pk, getattr(error, "code", type(error).__name__)) from error
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)  # a second thread made latency 40 times worse on two cores (DESIGN section 3)
+    return fitted

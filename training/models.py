@@ -47,6 +47,7 @@ class TrainingRun(models.Model):
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="training_runs")
     version = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="training_runs")
     number = models.PositiveIntegerField()
+    target = models.CharField(max_length=200, blank=True, default="")
     recipe = models.JSONField()
     job = models.ForeignKey(Job, null=True, on_delete=models.SET_NULL, related_name="training_runs")
     trigger = models.CharField(max_length=10, choices=Trigger.choices, default=Trigger.MANUAL)
@@ -62,7 +63,9 @@ class TrainingRun(models.Model):
         ordering = ["-created_at", "-id"]
         constraints = [
             models.UniqueConstraint(fields=["dataset", "number"], name="run_number_once"),
-            models.UniqueConstraint(fields=["dataset", "trigger_day"], condition=Q(trigger="nightly"), name="run_nightly_once_a_day"),
+            models.UniqueConstraint(
+                fields=["dataset", "target", "trigger_day"], condition=Q(trigger="nightly"), name="run_nightly_once_a_day"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -144,6 +147,9 @@ class ModelVersion(models.Model):
     gate_reasons = models.JSONField(default=list)
     lineage = models.JSONField(help_text="data hash, recipe, seed, code version, requester, library versions")
     retired_at = models.DateTimeField(null=True, blank=True)
+    erased_at = models.DateTimeField(
+        null=True, blank=True, help_text="when a patient whose records it learned from or was tested on was erased"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     objects = OrganisationQuerySet.as_manager()
 
@@ -156,6 +162,45 @@ class ModelVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} v{self.number}"
+
+
+class PairedTest(models.Model):
+    """Whether two versions can be told apart by a metric on the test records that both were judged on. Never changes."""
+
+    organisation_path = "first__model__organisation"
+    first = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="+")
+    second = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="+")
+    metric = models.CharField(max_length=40)
+    difference = models.FloatField(null=True, help_text="first minus second")
+    low = models.FloatField(null=True)
+    high = models.FloatField(null=True)
+    p = models.FloatField(null=True)
+    records = models.PositiveIntegerField(help_text="test records that both were judged on")
+    created_at = models.DateTimeField(auto_now_add=True)
+    objects = OrganisationQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["first", "second", "metric"], name="paired_test_once")]
+
+    def __str__(self) -> str:
+        return f"{self.first_id} · {self.second_id} · {self.metric}"
+
+
+class Ranking(models.Model):
+    """The leaderboard's ranks by one metric, made when versions arrive, so that the page stays quick."""
+
+    organisation_path = "model__organisation"
+    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="rankings")
+    metric = models.CharField(max_length=40)
+    ranks = models.JSONField(default=dict, help_text="version id → rank; those that a paired test cannot separate share one")
+    updated_at = models.DateTimeField(auto_now=True)
+    objects = OrganisationQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["model", "metric"], name="ranking_once")]
+
+    def __str__(self) -> str:
+        return f"{self.model} · {self.metric}"
 
 
 class ChampionChange(models.Model):

@@ -73,9 +73,14 @@ def logged(job: Job) -> list[str]:
 def assert_whole(job: Job) -> None:
     """All three steps are done exactly once, in order, and the side effects once."""
     texts = logged(job)
-    assert [t for t in texts if t.endswith("done")] == ["step 1 done", "step 2 done", "step 3 done"]
+    assert [t for t in texts if t.startswith("step") and t.endswith("done")] == ["step 1 done", "step 2 done", "step 3 done"]
     assert texts.count("settled done") == 1
     assert job.result == {"steps": 3}
+
+
+def cluster_processes(site: Site) -> list[psutil.Process]:
+    """The cluster's main process, its sentinel, and the sentinel's children in the order of their start."""
+    return sorted((p for p in site.processes() if is_running(p, "qcluster")), key=lambda p: (p.create_time(), p.pid))
 
 
 def test_killed_job_process_goes_on_from_its_checkpoint(site: Site, worker: Any, send: Any, tmp_path: Path) -> None:
@@ -89,3 +94,143 @@ def test_killed_job_process_goes_on_from_its_checkpoint(site: Site, worker: Any,
     assert lines(tmp_path, "ends") and len(lines(tmp_path, "ends")) == 1
     assert_whole(job)
     assert not (site.folder / "jobs" / str(job.pk)).exists()
+
+
+def test_death_inside_a_transaction_leaves_nothing_half_written(site: Site, worker: Any, send: Any) -> None:
+    job = ended(send("half_a_write"), site)
+    assert (job.state, job.attempt) == (State.DONE, 2)
+    assert list(JobLog.objects.filter(job=job).values_list("attempt", "text")) == [(2, "first half"), (2, "second half")]
+
+
+def test_running_job_is_cancelled_at_a_safe_point(site: Site, worker: Any, send: Any, person: Any, tmp_path: Path) -> None:
+    job = send("steps")
+    until(lambda: lines(tmp_path, "middle"), "the middle of the second step")
+    cancel(actor=actor(person), job=job)
+    ended(job, site)
+    assert (job.state, job.attempt, job.result) == (State.CANCELLED, 1, None)
+    assert logged(job).count("settled cancelled") == 1
+    assert not lines(tmp_path, "ends")
+
+
+def test_deaf_job_is_killed_when_cancelled(site: Site, worker: Any, send: Any, person: Any, tmp_path: Path) -> None:
+    job = send("deaf")
+    until(lambda: lines(tmp_path, "middle"), "the deaf handler")
+    process = site.job_process(job)
+    cancel(actor=actor(person), job=job)
+    ended(job, site)
+    assert job.state == State.CANCELLED
+    until(lambda: not process.is_running(), "the end of the process")
+    assert logged(job) == ["settled cancelled"]
+
+
+def test_job_over_its_memory_limit_fails_and_says_what_to_do(site: Site, worker: Any, send: Any) -> None:
+    job = ended(send("hog"), site)
+    assert (job.state, job.attempt) == (State.FAILED, 1)
+    assert "ran out of memory: choose the smaller profile" in job.error_person
+    assert "Peak memory" in job.error_engineer and "SIGKILL" in job.error_engineer
+    assert logged(job) == ["settled failed"]
+
+
+def test_duplicate_deliveries_run_a_job_once(site: Site, worker: Any, send: Any, tmp_path: Path) -> None:
+    from jobs.bell import ring
+
+    job = send("steps")
+    for _again in range(3):
+        ring("light")
+    rivals = [site.manage("run_job", str(job.pk)) for _rival in range(2)]
+    until(lambda: lines(tmp_path, "middle"), "the middle of the second step")
+    (tmp_path / "go").touch()
+    ended(job, site)
+    codes = [rival.wait(30) for rival in rivals]
+    assert (job.state, job.attempt, len(lines(tmp_path, "starts"))) == (State.DONE, 1, 1)
+    assert codes.count(3) >= 1  # at most one of the rivals got it, the other was told that it is not its
+    assert_whole(job)
+
+
+def test_node_that_lost_its_lease_and_comes_back_changes_nothing(
+    site: Site, worker: Any, send: Any, tmp_path: Path
+) -> None:
+    job = send("steps", delay_seconds=3600)  # not due: the worker leaves it to the process that is started by hand
+    frozen = site.manage("run_job", str(job.pk))
+    until(lambda: lines(tmp_path, "middle"), "the middle of the second step")
+    frozen.suspend()
+    until(lambda: len(lines(tmp_path, "starts")) == 2, "the worker to take the job over")
+    (tmp_path / "go").touch()
+    ended(job, site)
+    before = Job.objects.filter(pk=job.pk).values().get()
+    frozen.resume()
+    assert frozen.wait(30) == 0
+    assert Job.objects.filter(pk=job.pk).values().get() == before
+    assert (job.state, job.attempt) == (State.DONE, 2)
+    assert len(lines(tmp_path, "ends")) == 1
+    assert_whole(job)
+
+
+def test_cluster_whose_idle_worker_was_killed_is_replaced(site: Site, worker: Any, send: Any) -> None:
+    def whole() -> list[psutil.Process]:
+        found = cluster_processes(site)
+        return found if len(found) >= 5 else []
+
+    before = until(whole, "a complete cluster")
+    before[2].kill()  # the idle worker, which holds the queue's lock
+    job = ended(send("add", payload={"a": 1, "b": 1}), site)
+    assert job.result == {"sum": 2}
+
+
+def test_killed_cluster_is_replaced_and_its_job_ends_once(site: Site, worker: Any, send: Any, tmp_path: Path) -> None:
+    job = send("steps")
+    until(lambda: lines(tmp_path, "middle"), "the middle of the second step")
+    killed = cluster_processes(site)
+    assert len(killed) >= 5
+    for process in killed:
+        process.kill()
+    (tmp_path / "go").touch()
+    ended(job, site)
+    assert (job.state, job.attempt, len(lines(tmp_path, "starts"))) == (State.DONE, 1, 1)
+    assert_whole(job)
+    assert ended(send("add", payload={"a": 1, "b": 2}), site).result == {"sum": 3}
+
+
+def test_stopped_worker_gives_its_job_back_and_leaves_nothing_running(
+    site: Site, worker: Any, send: Any, tmp_path: Path
+) -> None:
+    job = send("steps")
+    until(lambda: lines(tmp_path, "middle"), "the middle of the second step")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    job.refresh_from_db()
+    assert (job.state, job.attempt) == (State.QUEUED, 0)
+    assert site.processes() == []
+    assert not Node.objects.filter(pid=worker.pid, stopped_at=None).exists()
+    site.manage("worker", "--queue", "light")
+    (tmp_path / "go").touch()
+    ended(job, site)
+    assert (job.state, job.attempt) == (State.DONE, 1)
+    assert_whole(job)
+
+
+def test_killed_supervisor_takes_its_cluster_along_but_not_the_job(
+    site: Site, worker: Any, send: Any, tmp_path: Path
+) -> None:
+    job = send("steps")
+    until(lambda: lines(tmp_path, "middle"), "the middle of the second step")
+    worker.kill()
+    worker.wait(10)
+    (tmp_path / "go").touch()
+    ended(job, site)
+    assert (job.state, job.attempt) == (State.DONE, 1)
+    assert_whole(job)
+    until(lambda: not site.processes(), "the cluster's end")
+
+
+def test_job_survives_the_death_of_everything(site: Site, worker: Any, send: Any, tmp_path: Path) -> None:
+    job = send("steps")
+    until(lambda: lines(tmp_path, "middle"), "the middle of the second step")
+    site.kill_all()
+    assert site.processes() == []
+    site.manage("worker", "--all")
+    (tmp_path / "go").touch()
+    ended(job, site)
+    assert (job.state, job.attempt) == (State.DONE, 2)
+    assert len(lines(tmp_path, "ends")) == 1
+    assert_whole(job)

@@ -1,6 +1,5 @@
 """Settings, read from the environment (see .env.example); what is missing or malformed stops the start."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -106,6 +105,8 @@ else:
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": DATA_DIR / "aimass.sqlite3",
             "CONN_MAX_AGE": None,
+            # A file for the tests too: jobs' subprocesses and the live server's threads open it like the real one.
+            "TEST": {"NAME": DATA_DIR / "tests.sqlite3"},
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 20,
@@ -165,6 +166,10 @@ ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if not UNSAFE else "http"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "AI Mass"
 
+# What the registration form offers; dotted, because accounts may not import training.
+OUTCOME_SOURCE = "training.recommendation.known_outcomes"
+METRIC_SOURCE = "training.recommendation.metric_choices"
+
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
 LOCALE_PATHS = [BASE_DIR / "locale"]
@@ -175,7 +180,7 @@ USE_TZ = True
 if env("EMAIL_URL", default=""):
     vars().update(env.email_url("EMAIL_URL"))
 else:
-    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend" if not TESTING else "django.core.mail.backends.locmem.EmailBackend"
+    EMAIL_BACKEND = f"django.core.mail.backends.{'locmem' if TESTING else 'filebased'}.EmailBackend"
     EMAIL_FILE_PATH = DATA_DIR / "mail"
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", default="AI Mass <noreply@localhost>")
 EMAIL_TIMEOUT = 10
@@ -209,10 +214,13 @@ CONTENT_SECURITY_POLICY = {
 }
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.rest.authentication.KeyAuthentication", "accounts.rest.authentication.SessionAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.rest.authentication.KeyAuthentication",
+        "accounts.rest.authentication.SessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.rest.permissions.ActorMay"],
     "DEFAULT_RENDERER_CLASSES": ["accounts.rest.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser", "rest_framework.parsers.MultiPartParser"],
+    "DEFAULT_PARSER_CLASSES": ["accounts.rest.parsers.JSONParser", "rest_framework.parsers.MultiPartParser"],
     "DEFAULT_PAGINATION_CLASS": "accounts.rest.pagination.CursorPagination",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_THROTTLE_CLASSES": ["accounts.rest.throttling.KeyThrottle"],

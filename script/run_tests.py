@@ -1,0 +1,71 @@
+"""Runs pytest on SQLite and then on a real PostgreSQL that is started for it. Run by script/test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PARALLEL = ["-n", "2", "--dist", "loadscope"]
+# Chromium shows the same pages whatever the database.
+ON_POSTGRES = "not browser"
+FAST = "not slow and not browser and not process"
+
+
+def own_marks(arguments: list[str]) -> str:
+    """The caller's own `-m`, so that ours does not override it."""
+    return arguments[arguments.index("-m") + 1] if "-m" in arguments[:-1] else ""
+
+
+def pytest(arguments: list[str], marks: str, title: str, **environment: str) -> int:
+    own = own_marks(arguments)
+    rest = [a for i, a in enumerate(arguments) if a != "-m" and (i == 0 or arguments[i - 1] != "-m")]
+    both = " and ".join(f"({part})" for part in (own, marks) if part)
+    parallel = [] if any(a == "-n" or a.startswith(("-n", "--pdb", "--dist")) for a in rest) else PARALLEL
+    command = [sys.executable, "-m", "pytest", *parallel, *(["-m", both] if both else []), *rest]
+    print(f"== {title}: pytest {' '.join(command[3:])}", flush=True)
+    began = time.monotonic()
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment})
+    try:
+        code = process.wait()
+    except BaseException:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+        raise
+    print(f"== {title}: exit {code} after {time.monotonic() - began:.0f} s", flush=True)
+    return code
+
+
+def on_postgres(arguments: list[str]) -> int:
+    """The tests that touch the database, on a PostgreSQL that ends with them."""
+    from postgres import server
+
+    with server() as url:
+        return pytest(arguments, ON_POSTGRES, "PostgreSQL", DATABASE_URL=url)
+
+
+def end(number: int, frame: object) -> None:
+    """A signal ends this process by an exception, so that the server and its folder are cleaned up."""
+    raise SystemExit(128 + number)
+
+
+def main() -> int:
+    which, arguments = sys.argv[1], sys.argv[2:]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    if which == "fast":
+        return pytest(arguments, FAST, "SQLite, the quick tests")
+    code = 0
+    if which in {"both", "sqlite"}:
+        code = pytest(arguments, "", "SQLite")
+    if which in {"both", "postgres"} and code in {0, 1, 5}:
+        code = on_postgres(arguments) or code
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -39,9 +39,7 @@ class Assembler:
     def __init__(self, validator: Validator, recipe: Recipe) -> None:
         self.validator, self.recipe, self.data = validator, recipe, validator.data
         self.novelty = Novelty(validator.encoder).fit(validator.encoded, self.data.patients, recipe.seed)
-        rng = np.random.default_rng(recipe.seed)
-        chosen = rng.choice(validator.encoded.n, min(BACKGROUND, validator.encoded.n), replace=False)
-        self.background = validator.encoder.take(validator.encoded, np.sort(chosen))
+        self.background = validator.encoder.background(validator.encoded, BACKGROUND, recipe.seed)
 
     def member(self, candidate: Candidate, hyperparameters: dict[str, Any], choices: dict[str, str],
                stop: StopCheck | None) -> Member:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,10 +85,17 @@ class Encoder:
 
     def mix(self, encoded: Encoded, rows: Ints) -> Encoded:
         """New records: column j of record i is taken from record `rows[i, j]`; columns as in `names`."""
-        blocks: dict[Kind, Block] = {}
+        blocks = {k: self.transformers[k].mix(encoded.blocks[k], part) for k, part in self._by_kind(rows)}
+        return Encoded(len(rows), blocks)
+
+    def background(self, encoded: Encoded, n: int, seed: int) -> Encoded:
+        """n made-up records to compare with: every column is drawn on its own, so that nobody's record is kept."""
+        rows = np.random.default_rng(seed).integers(0, encoded.n, size=(n, len(self.names)))
+        blocks = {k: self.transformers[k].background(encoded.blocks[k], part) for k, part in self._by_kind(rows)}
+        return Encoded(n, blocks)
+
+    def _by_kind(self, rows: Ints) -> Iterator[tuple[Kind, Ints]]:
         start = 0
         for kind, specs in self.specs.items():
-            part = np.asarray(rows[:, start : start + len(specs)])
-            blocks[kind] = self.transformers[kind].mix(encoded.blocks[kind], part)
+            yield kind, np.asarray(rows[:, start : start + len(specs)])
             start += len(specs)
-        return Encoded(len(rows), blocks)

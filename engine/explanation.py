@@ -18,7 +18,7 @@ from engine.metrics import Floats, Ints
 from engine.schema import Kind
 from engine.transformers.text import WIDE_SCRIPTS
 
-ORDERS = 8  # random orders of the columns, each also walked backwards
+PAIRS = 1  # random orders of the columns per background record, each also walked backwards
 MOST_WORDS = 40
 SHOWN_WORDS = 10
 
@@ -99,7 +99,7 @@ def score_of(fitted: Fitted, encoded: Encoded, code: int) -> Floats:
 
 
 def _linear(fitted: Fitted, member: Member, encoded: Encoded, terms: Floats, code: int) -> tuple[float, Floats]:
-    """Exact while the log odds are not cut off at the edge of `logit` (|score| < 16)."""
+    """Exact; the base is the score of the mean background record."""
     assert fitted.background is not None
     sign = -1.0 if fitted.classify and code == 0 else 1.0
     x = member.preprocessor.transform(encoded)
@@ -108,8 +108,7 @@ def _linear(fitted: Fitted, member: Member, encoded: Encoded, terms: Floats, cod
     difference = np.asarray(x.todense()).ravel() - mean if hasattr(x, "todense") else x[0] - mean
     parts = sign * terms[0] * difference
     values = np.bincount(member.preprocessor.origins, weights=parts, minlength=len(fitted.encoder.names))
-    score = float(score_of(fitted, encoded, code)[0])
-    return score - float(values.sum()), values
+    return sign * float((terms[0] * mean).sum() + member.model.intercepts()[0]), values
 
 
 def _shapley(fitted: Fitted, encoded: Encoded, code: int) -> tuple[float, Floats]:
@@ -119,7 +118,8 @@ def _shapley(fitted: Fitted, encoded: Encoded, code: int) -> tuple[float, Floats
     background = fitted.background.n
     joined = _join(fitted, encoded)
     walks = _orders(columns, background, fitted.recipe.seed)
-    rows = np.repeat(1 + np.arange(len(walks)) % background, columns + 1).reshape(len(walks), columns + 1)
+    start = 1 + np.arange(len(walks)) // 2 % background  # an order and its reverse begin at the same record
+    rows = np.repeat(start, columns + 1).reshape(len(walks), columns + 1)
     sources = np.repeat(rows[:, :, None], columns, axis=2)
     for step in range(1, columns + 1):
         sources[np.arange(len(walks)), step:, walks[:, step - 1]] = 0
@@ -133,10 +133,10 @@ def _shapley(fitted: Fitted, encoded: Encoded, code: int) -> tuple[float, Floats
 def _orders(columns: int, background: int, seed: int) -> Ints:
     """(walks, columns): every background record is used equally often, so that the base is the same for all rows."""
     rng = np.random.default_rng(seed)
-    count = max(1, ORDERS * 2 // background) * background
-    half = np.array([rng.permutation(columns) for _ in range((count + 1) // 2)], dtype=np.int64).reshape(-1, columns)
-    walks: Ints = np.empty((count, columns), dtype=np.int64)
-    walks[0::2], walks[1::2] = half, half[: count // 2, ::-1]
+    orders = np.array([rng.permutation(columns) for _ in range(PAIRS * background)], dtype=np.int64)
+    orders = orders.reshape(-1, columns)
+    walks: Ints = np.empty((2 * len(orders), columns), dtype=np.int64)
+    walks[0::2], walks[1::2] = orders, orders[:, ::-1]
     return walks
 
 

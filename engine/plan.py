@@ -17,6 +17,7 @@ from engine.training_data import TrainingData
 
 FEWEST_FOR_NETWORK = 100
 PLANNED_SHARE = 0.5  # of the budget; the rest is for slower machines, final fits and the ensemble
+MOST_SHARE = 0.7  # a candidate whose first trial alone would take more of the budget is skipped
 
 _PLAIN = {"scaling": "zscore", "normalisation": "none", "imputation": "median", "outliers": "none",
           "feature_selection": "none"}  # fmt: skip
@@ -87,7 +88,7 @@ def _fill(plan: Plan, data: TrainingData, width: int, n_folds: int, share: float
 
     queue = _trials(plan, data, width, recipe)
     plan.seconds = cost(queue[0]) * (n_folds + 1)
-    if plan.seconds > 2 * share and not asked:
+    if plan.seconds > MOST_SHARE * recipe.time_budget and not asked:
         plan.reason = "would take longer than the time budget allows"
         return
     plan.trials = queue[:1]

@@ -53,6 +53,10 @@ class Model(BaseEstimator):  # type: ignore[misc]
         """Coefficients (outputs, features) when the log odds are linear in the features, else None."""
         return None
 
+    def intercepts(self) -> Floats:
+        """(outputs,) that belong to `linear_terms`."""
+        raise NotImplementedError
+
     def estimators(self) -> dict[str, Any]:
         """scikit-learn objects to be stored through skops."""
         return {}

@@ -69,6 +69,10 @@ class LinearModel(Model):
         """The coefficients."""
         return self._coef
 
+    def intercepts(self) -> Floats:
+        """The intercepts."""
+        return self._intercept
+
     def estimators(self) -> dict[str, Any]:
         """The one scikit-learn estimator."""
         return {"linear": self.estimator_}
@@ -85,4 +89,4 @@ class LinearModel(Model):
     @classmethod
     def cost(cls, rows: int, width: int, classes: int, hyperparameters: Mapping[str, Any]) -> float:
         """Seconds, from fits of up to 20,000 rows."""
-        return 0.01 + 4e-8 * rows * min(width, 400) * max(1, classes - 1)
+        return 0.01 + 4e-8 * rows * min(width, 400) * (1 if classes <= 2 else 3 * classes)

@@ -55,6 +55,10 @@ class Transformer:
         """A new block whose column j is taken from the rows `rows[:, j]`; used to explain by masking."""
         return block[rows, np.arange(block.shape[1])]
 
+    def background(self, block: Block, rows: Ints) -> Block:
+        """Values to compare with, `rows` (n, columns) drawn for each column on its own: nobody's whole record."""
+        return self.mix(block, rows)
+
     def fit(self, block: Block, y: Floats, choices: Mapping[str, str], patients: Ints, classify: bool) -> Transformer:
         """Learn from a training block."""
         raise NotImplementedError

@@ -73,6 +73,10 @@ class TextTransformer(Transformer):
         """Column j from the rows `rows[:, j]`."""
         return [column[rows[:, j]] for j, column in enumerate(block)]
 
+    def background(self, block: Block, rows: Ints) -> Block:
+        """Empty texts: nobody's words are kept."""
+        return [sparse.csr_matrix((len(rows), WIDTH)) for _ in self.specs]
+
     def fit(self, block: Block, y: Floats, choices: Mapping[str, str], patients: Ints, classify: bool) -> TextTransformer:
         """Buckets of at least two patients, their inverse frequencies, and for dense models their components."""
         self.dense = choices.get("text") == "dense"

@@ -24,6 +24,18 @@ class ActorRequest(HttpRequest):
     actor: Actor
 
 
+def signed_in(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Gate a view that also serves people who belong to no organisation yet; nobody is sent to the login page."""
+
+    @login_required
+    @wraps(view)
+    def gated(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return view(request, *args, **kwargs)
+
+    gated.required_permission = None  # type: ignore[attr-defined]
+    return gated
+
+
 def requires(permission: Permission | None) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
     """Gate a view: nobody is sent to the login page, the homeless to make an organisation, the unentitled get 403.
 

@@ -17,13 +17,32 @@ from accounts.models import IdempotencyKey
 from accounts.rest.problems import Problem
 
 
+def file_hash(file: Any) -> str:
+    """The content's hash: two files of one name and size are still two files."""
+    digest = hashlib.sha256()
+    for chunk in file.chunks():
+        digest.update(chunk)
+    file.seek(0)
+    return digest.hexdigest()
+
+
 def request_hash(request: Request) -> str:
     """What makes two requests the same: who, where and the body."""
-    actor = actor_of(request)
-    files = {name: [f.name, f.size] for name, f in request.FILES.items()} if request.FILES else {}
-    data = {k: v for k, v in request.data.items() if k not in files} if hasattr(request.data, "items") else request.data
-    body = json.dumps([actor.user.pk if actor.user else None, request.method, request.path, data, files], sort_keys=True, cls=JSONEncoder)
-    return hashlib.sha256(body.encode()).hexdigest()
+    user, data = actor_of(request).user, request.data
+    files = {name: [[f.name, file_hash(f)] for f in request.FILES.getlist(name)] for name in request.FILES}
+    if hasattr(data, "lists"):
+        data = {name: values for name, values in data.lists() if name not in files}
+    parts = [user.pk if user else None, request.method, request.get_full_path(), data, files]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, cls=JSONEncoder).encode()).hexdigest()
+
+
+def remembered(view: Any, body: Any) -> Any:
+    """The answer as it is kept: without the fields that the view's `never_stored` names (a key's plain text)."""
+    body = json.loads(json.dumps(body, cls=JSONEncoder))
+    for name in getattr(view, "never_stored", ()):
+        if isinstance(body, dict) and name in body:
+            body[name] = ""
+    return body
 
 
 def idempotent(method: Callable[..., Response]) -> Callable[..., Response]:
@@ -34,8 +53,8 @@ def idempotent(method: Callable[..., Response]) -> Callable[..., Response]:
         key = request.headers.get("Idempotency-Key", "")
         if not key:
             return method(self, request, *args, **kwargs)
-        if len(key) > 255:
-            raise Problem(400, "invalid", _("Idempotency-Key is longer than 255 characters."))
+        if len(key) > 255 or not key.isprintable():
+            raise Problem(400, "invalid", _("Idempotency-Key must be 1 to 255 printable characters."))
         organisation, digest = actor_of(request).organisation, request_hash(request)
         with transaction.atomic():
             try:
@@ -46,7 +65,7 @@ def idempotent(method: Callable[..., Response]) -> Callable[..., Response]:
             response = method(self, request, *args, **kwargs)
             if response.status_code < 300:
                 row.status = response.status_code
-                row.body = json.loads(json.dumps(response.data, cls=JSONEncoder))
+                row.body = remembered(self, response.data)
                 row.save(update_fields=["status", "body"])
             else:
                 row.delete()

@@ -35,6 +35,7 @@ class ActorMay(BasePermission):
         permission = required_permission(view, str(request.method))
         if permission is None or actor.may(permission):
             return True
-        self.message = _("This needs the permission “%(name)s”, which your role or key does not have.") % {"name": permission.value}
+        text = _("This needs the permission “%(name)s”, which your role or key does not have.")
+        self.message = text % {"name": permission.value}
         audit.record(actor, "access.denied", outcome="denied", permission=permission.value, path=request.path[:200])
         return False

@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem details that name the field: {type, title, status, detail, errors: [{field, message, code}]}."""
 
 import logging
+import math
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
@@ -70,7 +71,7 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     if getattr(exc, "auth_header", None):
         headers["WWW-Authenticate"] = exc.auth_header  # type: ignore[attr-defined]
     if getattr(exc, "wait", None):
-        headers["Retry-After"] = str(int(exc.wait))  # type: ignore[attr-defined]
+        headers["Retry-After"] = str(max(1, math.ceil(exc.wait)))  # type: ignore[attr-defined]
     if isinstance(exc, exceptions.ValidationError):
         errors = flatten(exc.detail)
         first = errors[0] if errors else {"field": "", "message": ""}

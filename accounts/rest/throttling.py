@@ -6,6 +6,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 
 from accounts.actor import actor_of
+from accounts.middleware import client_ip
 
 
 class KeyThrottle(SimpleRateThrottle):
@@ -19,4 +20,4 @@ class KeyThrottle(SimpleRateThrottle):
             return f"throttle:key:{actor.api_key.pk}"
         if actor.user is not None:
             return f"throttle:user:{actor.user.pk}"
-        return f"throttle:ip:{self.get_ident(request)}"
+        return f"throttle:ip:{client_ip(request._request)}"  # never a header that the caller can invent

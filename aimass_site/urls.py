@@ -2,9 +2,9 @@
 
 from django.conf import settings
 from django.urls import include, path
-from django.views.i18n import set_language
 from drf_spectacular.views import SpectacularAPIView
 
+from accounts.views.profile import language
 from aimass_site import views
 
 api = [
@@ -19,7 +19,7 @@ api = [
 urlpatterns = [
     path("", views.home, name="home"),
     path("health/", views.health, name="health"),
-    path("language/", set_language, name="set_language"),
+    path("language/", language, name="set_language"),
     path("accounts/", include("allauth.urls")),
     path("", include("accounts.urls")),
     path("jobs/", include("jobs.urls")),

@@ -135,7 +135,7 @@ class DiagnosesView(APIView):
         except RecordsInvalid as error:
             first = error.errors[0]
             return problem(400, "invalid", f"{first['field']}: {first['message']}", errors=error.errors)
-        why = explain(served.version, asked.inputs) if wanted else None
+        why = explain(served.version, asked.inputs, [row.value for row in asked.rows]) if wanted else None
         return answers.PreparedResponse(answers.answered(asked, single=single, reasons=why), 201)
 
 

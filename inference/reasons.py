@@ -28,7 +28,7 @@ def cache_name(diagnosis_id: UUID) -> str:
 
 
 def reasons_for(diagnosis: Diagnosis) -> dict[str, Any]:
-    """{base, value, unit, contributions: [{column, value, contribution, direction, words: [[term, contribution]]}]}.
+    """{explained, base, score, unit, contributions: [{column, value, contribution, direction, words: [[term, weight]]}]}.
 
     Contributions are log odds of the decided class (units of the target for regression); the strongest come first.
     Raises ModelUnavailable and NoReasons.
@@ -37,31 +37,44 @@ def reasons_for(diagnosis: Diagnosis) -> dict[str, Any]:
         raise NoReasons()
     held: dict[str, Any] | None = cache.get(cache_name(diagnosis.pk))
     if held is None:
-        held = explain(diagnosis.model_version, [diagnosis.inputs])[0]
+        held = explain(diagnosis.model_version, [diagnosis.inputs], [diagnosis.value])[0]
         cache.set(cache_name(diagnosis.pk), held, CACHE_SECONDS)
     return held
 
 
-def explain(version: ModelVersion, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The reasons of several records of one version, not cached."""
+def explain(
+    version: ModelVersion, records: Sequence[dict[str, Any]], values: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The reasons of several records of one version for their decided `values`; not cached."""
     import engine
 
     fitted = serving.fitted_of(version)
-    return [_plain(reasons) for reasons in engine.explain(fitted, list(records))]
+    found = engine.explain(fitted, list(records))
+    return [_plain(reasons.to_dict(), value) for reasons, value in zip(found, values, strict=True)]
 
 
-def _plain(reasons: Any) -> dict[str, Any]:
-    """The engine's reasons as JSON, strongest first."""
-    data: dict[str, Any] = reasons if isinstance(reasons, dict) else reasons.to_dict()
+def _plain(data: dict[str, Any], decided: str) -> dict[str, Any]:
+    """The engine's reasons, strongest first, as for or against what was decided.
+
+    With two classes the engine explains the positive one; when the other was decided, every sign is turned.
+    """
+    turned = data["explained"] is not None and data["explained"] != decided
+    sign = -1.0 if turned else 1.0
     contributions = [
         {
             "column": c["column"],
-            "value": finite(c.get("value")),
-            "contribution": float(c["contribution"]),
-            "direction": c["direction"],
-            "words": [[term, float(weight)] for term, weight in c.get("words") or []],
+            "value": finite(c["value"]),
+            "contribution": sign * float(c["contribution"]),
+            "direction": "for" if sign * c["contribution"] >= 0 else "against",
+            "words": [[term, sign * float(weight)] for term, weight in data["words"].get(c["column"], [])],
         }
         for c in data["contributions"]
     ]
     contributions.sort(key=lambda c: -abs(c["contribution"]))
-    return {**{k: v for k, v in data.items() if k != "contributions"}, "contributions": contributions}
+    return {
+        "explained": decided if data["explained"] is not None else None,
+        "base": sign * data["base"],
+        "score": sign * data["score"],
+        "unit": data["unit"],
+        "contributions": contributions,
+    }

@@ -17,11 +17,11 @@ RECORD: dict[str, Any] = {
 
 
 @extend_schema_field(RECORD)
-class RecordField(serializers.Field):
+class RecordField(serializers.Field[Any, Any, Any, Any]):
     """An object of column and value, or a bare text."""
 
 
-class AskSerializer(serializers.Serializer):
+class AskSerializer(serializers.Serializer[Any]):
     """What is sent: a model (its champion answers) or a version, and one record or up to 1,000."""
 
     model = serializers.UUIDField(required=False, help_text="its champion answers")
@@ -30,7 +30,7 @@ class AskSerializer(serializers.Serializer):
     records = serializers.ListField(child=RecordField(), required=False, min_length=1, max_length=MAX_RECORDS)
 
 
-class WarningSerializer(serializers.Serializer):
+class WarningSerializer(serializers.Serializer[Any]):
     """What is missing, unusual or unlike training."""
 
     code = serializers.CharField()
@@ -42,11 +42,11 @@ class WarningSerializer(serializers.Serializer):
 
 
 @extend_schema_field({"type": ["array", "null"], "items": {"type": "array", "items": {}}})
-class WordsField(serializers.Field):
+class WordsField(serializers.Field[Any, Any, Any, Any]):
     """Pairs of a term and its contribution."""
 
 
-class ContributionSerializer(serializers.Serializer):
+class ContributionSerializer(serializers.Serializer[Any]):
     """How far one column moved the result."""
 
     column = serializers.CharField()
@@ -56,28 +56,32 @@ class ContributionSerializer(serializers.Serializer):
     words = WordsField()
 
 
-class ReasonsSerializer(serializers.Serializer):
+class ReasonsSerializer(serializers.Serializer[Any]):
     """What spoke for and against, in log odds of the decided class or in units of the target."""
 
+    explained = serializers.CharField(allow_null=True, help_text="the decided class; null for regression")
+    base = serializers.FloatField(help_text="where the usual record stands")
+    score = serializers.FloatField(help_text="base plus all contributions")
+    unit = serializers.CharField()
     contributions = ContributionSerializer(many=True)
 
 
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "number"}, {"type": "null"}]})
-class ValueField(serializers.Field):
+class ValueField(serializers.Field[Any, Any, Any, Any]):
     """The decided class, or the number; null once the patient was erased."""
 
 
 @extend_schema_field({"type": ["object", "null"], "additionalProperties": {"type": ["number", "null"]}})
-class ProbabilitiesField(serializers.Field):
+class ProbabilitiesField(serializers.Field[Any, Any, Any, Any]):
     """Class → calibrated probability; null for regression."""
 
 
 @extend_schema_field({"type": ["array", "null"], "items": {"type": ["number", "null"]}, "minItems": 2, "maxItems": 2})
-class IntervalField(serializers.Field):
+class IntervalField(serializers.Field[Any, Any, Any, Any]):
     """Low and high of the 95% interval."""
 
 
-class DiagnosisSerializer(serializers.Serializer):
+class DiagnosisSerializer(serializers.Serializer[Any]):
     """One diagnosis as it is answered."""
 
     id = serializers.UUIDField()
@@ -98,7 +102,7 @@ class DiagnosisSerializer(serializers.Serializer):
     reasons = ReasonsSerializer(required=False, help_text="with ?reasons=1")
 
 
-class AnsweredSerializer(serializers.Serializer):
+class AnsweredSerializer(serializers.Serializer[Any]):
     """The answer to `records`: the diagnoses in their order. (To `record`: the one diagnosis.)"""
 
     diagnoses = DiagnosisSerializer(many=True)
@@ -114,7 +118,7 @@ class ReviewSerializer(serializers.ModelSerializer[Review]):
         fields = ["id", "verdict", "corrected_value", "reason", "record", "reviewed_by", "reviewed_at"]
 
 
-class ReviewRequestSerializer(serializers.Serializer):
+class ReviewRequestSerializer(serializers.Serializer[Any]):
     """What is sent to review a diagnosis."""
 
     verdict = serializers.ChoiceField(choices=Review.Verdict.choices)
@@ -142,7 +146,7 @@ class DiagnosisDetailSerializer(DiagnosisListSerializer):
     reviews = ReviewSerializer(many=True)
 
 
-class FilterSerializer(serializers.Serializer):
+class FilterSerializer(serializers.Serializer[Any]):
     """The filters of the list, checked."""
 
     model = serializers.UUIDField(required=False)
@@ -155,7 +159,7 @@ class FilterSerializer(serializers.Serializer):
     until = serializers.DateTimeField(required=False)
 
 
-class BatchSerializer(serializers.Serializer):
+class BatchSerializer(serializers.Serializer[Any]):
     """Many diagnoses asked for at once."""
 
     id = serializers.UUIDField()
@@ -166,7 +170,7 @@ class BatchSerializer(serializers.Serializer):
 
 def output_of(row: Diagnosis) -> dict[str, Any]:
     """A saved diagnosis's output with every key, also when it was erased."""
-    empty = {
+    empty: dict[str, Any] = {
         "probabilities": None, "interval": None, "set": None, "out_of_distribution": False, "ood_score": None, "warnings": [],
     }  # fmt: skip
     return {**empty, **(row.output or {})}

@@ -1,0 +1,70 @@
+"""What a run will not do, said before it starts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from datasets.models import Dataset, DatasetVersion
+from jobs.profiles import PROFILES, choose, estimate_memory_mb
+from training import problems
+from training.errors import RunRefused
+
+FEW_TEST_RECORDS = 30
+
+
+def usable(version: DatasetVersion) -> list[dict[str, Any]]:
+    """Problems of a frozen version itself."""
+    if version.file_id is None:
+        return [problems.make("version_erased")]
+    if version.erased_count:
+        return [problems.make("version_changed", severity="warning", count=version.erased_count)]
+    return []
+
+
+def profile_for(version: DatasetVersion, recipe: Mapping[str, Any], wanted: str | None) -> tuple[str, list[dict[str, Any]]]:
+    """The resource profile, and a problem when the work does not fit into it."""
+    kinds = [c["kind"] for c in version.columns if c["name"] not in recipe["ignore"] and c["name"] != recipe["patient"]]
+    need = estimate_memory_mb(kinds=kinds, records=version.record_count)
+    if wanted is not None and wanted not in PROFILES:
+        return "medium", [problems.make("recipe_invalid", column="profile", key="profile", why=" | ".join(PROFILES))]
+    name = choose(kinds=kinds, records=version.record_count, recipe={"profile": wanted} if wanted else None)
+    has = PROFILES[name].memory_mb
+    if need > has:
+        return name, [problems.make("memory", need=need, has=has, profile=str(PROFILES[name].label))]
+    return name, []
+
+
+def examine(version: DatasetVersion, recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    """The engine's check on the training split alone, and whether the test split can judge."""
+    import engine
+    from datasets.versions import frame
+    from engine.cells import is_missing
+
+    spec = engine.Recipe.from_dict(recipe)
+    names = {c["name"] for c in version.columns}
+    if recipe["target"] not in names:
+        return [problems.make("column_missing", column=recipe["target"])]
+    train = frame(version, "train")
+    if train.empty:
+        return [problems.make("no_records")]
+    found = [problems.from_engine(p.to_dict()) for p in engine.check(train, spec)]
+    labels = frame(version, "test", columns=[recipe["target"]])[recipe["target"]].tolist()
+    tests = sum(not is_missing(label) for label in labels)
+    if tests == 0:
+        found.append(problems.make("test_empty"))
+    elif tests < FEW_TEST_RECORDS:
+        found.append(problems.make("test_small", severity="warning", count=tests))
+    return found
+
+
+def refuse_errors(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The warnings alone; raises RunRefused, with everything that was found, when there is an error."""
+    ordered = sorted(found, key=lambda p: p["severity"] != "error")
+    if ordered and ordered[0]["severity"] == "error":
+        raise RunRefused(ordered)
+    return ordered
+
+
+def refuse_archived(dataset: Dataset) -> None:
+    """An archived data set does not train."""
+    if dataset.archived_at is not None:
+        raise RunRefused([problems.make("archived")])

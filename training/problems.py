@@ -1,0 +1,94 @@
+"""The engine's problems and errors in the person's language: translated by their code, with their params."""
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+TEXTS: dict[str, Any] = {
+    "labels_missing": _("%(count)s of %(total)s rows have no value in “%(column)s” and are left out."),
+    "one_class": _("“%(column)s” has the same value in every row: there is nothing to tell apart."),
+    "too_many_classes": _("“%(column)s” has %(count)s classes in %(total)s rows: is it an amount, or a text?"),
+    "class_too_small": _("The class “%(value)s” of “%(column)s” has %(count)s patient; at least 2 are needed to learn and to check."),
+    "class_small": _("The class “%(value)s” of “%(column)s” has only %(count)s patients; its figures will be uncertain."),
+    "too_few_records": _("Only %(count)s labelled records to learn from; at least %(least)s are needed."),
+    "few_records": _("Only %(count)s labelled records; with fewer than %(least)s every figure is uncertain."),
+    "too_few_patients": _("Only %(count)s patients; at least %(least)s are needed."),
+    "few_patients": _("Only %(count)s patients; with fewer than %(least)s every figure is uncertain."),
+    "no_features": _("There is no column to learn from."),
+    "positive_unknown": _("“%(value)s” is no class of “%(column)s”."),
+    "candidate_wrong_task": _("The candidate “%(candidate)s” cannot do %(task)s."),
+    "kind_not_used": _("“%(column)s” holds %(kind)s data, which this version does not use yet; it is left out."),
+    "patient_guessed": _("“%(column)s” looks like the patient's number: it keeps each patient's records together."),
+    "patient_contradicts": _("%(count)s patients have records with different values in “%(column)s”."),
+    "column_empty": _("“%(column)s” is empty and left out."),
+    "column_identifier": _("“%(column)s” looks like an identifier and is left out."),
+    "column_identifier_used": _("“%(column)s” looks like an identifier; nothing general can be learned from it."),
+    "values_infinite": _("%(count)s values of “%(column)s” are infinite and count as missing."),
+    "values_not_a_number": _("%(count)s values of “%(column)s” are no numbers and count as missing."),
+    "duplicates": _("%(count)s rows repeat another row in every column; the figures may be flattered."),
+    "leak": _(
+        "“%(column)s” alone gives the answer away (it explains %(percent)s %% of what there is to explain). "
+        "Is it written down after the diagnosis? Leave it out, or allow it."
+    ),
+    "column_missing": _("There is no column “%(column)s”."),
+    "column_duplicate": _("Two columns are called “%(column)s”."),
+    "recipe_unknown_key": _("There is no option “%(key)s”."),
+    "candidate_unknown": _("There is no candidate “%(candidate)s”."),
+    "hyperparameter_unknown": _("Candidate “%(candidate)s” has no hyperparameter “%(hyperparameter)s”."),
+    "hyperparameter_invalid": _("Candidate “%(candidate)s”: “%(hyperparameter)s” must be %(limits)s."),
+    "recipe_invalid": _("The option “%(key)s” is not valid: it %(why)s."),
+    "option_type": _("The option “%(column)s” is not of the right kind. Expected: %(wanted)s."),
+    "no_target": _("The data set has no target column: say which column is to be learned."),
+    "no_records": _("There are no records to learn from: upload some first."),
+    "archived": _("This data set is archived: restore it before training."),
+    "busy": _("Records are being added to this data set: try again when the upload has ended."),
+    "version_erased": _("The records of this version have been erased, so the run cannot be repeated. Train on the current records."),
+    "version_changed": _("%(count)s records of this version have been erased since: the numbers will differ from the first run's."),
+    "test_empty": _("No labelled record is in the locked test split, so the models could not be judged. Add more records."),
+    "test_small": _("Only %(count)s labelled records are in the locked test split: the intervals will be wide."),
+    "memory": _(
+        "About %(need)s MB of memory are needed, but the profile “%(profile)s” has %(has)s MB. "
+        "Choose a larger profile, fewer columns or fewer records."
+    ),
+    "task_changed": _("The model of “%(column)s” is for %(task)s: choose that task, or another target."),
+    "nothing_fitted": _("None of the candidates could be fitted to these records."),
+    "no_labels": _("No row has a known value in “%(column)s”."),
+}
+
+
+def text(code: str, params: dict[str, Any], fallback: str) -> str:
+    """The translated text of a code; the fallback when the code or one of its params is not known."""
+    if code not in TEXTS:
+        return fallback
+    try:
+        return str(TEXTS[code]) % params
+    except (KeyError, TypeError, ValueError):
+        return fallback
+
+
+def make(code: str, *, severity: str = "error", column: str | None = None, **params: Any) -> dict[str, Any]:
+    """A problem of the portal's own."""
+    values = {"column": column, **params} if column else params
+    return {"code": code, "severity": severity, "column": column, "message": text(code, values, code), "params": values}
+
+
+def from_engine(problem: dict[str, Any]) -> dict[str, Any]:
+    """An `engine.Problem.to_dict()` with its message translated."""
+    return problem | {"message": text(problem["code"], problem["params"], problem["message"])}
+
+
+def from_error(error: Any) -> dict[str, Any]:
+    """An EngineError as a problem; `column` names the option that is meant."""
+    field = error.params.get("key") or error.params.get("column")
+    if error.params.get("hyperparameter"):
+        field = f"hyperparameters.{error.params['candidate']}.{error.params['hyperparameter']}"
+    elif error.code == "candidate_unknown":
+        field = "candidates"
+    params = {k: v for k, v in error.params.items() if isinstance(v, str | int | float | bool) or v is None}
+    message = text(error.code, params, error.message)
+    return {"code": error.code, "severity": "error", "column": field, "message": message, "params": params}
+
+
+def retold(problem: dict[str, Any]) -> dict[str, Any]:
+    """A stored problem in the language of who reads it now."""
+    return problem | {"message": text(problem["code"], problem.get("params", {}), problem["message"])}

@@ -1,0 +1,99 @@
+"""From what a person chose (or did not) to a whole recipe."""
+
+from typing import Any
+
+from datasets.models import Column, Dataset, Role
+from training import problems
+from training.errors import RunRefused
+from training.models import Model
+
+# What a person may set; columns, target and patient follow from the data set's columns.
+OPTIONS = (
+    "task", "positive", "scaling", "normalisation", "imputation", "outliers", "feature_selection", "candidates",
+    "hyperparameters", "metric", "time_budget", "seed", "allow_leaks", "ignore", "profile",
+)  # fmt: skip
+MAX_BUDGET = 12 * 3600.0
+
+
+def target_of(dataset: Dataset, target: str | None) -> str:
+    """The column to learn: the one asked for, else the data set's own."""
+    columns = {c.name: c for c in dataset.columns.all()}
+    if target is not None:
+        if target not in columns:
+            raise RunRefused([problems.make("column_missing", column=target)])
+        return target
+    found = next((c.name for c in columns.values() if c.role == Role.TARGET), None)
+    if found is None:
+        raise RunRefused([problems.make("no_target")])
+    return found
+
+
+def resolve(dataset: Dataset, target: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """The recipe as JSON. Raises RunRefused naming each option that is wrong and its limits."""
+    import engine
+
+    name = target_of(dataset, target)
+    unknown = [key for key in options if key not in OPTIONS]
+    if unknown:
+        raise RunRefused([problems.make("recipe_unknown_key", column=key, key=key) for key in unknown])
+    columns = list(dataset.columns.all())
+    given = {k: v for k, v in options.items() if k != "profile"}
+    found = [*_wrong_types(given), *_wrong_ignore(given, columns, name)]
+    if found:
+        raise RunRefused(found)
+    try:
+        recipe = engine.Recipe.from_dict(_from_columns(columns, name) | _merged(given, columns, name))
+    except engine.EngineError as error:
+        raise RunRefused([problems.from_error(error)]) from None
+    return _same_task(dataset, recipe.to_dict())
+
+
+def _from_columns(columns: list[Column], target: str) -> dict[str, Any]:
+    patient = next((c.name for c in columns if c.role == Role.PATIENT and c.name != target), None)
+    used = {c.name: c.kind for c in columns if c.name != patient}
+    return {"target": target, "patient": patient, "columns": used}
+
+
+def _merged(given: dict[str, Any], columns: list[Column], target: str) -> dict[str, Any]:
+    """The options, with the columns that the data set leaves out added to those of this run."""
+    ignored = {c.name for c in columns if c.role == Role.IGNORE and c.name != target}
+    ignored |= {c.name for c in columns if c.role == Role.TARGET and c.name != target}  # another answer, not a feature
+    return {**given, "ignore": tuple(sorted(ignored | set(given.get("ignore") or ())))}
+
+
+def _wrong_types(given: dict[str, Any]) -> list[dict[str, Any]]:
+    texts = ("task", "scaling", "normalisation", "imputation", "outliers", "feature_selection", "metric")
+    wrong = [(k, "text") for k in texts if k in given and not isinstance(given[k], str)]
+    if "positive" in given and not isinstance(given["positive"], str | None):
+        wrong.append(("positive", "text"))
+    for key in ("candidates", "ignore"):
+        value = given.get(key, [])
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+            wrong.append((key, "list of texts"))
+    hyper = given.get("hyperparameters", {})
+    if not isinstance(hyper, dict) or not all(isinstance(v, dict) for v in hyper.values()):
+        wrong.append(("hyperparameters", "object"))
+    if "allow_leaks" in given and not isinstance(given["allow_leaks"], bool):
+        wrong.append(("allow_leaks", "true or false"))
+    budget = given.get("time_budget", 60)
+    if isinstance(budget, int | float) and not isinstance(budget, bool) and budget > MAX_BUDGET:
+        wrong.append(("time_budget", f"≤ {MAX_BUDGET:.0f} s"))
+    return [problems.make("option_type", column=key, wanted=kind) for key, kind in wrong]
+
+
+def _wrong_ignore(given: dict[str, Any], columns: list[Column], target: str) -> list[dict[str, Any]]:
+    names = {c.name for c in columns}
+    wanted = given.get("ignore") or ()
+    if not isinstance(wanted, list | tuple):
+        return []
+    return [problems.make("column_missing", column=str(n)) for n in wanted if n not in names or n == target]
+
+
+def _same_task(dataset: Dataset, recipe: dict[str, Any]) -> dict[str, Any]:
+    """One model does one task: a target that was learned as classes stays so."""
+    model = Model.objects.filter(dataset=dataset, target=recipe["target"]).only("task").first()
+    if model is None:
+        return recipe
+    if recipe["task"] not in ("auto", model.task):
+        raise RunRefused([problems.make("task_changed", column=recipe["target"], task=model.task)])
+    return recipe | {"task": model.task}

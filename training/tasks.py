@@ -1,0 +1,36 @@
+"""Background work: training runs, and the nightly retraining."""
+
+from typing import Any
+
+from jobs.handlers import JobContext, JobError, handler
+from training.models import TrainingRun
+
+
+@handler(settle="training.tasks.settle_training")
+def run_training(context: JobContext) -> dict[str, Any]:
+    """Fit, judge and store the candidates of a run; the rows of its versions follow when the job has ended."""
+    from django.utils.translation import gettext as _
+
+    from training.fitting import execute
+    from training.services import adopt_job
+
+    run = TrainingRun.objects.select_related("dataset", "version__file", "organisation", "requested_by").get(pk=context.payload["run"])
+    with context.fenced():
+        adopt_job(run=run, job=context.job)
+    if run.version.file is None:
+        raise JobError(_("The records of this version have been erased. Train on the current records."), engineer="no file")
+    return execute(context, run)
+
+
+def settle_training(job: Any) -> None:
+    """Idempotent: makes the rows that are missing, then tells people."""
+    from training.settling import settle
+
+    settle(job)
+
+
+def retrain_nightly() -> int:
+    """Queue a run for each model that has new records since its last one; returns how many. Safe to call twice."""
+    from training.nightly import retrain_all
+
+    return retrain_all()

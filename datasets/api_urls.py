@@ -1,5 +1,15 @@
 """The REST resources of this app, under /api/v1/."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from datasets import api, api_records
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("datasets/", api.DatasetList.as_view(), name="datasets"),
+    path("datasets/<uuid:pk>/", api.DatasetDetail.as_view(), name="dataset"),
+    path("datasets/<uuid:pk>/columns/", api.ColumnList.as_view(), name="dataset_columns"),
+    path("datasets/<uuid:pk>/versions/", api.VersionList.as_view(), name="dataset_versions"),
+    path("datasets/<uuid:pk>/quality/", api.Quality.as_view(), name="dataset_quality"),
+    path("datasets/<uuid:pk>/records/", api_records.RecordList.as_view(), name="records"),
+    path("datasets/<uuid:dataset_pk>/records/<int:pk>/", api_records.RecordDetail.as_view(), name="record"),
+]

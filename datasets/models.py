@@ -46,7 +46,9 @@ class StoredFile(models.Model):
     objects = OrganisationQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["organisation", "sha256"], name="file_once_per_organisation")]
+        constraints = [
+            models.UniqueConstraint(fields=["organisation", "sha256"], name="file_once_per_organisation")
+        ]
 
     def __str__(self) -> str:
         return self.sha256[:12]
@@ -63,7 +65,9 @@ class Dataset(models.Model):
     split_salt = models.CharField(max_length=32)
     record_count = models.BigIntegerField(default=0)
     test_count = models.BigIntegerField(default=0)
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     archived_at = models.DateTimeField(null=True, blank=True)
@@ -72,8 +76,12 @@ class Dataset(models.Model):
     class Meta:
         ordering = ["-created_at", "-id"]
         constraints = [
-            models.UniqueConstraint(fields=["organisation", "name"], condition=Q(archived_at=None), name="dataset_name_once"),
-            models.CheckConstraint(condition=Q(test_fraction__gte=0.05, test_fraction__lte=0.5), name="dataset_test_fraction"),
+            models.UniqueConstraint(
+                fields=["organisation", "name"], condition=Q(archived_at=None), name="dataset_name_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(test_fraction__gte=0.05, test_fraction__lte=0.5), name="dataset_test_fraction"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -89,8 +97,12 @@ class Column(models.Model):
     name = models.CharField(_("name"), max_length=200)
     kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
     role = models.CharField(_("role"), max_length=10, choices=Role.choices, default=Role.FEATURE)
-    minimum = models.FloatField(null=True, blank=True, help_text=_("least possible value; below it a row is refused"))
-    maximum = models.FloatField(null=True, blank=True, help_text=_("largest possible value; above it a row is refused"))
+    minimum = models.FloatField(
+        null=True, blank=True, help_text=_("least possible value; below it a row is refused")
+    )
+    maximum = models.FloatField(
+        null=True, blank=True, help_text=_("largest possible value; above it a row is refused")
+    )
     objects = OrganisationQuerySet.as_manager()
 
     class Meta:
@@ -98,7 +110,9 @@ class Column(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["dataset", "name"], name="column_name_once"),
             models.UniqueConstraint(fields=["dataset"], condition=Q(role="target"), name="column_one_target"),
-            models.UniqueConstraint(fields=["dataset"], condition=Q(role="patient"), name="column_one_patient"),
+            models.UniqueConstraint(
+                fields=["dataset"], condition=Q(role="patient"), name="column_one_patient"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -118,20 +132,28 @@ class Upload(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="uploads")
-    dataset = models.ForeignKey(Dataset, null=True, blank=True, on_delete=models.CASCADE, related_name="uploads")
+    dataset = models.ForeignKey(
+        Dataset, null=True, blank=True, on_delete=models.CASCADE, related_name="uploads"
+    )
     file = models.ForeignKey(StoredFile, on_delete=models.PROTECT, related_name="uploads")
     original_name = models.CharField(max_length=255)
     state = models.CharField(max_length=10, choices=State.choices, default=State.PREVIEW)
-    options = models.JSONField(default=dict, help_text="how the file is read: format, encoding, delimiter, decimal, columns")
+    options = models.JSONField(
+        default=dict, help_text="how the file is read: format, encoding, delimiter, decimal, columns"
+    )
     preview = models.JSONField(default=dict, help_text="inferred columns, first rows, warnings")
     report = models.JSONField(default=dict, help_text="what became of the rows")
-    refused_file = models.ForeignKey(StoredFile, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    refused_file = models.ForeignKey(
+        StoredFile, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
     rows_read = models.BigIntegerField(default=0)
     rows_added = models.BigIntegerField(default=0)
     rows_duplicate = models.BigIntegerField(default=0)
     rows_refused = models.BigIntegerField(default=0)
     job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     objects = OrganisationQuerySet.as_manager()
@@ -154,11 +176,19 @@ class Record(models.Model):
         REVIEW = "review", _("reviewed diagnosis")
 
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="records", db_index=False)
-    upload = models.ForeignKey(Upload, null=True, blank=True, on_delete=models.SET_NULL, related_name="records", db_index=False)
+    upload = models.ForeignKey(
+        Upload, null=True, blank=True, on_delete=models.SET_NULL, related_name="records", db_index=False
+    )
     row_number = models.BigIntegerField(null=True, blank=True)
     values = models.JSONField(default=dict, help_text="column name → number, text, ISO date or null")
-    patient_key = models.CharField(max_length=100, blank=True, help_text="value of the patient column; empty: each row is its own patient")
-    target = models.CharField(max_length=200, null=True, blank=True, help_text="the label as text, for filtering")
+    patient_key = models.CharField(
+        max_length=100,
+        blank=True,
+        help_text="value of the patient column; empty: each row is its own patient",
+    )
+    target = models.CharField(
+        max_length=200, null=True, blank=True, help_text="the label as text, for filtering"
+    )
     row_hash = models.CharField(max_length=32)
     split = models.CharField(max_length=5, choices=Split.choices)
     source = models.CharField(max_length=10, choices=Source.choices, default=Source.UPLOAD)
@@ -189,7 +219,9 @@ class RecordChange(models.Model):
     old_value = models.JSONField(null=True)
     new_value = models.JSONField(null=True)
     reason = models.CharField(max_length=300, blank=True)
-    changed_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    changed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
     changed_at = models.DateTimeField(auto_now_add=True)
     objects = OrganisationQuerySet.as_manager()
 
@@ -208,15 +240,23 @@ class DatasetVersion(models.Model):
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField()
     content_hash = models.CharField(max_length=64)
-    state = models.CharField(max_length=64, blank=True, help_text="what the data set was like: equal state, equal content")
+    state = models.CharField(
+        max_length=64, blank=True, help_text="what the data set was like: equal state, equal content"
+    )
     columns = models.JSONField(help_text="[{name, kind, role}] at the time of freezing")
     record_count = models.BigIntegerField()
     test_count = models.BigIntegerField()
     patient_count = models.BigIntegerField()
-    file = models.ForeignKey(StoredFile, null=True, on_delete=models.PROTECT, related_name="+", help_text="null once erased")
-    erased_count = models.BigIntegerField(default=0, help_text="rows removed since, because a patient was erased")
+    file = models.ForeignKey(
+        StoredFile, null=True, on_delete=models.PROTECT, related_name="+", help_text="null once erased"
+    )
+    erased_count = models.BigIntegerField(
+        default=0, help_text="rows removed since, because a patient was erased"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
     objects = OrganisationQuerySet.as_manager()
 
     class Meta:

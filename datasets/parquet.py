@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,6 +38,21 @@ def cell(kind: str, value: Any) -> Any:
     return float(value) if kind == Kind.NUMBER else str(value)
 
 
+def columnar(rows: Sequence[Row], columns: Sequence[dict[str, Any]]) -> list[list[Any]]:
+    """Rows turned into lists by column: record id, patient key, split, then the data set's columns."""
+    data: list[list[Any]] = [[row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]]
+    return data + [[cell(c["kind"], row[3].get(c["name"])) for row in rows] for c in columns]
+
+
+def batches(rows: Iterable[Row], columns: Sequence[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    """Rows as record batches of CHUNK rows."""
+    schema, rows = schema_of(columns), iter(rows)
+    while some := list(islice(rows, CHUNK)):
+        data = columnar(some, columns)
+        arrays = [pa.array(values, type=field.type) for values, field in zip(data, schema, strict=True)]
+        yield pa.record_batch(arrays, schema=schema)
+
+
 class Writer:
     """Writes rows chunk by chunk; afterwards `.content_hash`, `.count`, `.test_count` and `.patient_count` are known.
 
@@ -63,8 +79,7 @@ class Writer:
         rows, self._waiting = self._waiting, []
         if not rows:
             return
-        data: list[list[Any]] = [[row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]]
-        data += [[cell(c["kind"], row[3].get(c["name"])) for row in rows] for c in self.columns]
+        data = columnar(rows, self.columns)
         arrays = [pa.array(values, type=field.type) for values, field in zip(data, self.schema, strict=True)]
         self._file.write_batch(pa.record_batch(arrays, schema=self.schema))
         self._digest.update(

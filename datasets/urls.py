@@ -1,6 +1,23 @@
 """The portal's pages of this app."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
+
+from datasets.views import datasets, quality, records, versions
 
 app_name = "datasets"
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", datasets.dataset_list, name="list"),
+    path("<uuid:pk>/", datasets.detail, name="detail"),
+    path("<uuid:pk>/change/", datasets.change, name="change"),
+    path("<uuid:pk>/columns/", datasets.columns, name="columns"),
+    path("<uuid:pk>/archive/", datasets.archive, name="archive"),
+    path("<uuid:pk>/export/", datasets.export_dataset, name="export"),
+    path("<uuid:pk>/quality/", quality.quality_page, name="quality"),
+    path("<uuid:pk>/records/", records.record_list, name="records"),
+    path("<uuid:pk>/records/<int:record>/", records.record_detail, name="record"),
+    path("<uuid:pk>/records/<int:record>/label/", records.label, name="label"),
+    path("<uuid:pk>/erase/", records.erase, name="erase"),
+    path("<uuid:pk>/versions/", versions.version_list, name="versions"),
+    path("<uuid:pk>/versions/freeze/", versions.freeze_dataset, name="freeze"),
+    path("<uuid:pk>/versions/<uuid:version>/download/", versions.download, name="version_download"),
+]

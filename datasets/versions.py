@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 from django.conf import settings
-from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import Max
@@ -19,6 +18,7 @@ from accounts import audit
 from accounts.actor import Actor
 from datasets import parquet
 from datasets.models import Dataset, DatasetVersion, Record, RecordChange, StoredFile
+from datasets.storage import keep
 
 ATTEMPTS = 3
 
@@ -65,7 +65,10 @@ def freeze(*, actor: Actor, dataset: Dataset) -> DatasetVersion:
     """
     for _attempt in range(ATTEMPTS):
         state = state_of(dataset)
-        if version := dataset.versions.filter(state=state, erased_count=0).exclude(file=None).first():
+        version: DatasetVersion | None = (
+            dataset.versions.filter(state=state, erased_count=0).exclude(file=None).first()
+        )
+        if version is not None:
             return version
         with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR) as folder:
             path = Path(folder) / "version.parquet"
@@ -90,7 +93,7 @@ def _keep(
     path: Path,
 ) -> DatasetVersion:
     Dataset.objects.select_for_update().get(pk=dataset.pk)
-    same = (
+    same: DatasetVersion | None = (
         dataset.versions.filter(content_hash=writer.content_hash, erased_count=0).exclude(file=None).first()
     )
     if same is not None:
@@ -125,19 +128,7 @@ def store(dataset: Dataset, path: Path) -> StoredFile:
     """Keep a finished Parquet file, named by its hash."""
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    name = f"versions/{dataset.organisation_id}/{sha256[:2]}/{sha256}"
-    if not default_storage.exists(name):
-        with path.open("rb") as stream:
-            name = default_storage.save(name, File(stream))
-    row, created = StoredFile.objects.get_or_create(
-        organisation_id=dataset.organisation_id,
-        sha256=sha256,
-        defaults={"size": path.stat().st_size, "path": name},
-    )
-    if not created and not default_storage.exists(row.path):
-        row.path = name
-        row.save(update_fields=["path"])
-    return row
+    return keep(organisation=dataset.organisation, path=path, sha256=sha256, size=path.stat().st_size)
 
 
 def iter_frames(

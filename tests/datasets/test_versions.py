@@ -4,43 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_breast_cancer
-
 from datasets import parquet, versions
 from datasets.models import Dataset, Record
 from datasets.records import add_records, change_label
 from datasets.services import create_dataset
 from tests.conftest import actor
-
-NAMES = ["mean radius", "mean texture", "mean smoothness"]
-COLUMNS = [
-    {"name": "mrn", "kind": "category", "role": "patient"},
-    *({"name": name, "kind": "number"} for name in NAMES),
-    {"name": "diagnosis", "kind": "category", "role": "target"},
-]
-
-
-def rows(count: int = 120) -> list[dict[str, Any]]:
-    """Real patients of the Wisconsin study, two rows for every tenth one."""
-    data = load_breast_cancer(as_frame=True)
-    frame = data.frame[NAMES].head(count)
-    return [
-        {
-            "mrn": f"P{i - 1 if i % 10 == 9 else i:04d}",
-            **{n: float(frame[n].iloc[i]) for n in NAMES},
-            "diagnosis": str(data.target_names[data.target.iloc[i]]),
-        }
-        for i in range(count)
-    ]
-
-
-@pytest.fixture
-def cancer(dana: Any) -> Dataset:
-    who = actor(dana)
-    dataset = create_dataset(actor=who, name="Breast cancer", columns=COLUMNS)
-    add_records(actor=who, dataset=dataset, rows=rows(), source=Record.Source.API)
-    dataset.refresh_from_db()
-    return dataset
+from tests.datasets.conftest import COLUMNS, rows
 
 
 def test_frozen_rows_come_back_as_they_are(cancer: Dataset, dana: Any) -> None:

@@ -1,6 +1,10 @@
 """Settings, read from the environment (see .env.example); what is missing or malformed stops the start."""
 
+import atexit
+import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import environ
@@ -29,6 +33,10 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 PORTAL_URL = env("AIMASS_PORTAL_URL", default="http://127.0.0.1:8000")
 
 # The one folder that holds all that the default installation keeps: database, files, models.
+if TESTING:
+    # Each test process has a folder of its own. pytest-django reads the settings before any conftest is read.
+    os.environ["AIMASS_DATA_DIR"] = tempfile.mkdtemp(prefix="aimass-tests-")
+    atexit.register(shutil.rmtree, os.environ["AIMASS_DATA_DIR"], ignore_errors=True)
 DATA_DIR = Path(env("AIMASS_DATA_DIR", default=str(BASE_DIR / ".data"))).resolve()
 DATA_DIR.mkdir(parents=True, exist_ok=True)
 

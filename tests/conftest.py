@@ -1,15 +1,12 @@
 """What all tests share: a folder of their own, people with roles, clients, and jobs run to their end."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-# Before Django reads its settings: each test process keeps its database and files in a folder of its own.
-_folder = tempfile.TemporaryDirectory(prefix="aimass-tests-")
-os.environ["AIMASS_DATA_DIR"] = _folder.name
+# The folder of each test process, AIMASS_DATA_DIR, is made by the settings: pytest-django reads them before this file.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest

@@ -1,0 +1,79 @@
+"""What erasing a patient does to models: versions that learned from the patient, or were tested on them, are flagged.
+
+A flagged version that does not serve is retired. A flagged champion keeps serving, as patients depend on it, and those
+who may train are told to retrain. The patient's rows are taken out of the stored test predictions.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from accounts.notifications import notify
+from accounts.permissions import Permission
+from datasets.models import Dataset, Record
+from training import artefacts
+from training.comparisons import cut
+from training.models import ModelVersion
+
+
+class VersionsTouch:
+    """Registered with `datasets.erasure`."""
+
+    label = gettext_lazy("Model versions that used the patient's records")
+
+    def _versions(self, dataset: Dataset, record_ids: Sequence[int]) -> QuerySet[ModelVersion]:
+        """Versions whose frozen data can hold the records: those frozen after the first of them arrived."""
+        first = Record.objects.filter(pk__in=list(record_ids)).order_by("created_at").values_list("created_at", flat=True).first()
+        if first is None:
+            return ModelVersion.objects.none()
+        return ModelVersion.objects.filter(model__dataset=dataset, run__version__created_at__gte=first)
+
+    def count(self, dataset: Dataset, patient_key: str, record_ids: Sequence[int]) -> int:
+        """How many versions will be flagged."""
+        return self._versions(dataset, record_ids).count()
+
+    def erase(self, dataset: Dataset, patient_key: str, record_ids: Sequence[int], **_extra: Any) -> int:
+        """Flag and retire; called inside the erasure's transaction. Files change once it has committed."""
+        found = list(self._versions(dataset, record_ids).select_related("model").only("id", "artefact", "model", "number"))
+        now, ids = timezone.now(), [v.pk for v in found]
+        ModelVersion.objects.filter(pk__in=ids).update(erased_at=now)
+        champions = [v for v in found if v.model.champion_id == v.pk]
+        serving = [v.pk for v in champions]
+        ModelVersion.objects.filter(Q(pk__in=ids) & ~Q(pk__in=serving), retired_at=None).update(retired_at=now)
+        for version in champions:
+            tell(dataset, version)
+        gone = set(record_ids)
+        transaction.on_commit(lambda: [forget(v, gone) for v in found], robust=True)
+        return len(ids)
+
+
+def forget(version: ModelVersion, record_ids: set[int]) -> None:
+    """Take the records out of the version's stored predictions."""
+    stored = artefacts.predictions(version)
+    if not stored:
+        return
+    keep = [i for i, record in enumerate(stored["records"]) if record not in record_ids]
+    if len(keep) < len(stored["records"]):
+        records = [stored["records"][i] for i in keep]
+        artefacts.write_predictions(version, {"records": records, "report": cut(stored["report"], keep)})
+
+
+def tell(dataset: Dataset, champion: ModelVersion) -> None:
+    """Those who train learn that the champion has seen an erased patient."""
+    from training.settling import holders
+
+    notify(
+        organisation=dataset.organisation,
+        users=holders(dataset.organisation, Permission.TRAIN),
+        key=f"erased:{champion.pk}",
+        title=_("%(model)s should be retrained") % {"model": champion.model.name},
+        body=_("Its champion learned from, or was tested on, the records of a patient who has been erased since."),
+        url=reverse("training:model", args=[champion.model_id]),
+        level="warning",
+    )

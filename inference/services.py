@@ -39,8 +39,7 @@ class Asked:
     outputs: list[dict[str, Any]] = field(default_factory=list)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_json = json.JSONEncoder(allow_nan=False).encode  # as Django's JSONField writes it, so that lookups by value find it
 
 
 def ask(

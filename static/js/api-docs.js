@@ -8,7 +8,7 @@ document.addEventListener("DOMContentLoaded", () => {
     presets: [window.SwaggerUIBundle.presets.apis],
     layout: "BaseLayout",
     deepLinking: true,
-    docExpansion: "none",
+    docExpansion: "list",
     validatorUrl: null,
     requestInterceptor: (request) => {
       if (request.method && request.method !== "GET" && new URL(request.url, location.href).origin === location.origin) {

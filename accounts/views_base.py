@@ -6,7 +6,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 
@@ -22,6 +22,11 @@ class ActorRequest(HttpRequest):
     """A request that has passed `requires`: for type checkers."""
 
     actor: Actor
+
+
+def posted(request: HttpRequest) -> QueryDict | None:
+    """What a form was sent with (perhaps nothing at all); None when the form is only looked at."""
+    return request.POST if request.method == "POST" else None
 
 
 def signed_in(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

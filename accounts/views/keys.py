@@ -17,7 +17,7 @@ from accounts.models import ApiKey
 from accounts.permissions import Permission
 from accounts.scoping import get_or_404
 from accounts.views.members import told
-from accounts.views_base import requires
+from accounts.views_base import posted, requires
 
 
 def keys_of(actor: Actor) -> Any:
@@ -39,7 +39,7 @@ def keys(request: HttpRequest) -> HttpResponse:
 def create(request: HttpRequest) -> HttpResponse:
     """Make a key. Its text is in this one answer and nowhere else: it is neither stored nor kept in the session."""
     actor = actor_of(request)
-    form = KeyForm(request.POST or None, actor=actor)
+    form = KeyForm(posted(request), actor=actor)
     if request.method == "POST" and form.is_valid():
         try:
             key, plain = services.create_key(actor=actor, **form.cleaned_data)

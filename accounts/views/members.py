@@ -15,7 +15,7 @@ from accounts.forms import InviteForm, RoleForm
 from accounts.models import Invitation, Membership
 from accounts.permissions import ROLES, Permission
 from accounts.scoping import get_or_404
-from accounts.views_base import requires
+from accounts.views_base import posted, requires
 
 
 def told(form: Any, error: ValidationError) -> None:
@@ -42,7 +42,7 @@ def members(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def invite(request: HttpRequest) -> HttpResponse:
     """Invite somebody by e-mail."""
-    form = InviteForm(request.POST or None, initial={"role": "clinician"})
+    form = InviteForm(posted(request), initial={"role": "clinician"})
     if request.method == "POST" and form.is_valid():
         try:
             row, _token = services.invite(actor=actor_of(request), **form.cleaned_data)
@@ -65,7 +65,7 @@ def role(request: HttpRequest, pk: int) -> HttpResponse:
     """Give a member another role."""
     actor = actor_of(request)
     membership = member_or_404(actor, pk)
-    form = RoleForm(request.POST or None, initial={"role": membership.role})
+    form = RoleForm(posted(request), initial={"role": membership.role})
     if request.method == "POST" and form.is_valid():
         try:
             services.change_role(actor=actor, membership=membership, role=form.cleaned_data["role"])

@@ -15,7 +15,7 @@ from accounts.forms import OrganisationForm
 from accounts.models import Invitation, Membership
 from accounts.permissions import Permission
 from accounts.scoping import get_or_404
-from accounts.views_base import requires, signed_in
+from accounts.views_base import posted, requires, signed_in
 
 
 def waiting(actor: Actor) -> list[Invitation]:
@@ -30,7 +30,7 @@ def waiting(actor: Actor) -> list[Invitation]:
 def create(request: HttpRequest) -> HttpResponse:
     """A new organisation, or one of those that invited this person."""
     actor = actor_of(request)
-    form = OrganisationForm(request.POST or None)
+    form = OrganisationForm(posted(request))
     if request.method == "POST" and form.is_valid():
         services.create_organisation(actor=actor, name=form.cleaned_data["name"])
         return redirect("accounts:welcome")
@@ -42,7 +42,7 @@ def create(request: HttpRequest) -> HttpResponse:
 def settings(request: HttpRequest) -> HttpResponse:
     """The organisation's name."""
     actor = actor_of(request)
-    form = OrganisationForm(request.POST or None, instance=services.home(actor))
+    form = OrganisationForm(posted(request), instance=services.home(actor))
     if request.method == "POST" and form.is_valid():
         services.rename_organisation(actor=actor, name=form.cleaned_data["name"])
         messages.success(request, _("Saved."))

@@ -14,7 +14,7 @@ from accounts.models import Preference
 from accounts.permissions import Permission
 from accounts.preference_form import PreferenceForm
 from accounts.views.members import told
-from accounts.views_base import requires
+from accounts.views_base import posted, requires
 
 
 def recommendation_url() -> str:
@@ -29,7 +29,7 @@ def ask(request: HttpRequest, template: str) -> HttpResponse:
     """Show the form; when it is sent and right, save and go to the recommendation."""
     actor = actor_of(request)
     preference = Preference.objects.for_organisation(actor.organisation).filter(user=actor.user).first()
-    form = PreferenceForm(request.POST or None, organisation=services.home(actor), preference=preference)
+    form = PreferenceForm(posted(request), organisation=services.home(actor), preference=preference)
     if request.method == "POST" and form.is_valid():
         names = ("outcome", "weights", "floors", "email_notifications")
         try:

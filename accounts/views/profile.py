@@ -13,7 +13,7 @@ from accounts import services
 from accounts.actor import actor_of
 from accounts.forms import ProfileForm
 from accounts.models import User
-from accounts.views_base import signed_in
+from accounts.views_base import posted, signed_in
 
 
 @signed_in
@@ -21,7 +21,7 @@ from accounts.views_base import signed_in
 def profile(request: HttpRequest) -> HttpResponse:
     """Name and language; links to password, e-mail addresses and the second factor."""
     actor = actor_of(request)
-    form = ProfileForm(request.POST or None, instance=services.person(actor))
+    form = ProfileForm(posted(request), instance=services.person(actor))
     if request.method == "POST" and form.is_valid():
         user = services.save_profile(actor=actor, **form.cleaned_data)
         with translation.override(user.language or translation.get_language()):

@@ -14,26 +14,6 @@ from accounts.permissions import ROLES, Permission
 from accounts.signals import preferences_changed
 from tests.conftest import actor, make_user
 
-METRICS = [
-    {"name": "sensitivity", "label": "Sensitivity", "better": "higher", "low": 0.0, "high": 1.0, "description": "Share found."},
-    {"name": "specificity", "label": "Specificity", "better": "higher", "low": 0.0, "high": 1.0, "description": "Share spared."},
-    {"name": "mae", "label": "Mean error", "better": "lower", "low": 0.0, "high": None, "description": "How far off."},
-]
-
-
-def metrics():
-    return METRICS
-
-
-def outcomes(organisation):
-    return [("heart disease", "Heart disease"), ("stroke", "Stroke")]
-
-
-@pytest.fixture(autouse=True)
-def sources(settings):
-    settings.METRIC_SOURCE = "tests.accounts.test_services.metrics"
-    settings.OUTCOME_SOURCE = "tests.accounts.test_services.outcomes"
-
 
 def events(action):
     return AuditEvent.objects.filter(action=action)

@@ -64,7 +64,10 @@ def _write(fitted: Fitted, folder: Path, report: Mapping[str, Any] | None) -> No
         save_file(_contiguous(arrays), folder / f"member_{i}.safetensors")
         for name, estimator in member.model.estimators().items():
             skops.io.dump(estimator, folder / f"member_{i}_{name}.skops")
-    files = {path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size} for path in sorted(folder.iterdir())}
+    files = {
+        path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
+        for path in sorted(folder.iterdir())
+    }
     manifest = {
         "format": FORMAT, "kind": "ai-mass-model", "files": files,
         "libraries": {name: version(name) for name in LIBRARIES},
@@ -103,7 +106,9 @@ def manifest_of(folder: str | Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         kind, number, files = manifest["kind"], manifest["format"], dict(manifest["files"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ArtefactError("artefact_manifest_invalid", f"{MANIFEST} is not the manifest of a model.") from error
+        raise ArtefactError(
+            "artefact_manifest_invalid", f"{MANIFEST} is not the manifest of a model."
+        ) from error
     if kind != "ai-mass-model" or number != FORMAT:
         raise ArtefactError("artefact_format", f"This is a model of format {number!r}; this version reads {FORMAT}.",
                             {"format": number})  # fmt: skip
@@ -115,21 +120,31 @@ def _check_files(root: Path, files: Mapping[str, Any]) -> None:
     present = {path.name for path in root.iterdir()} - {MANIFEST}
     for name in files:
         if not isinstance(name, str) or not FILE_NAME.fullmatch(name):
-            raise ArtefactError("artefact_file_name", f"The manifest names “{name}”, which is no file of a model.", {"file": name})
+            raise ArtefactError(
+                "artefact_file_name",
+                f"The manifest names “{name}”, which is no file of a model.",
+                {"file": name},
+            )
     extra, lost = sorted(present - set(files)), sorted(set(files) - present)
     if extra:
-        raise ArtefactError("artefact_extra_file", f"“{extra[0]}” does not belong to the model.", {"file": extra[0]})
+        raise ArtefactError(
+            "artefact_extra_file", f"“{extra[0]}” does not belong to the model.", {"file": extra[0]}
+        )
     if lost:
         raise ArtefactError("artefact_file_missing", f"“{lost[0]}” is missing.", {"file": lost[0]})
     for name, entry in files.items():
         path = root / name
         if path.is_symlink() or not path.is_file():
-            raise ArtefactError("artefact_not_a_file", f"“{name}” is a link or a folder, not a file.", {"file": name})
+            raise ArtefactError(
+                "artefact_not_a_file", f"“{name}” is a link or a folder, not a file.", {"file": name}
+            )
         if path.stat().st_size > LARGEST:
             raise ArtefactError("artefact_too_large", f"“{name}” is too large.", {"file": name})
         wanted = entry.get("sha256") if isinstance(entry, dict) else None
         if not isinstance(wanted, str) or _sha256(path) != wanted:
-            raise ArtefactError("artefact_hash", f"“{name}” was changed after the model was stored.", {"file": name})
+            raise ArtefactError(
+                "artefact_hash", f"“{name}” was changed after the model was stored.", {"file": name}
+            )
 
 
 def load(folder: str | Path) -> Fitted:
@@ -148,14 +163,18 @@ def load(folder: str | Path) -> Fitted:
     except ArtefactError:
         raise
     except Exception as error:  # whatever a forged manifest leads to, it is the artefact that is wrong
-        raise ArtefactError("artefact_invalid", f"The model can't be rebuilt from its parts ({type(error).__name__}).") from error
+        raise ArtefactError(
+            "artefact_invalid", f"The model can't be rebuilt from its parts ({type(error).__name__})."
+        ) from error
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     try:
         return dict(load_file(path))
     except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtefactError("artefact_not_safetensors", f"“{path.name}” does not hold arrays.", {"file": path.name}) from error
+        raise ArtefactError(
+            "artefact_not_safetensors", f"“{path.name}” does not hold arrays.", {"file": path.name}
+        ) from error
 
 
 def _estimator(path: Path) -> Any:
@@ -165,7 +184,9 @@ def _estimator(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > LARGEST:
-                raise ArtefactError("artefact_too_large", f"“{path.name}” is too large when unpacked.", params)
+                raise ArtefactError(
+                    "artefact_too_large", f"“{path.name}” is too large when unpacked.", params
+                )
         return skops.io.load(path, trusted=TRUSTED)
     except ArtefactError:
         raise
@@ -173,4 +194,6 @@ def _estimator(path: Path) -> Any:
         message = f"“{path.name}” holds a type that is not trusted; it was not built."
         raise ArtefactError("artefact_untrusted", message, params) from error
     except Exception as error:  # skops and zipfile raise many kinds for damaged files
-        raise ArtefactError("artefact_not_skops", f"“{path.name}” is not a stored estimator.", params) from error
+        raise ArtefactError(
+            "artefact_not_skops", f"“{path.name}” is not a stored estimator.", params
+        ) from error

@@ -19,7 +19,16 @@ from engine.preprocessing.steps import Arrays
 from engine.recipe import Recipe
 from engine.schema import Kind, Schema
 
-PLAIN = ("task", "metric", "candidate", "hyperparameters", "preprocessing", "operating_point", "validation", "training")
+PLAIN = (
+    "task",
+    "metric",
+    "candidate",
+    "hyperparameters",
+    "preprocessing",
+    "operating_point",
+    "validation",
+    "training",
+)
 
 
 def describe_fitted(fitted: Fitted) -> dict[str, Any]:
@@ -52,12 +61,17 @@ def state_arrays(fitted: Fitted) -> Arrays:
     return arrays
 
 
-def rebuild_fitted(model: Mapping[str, Any], files: Mapping[str, Arrays], estimators: Mapping[str, Any]) -> Fitted:
+def rebuild_fitted(
+    model: Mapping[str, Any], files: Mapping[str, Arrays], estimators: Mapping[str, Any]
+) -> Fitted:
     """The inverse of both; file names are those that `engine.artefact` gives."""
     recipe, schema = Recipe.from_dict(model["recipe"]), Schema.from_dict(model["schema"])
     encoder = Encoder(schema, model["settings"])
     state = files["state.safetensors"]
-    members = [_member(i, entry, model["task"], encoder, recipe, files, estimators) for i, entry in enumerate(model["members"])]
+    members = [
+        _member(i, entry, model["task"], encoder, recipe, files, estimators)
+        for i, entry in enumerate(model["members"])
+    ]
     reach, spread = (float(value) for value in state["uncertainty"])
     return Fitted(
         recipe=recipe, schema=schema, classes_=np.array(model["classes"]), encoder=encoder, members=members,
@@ -71,13 +85,22 @@ def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def _member(position: int, entry: Mapping[str, Any], task: str, encoder: Encoder, recipe: Recipe,
-            files: Mapping[str, Arrays], estimators: Mapping[str, Any]) -> Member:
+def _member(
+    position: int,
+    entry: Mapping[str, Any],
+    task: str,
+    encoder: Encoder,
+    recipe: Recipe,
+    files: Mapping[str, Arrays],
+    estimators: Mapping[str, Any],
+) -> Member:
     arrays = files[f"member_{position}.safetensors"]
     candidate = registry.get(entry["candidate"])
     hyperparameters = registry.validate(candidate.name, entry["hyperparameters"])
-    preprocessor = Preprocessor(encoder, entry["choices"], recipe.seed).restore(_under(arrays, "preprocessing/"))
-    model = candidate.model(task=task, seed=recipe.seed, **hyperparameters)  # type: ignore[call-arg]
+    preprocessor = Preprocessor(encoder, entry["choices"], recipe.seed).restore(
+        _under(arrays, "preprocessing/")
+    )
+    model = candidate.model(task=task, seed=recipe.seed, **hyperparameters)
     own = {name: estimators[f"member_{position}_{name}.skops"] for name in entry["estimators"]}
     for name, estimator in own.items():
         if not type(estimator).__module__.startswith("sklearn."):
@@ -93,7 +116,9 @@ def _background(encoder: Encoder, arrays: Arrays) -> Encoded | None:
     blocks: dict[Kind, Any] = {}
     for kind, specs in encoder.specs.items():
         if kind is Kind.TEXT:
-            blocks[kind] = encoder.transformers[kind].background(None, np.zeros((n, len(specs)), dtype=np.int64))
+            blocks[kind] = encoder.transformers[kind].background(
+                None, np.zeros((n, len(specs)), dtype=np.int64)
+            )
         else:
             blocks[kind] = arrays[kind.value]
     return Encoded(n, blocks)

@@ -41,13 +41,18 @@ class Assembler:
         self.novelty = Novelty(validator.encoder).fit(validator.encoded, self.data.patients, recipe.seed)
         self.background = validator.encoder.background(validator.encoded, BACKGROUND, recipe.seed)
 
-    def member(self, candidate: Candidate, hyperparameters: dict[str, Any], choices: dict[str, str],
-               stop: StopCheck | None) -> Member:
+    def member(
+        self,
+        candidate: Candidate,
+        hyperparameters: dict[str, Any],
+        choices: dict[str, str],
+        stop: StopCheck | None,
+    ) -> Member:
         """Preprocessing and model fitted on all labelled records."""
         data, validator = self.data, self.validator
         preprocessor = Preprocessor(validator.encoder, choices, validator.seed)
         preprocessor.fit(validator.encoded, data.y, data.patients, data.classify)
-        model = candidate.model(task=data.task, seed=validator.seed, **hyperparameters)  # type: ignore[call-arg]
+        model = candidate.model(task=data.task, seed=validator.seed, **hyperparameters)
         y = data.y.astype(np.int64) if data.classify else data.y
         model.fit(preprocessor.transform(validator.encoded), y, patients=data.patients, stop=stop)
         return Member(candidate.name, {**candidate.defaults(), **hyperparameters}, preprocessor, model)
@@ -57,7 +62,11 @@ class Assembler:
         used = [(c, float(w)) for c, w in zip(contenders, weights, strict=True) if w > 0]
         if len(used) < 2:
             return None
-        members = [Member(m.candidate, m.hyperparameters, m.preprocessor, m.model, w) for c, w in used for m in c.members]
+        members = [
+            Member(m.candidate, m.hyperparameters, m.preprocessor, m.model, w)
+            for c, w in used
+            for m in c.members
+        ]
         raw: Floats = sum(w * c.raw for c, w in used)  # type: ignore[assignment]
         return Contender("ensemble", members, [(w, c.results[0][1]) for c, w in used], used[0][0].rows, raw)
 
@@ -90,7 +99,9 @@ class Assembler:
     def _describe(self, fitted: Fitted, outcomes: Outcomes, patients: Ints, metric: str) -> None:
         measured = summary(outcomes, patients, self.recipe.seed, metrics_of(fitted.task))
         folds = len(self.validator.folds)
-        method = f"{folds}-fold cross-validation by patient" if folds > 1 else "one held-out fifth of the patients"
+        method = (
+            f"{folds}-fold cross-validation by patient" if folds > 1 else "one held-out fifth of the patients"
+        )
         fitted.validation = {"metric": metric, **measured[metric], "n": outcomes.n, "patients": int(patients.max()) + 1,
                              "method": method, "metrics": measured}  # fmt: skip
         y = self.data.y

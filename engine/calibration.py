@@ -82,7 +82,10 @@ class Calibrator:
             if abs(step) < 1e-9:
                 break
         clustered = _by_patient(slope[:, None], patients)
-        self.state = {"theta": np.array([a]), "deviation": np.array([np.sqrt((clustered**2).sum()) / curvature])}
+        self.state = {
+            "theta": np.array([a]),
+            "deviation": np.array([np.sqrt((clustered**2).sum()) / curvature]),
+        }
 
     def _fit_isotonic(self, raw: Floats, truth: Ints, patients: Ints, seed: int) -> None:
         codes = [1] if raw.shape[1] == 2 else list(range(raw.shape[1]))
@@ -93,7 +96,9 @@ class Calibrator:
             curves = []
             for weights in resamples(patients, 30, seed):
                 for weight in weights:
-                    again = IsotonicRegression(out_of_bounds="clip").fit(raw[:, code], hit, sample_weight=weight)
+                    again = IsotonicRegression(out_of_bounds="clip").fit(
+                        raw[:, code], hit, sample_weight=weight
+                    )
                     curves.append(logit(np.clip(again.predict(GRID), 1 / len(hit), 1 - 1 / len(hit))))
             self.state[f"d{code}"] = np.std(curves, axis=0)
 

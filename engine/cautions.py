@@ -26,8 +26,13 @@ _MESSAGES = {
 RARELY_MISSING = 0.5
 
 
-def _warning(code: str, column: str | None = None, value: Any = None, low: float | None = None,
-             high: float | None = None) -> Warning_:
+def _warning(
+    code: str,
+    column: str | None = None,
+    value: Any = None,
+    low: float | None = None,
+    high: float | None = None,
+) -> Warning_:
     message = _MESSAGES[code].format(column=column, value=value, low=low, high=high)
     return {"code": code, "column": column, "value": value, "low": low, "high": high, "message": message}
 
@@ -50,7 +55,9 @@ def warnings_of(encoder: Encoder, encoded: Encoded, strange: NDArray[np.bool_]) 
     return rows
 
 
-def _missing(specs: tuple[ColumnSpec, ...], block: Any, told: set[tuple[int, str]], rows: list[list[Warning_]]) -> None:
+def _missing(
+    specs: tuple[ColumnSpec, ...], block: Any, told: set[tuple[int, str]], rows: list[list[Warning_]]
+) -> None:
     for row, j in zip(*np.nonzero(np.isnan(block)), strict=True):
         spec = specs[j]
         if spec.missing_share < RARELY_MISSING and (int(row), spec.name) not in told:

@@ -66,44 +66,103 @@ def check(frame: pd.DataFrame, recipe: Recipe) -> list[Problem]:
 def _labels(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
     target = recipe.target
     if data.unlabelled:
-        yield _problem("labels_missing", "warning", target, "{count} of {total} rows have no value in “{column}” and are "
-                       "left out.", count=data.unlabelled, total=len(frame))
+        yield _problem(
+            "labels_missing",
+            "warning",
+            target,
+            "{count} of {total} rows have no value in “{column}” and are left out.",
+            count=data.unlabelled,
+            total=len(frame),
+        )
     if not data.classify:
         if float(np.ptp(data.y)) == 0:
-            yield _problem("one_class", "error", target, "“{column}” has the same value in every row; there is nothing to learn.")
+            yield _problem(
+                "one_class",
+                "error",
+                target,
+                "“{column}” has the same value in every row; there is nothing to learn.",
+            )
         return
     if len(data.classes) < 2:
-        yield _problem("one_class", "error", target, "“{column}” has only the class “{value}”; there is nothing to tell apart.",
-                       value=str(data.classes[0]))
+        yield _problem(
+            "one_class",
+            "error",
+            target,
+            "“{column}” has only the class “{value}”; there is nothing to tell apart.",
+            value=str(data.classes[0]),
+        )
         return
     if len(data.classes) > max(2, len(data.y) // 4):
-        yield _problem("too_many_classes", "error", target, "“{column}” has {count} classes in {total} rows; is it an amount, "
-                       "or a text?", count=len(data.classes), total=len(data.y))
+        yield _problem(
+            "too_many_classes",
+            "error",
+            target,
+            "“{column}” has {count} classes in {total} rows; is it an amount, or a text?",
+            count=len(data.classes),
+            total=len(data.y),
+        )
         return
     for code, name in enumerate(data.classes.tolist()):
         patients = len(set(data.patients[data.y == code].tolist()))
         if patients < 2:
-            yield _problem("class_too_small", "error", target, "The class “{value}” of “{column}” has {count} patient; at least 2 "
-                           "are needed to learn and to check.", value=name, count=patients)
+            yield _problem(
+                "class_too_small",
+                "error",
+                target,
+                "The class “{value}” of “{column}” has {count} patient; at least 2 "
+                "are needed to learn and to check.",
+                value=name,
+                count=patients,
+            )
         elif patients < 10:
-            yield _problem("class_small", "warning", target, "The class “{value}” of “{column}” has only {count} patients; its "
-                           "figures will be uncertain.", value=name, count=patients)
+            yield _problem(
+                "class_small",
+                "warning",
+                target,
+                "The class “{value}” of “{column}” has only {count} patients; its figures will be uncertain.",
+                value=name,
+                count=patients,
+            )
 
 
 def _amount(data: TrainingData) -> Iterator[Problem]:
     n, patients = len(data.y), int(data.patients.max()) + 1
     if n < FEWEST_RECORDS:
-        yield _problem("too_few_records", "error", None, "Only {count} labelled records; at least {least} are needed.",
-                       count=n, least=FEWEST_RECORDS)
+        yield _problem(
+            "too_few_records",
+            "error",
+            None,
+            "Only {count} labelled records; at least {least} are needed.",
+            count=n,
+            least=FEWEST_RECORDS,
+        )
     elif n < FEW_RECORDS:
-        yield _problem("few_records", "warning", None, "Only {count} labelled records; with fewer than {least} every figure is "
-                       "uncertain.", count=n, least=FEW_RECORDS)
+        yield _problem(
+            "few_records",
+            "warning",
+            None,
+            "Only {count} labelled records; with fewer than {least} every figure is uncertain.",
+            count=n,
+            least=FEW_RECORDS,
+        )
     if patients < min(FEWEST_PATIENTS, n):
-        yield _problem("too_few_patients", "error", None, "Only {count} patients; at least {least} are needed.",
-                       count=patients, least=FEWEST_PATIENTS)
+        yield _problem(
+            "too_few_patients",
+            "error",
+            None,
+            "Only {count} patients; at least {least} are needed.",
+            count=patients,
+            least=FEWEST_PATIENTS,
+        )
     elif patients < min(FEW_PATIENTS, n):
-        yield _problem("few_patients", "warning", None, "Only {count} patients; with fewer than {least} every figure is uncertain.",
-                       count=patients, least=FEW_PATIENTS)
+        yield _problem(
+            "few_patients",
+            "warning",
+            None,
+            "Only {count} patients; with fewer than {least} every figure is uncertain.",
+            count=patients,
+            least=FEW_PATIENTS,
+        )
     usable = [column for column in data.schema.features if column.name not in unsupported(data.schema)]
     if not usable:
         yield _problem("no_features", "error", None, "There is no column to learn from.")
@@ -111,21 +170,43 @@ def _amount(data: TrainingData) -> Iterator[Problem]:
 
 def _recipe(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
     if recipe.positive is not None and data.classify and recipe.positive not in data.classes:
-        yield _problem("positive_unknown", "error", recipe.target, "“{value}” is no class of “{column}”.", value=recipe.positive)
+        yield _problem(
+            "positive_unknown",
+            "error",
+            recipe.target,
+            "“{value}” is no class of “{column}”.",
+            value=recipe.positive,
+        )
     for name in recipe.candidates:
         if data.task not in registry.get(name).tasks:
-            yield _problem("candidate_wrong_task", "error", None, "The candidate “{candidate}” cannot do {task}.",
-                           candidate=name, task=data.task)
+            yield _problem(
+                "candidate_wrong_task",
+                "error",
+                None,
+                "The candidate “{candidate}” cannot do {task}.",
+                candidate=name,
+                task=data.task,
+            )
     for name in unsupported(data.schema):
-        yield _problem("kind_not_used", "warning", name, "“{column}” holds {kind} data, which this version does not use yet; it is "
-                       "left out.", kind=data.schema[name].kind.value)
+        yield _problem(
+            "kind_not_used",
+            "warning",
+            name,
+            "“{column}” holds {kind} data, which this version does not use yet; it is left out.",
+            kind=data.schema[name].kind.value,
+        )
 
 
 def _patients(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
     guessed = [c.name for c in data.schema.with_role(Role.PATIENT)]
     if recipe.patient is None and guessed:
-        yield _problem("patient_guessed", "warning", guessed[0], "“{column}” looks like the patient's number: it keeps each "
-                       "patient's records together and is not learned from.")
+        yield _problem(
+            "patient_guessed",
+            "warning",
+            guessed[0],
+            "“{column}” looks like the patient's number: it keeps each "
+            "patient's records together and is not learned from.",
+        )
     if not data.classify:
         return
     labels: dict[int, set[float]] = {}
@@ -133,25 +214,44 @@ def _patients(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
         labels.setdefault(patient, set()).add(label)
     contradicting = sum(len(found) > 1 for found in labels.values())
     if contradicting:
-        yield _problem("patient_contradicts", "warning", recipe.target, "{count} patients have records with different values in "
-                       "“{column}”.", count=contradicting)
+        yield _problem(
+            "patient_contradicts",
+            "warning",
+            recipe.target,
+            "{count} patients have records with different values in “{column}”.",
+            count=contradicting,
+        )
 
 
 def _columns(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
     for column in data.schema.columns:
         if column.role is Role.IGNORE and column.name not in recipe.ignore:
             code = "column_empty" if column.missing_share >= 1.0 else "column_identifier"
-            text = "“{column}” is empty and left out." if code == "column_empty" else "“{column}” looks like an identifier and is left out."
+            text = (
+                "“{column}” is empty and left out."
+                if code == "column_empty"
+                else "“{column}” looks like an identifier and is left out."
+            )
             yield _problem(code, "warning", column.name, text)
         if column.role is not Role.FEATURE:
             continue
-        if column.kind is not Kind.NUMBER and column.name in recipe.columns and looks_like_identifier(data.frame[column.name], column.kind):
-            yield _problem("column_identifier_used", "warning", column.name, "“{column}” looks like an identifier; nothing general can "
-                           "be learned from it.")
+        if (
+            column.kind is not Kind.NUMBER
+            and column.name in recipe.columns
+            and looks_like_identifier(data.frame[column.name], column.kind)
+        ):
+            yield _problem(
+                "column_identifier_used",
+                "warning",
+                column.name,
+                "“{column}” looks like an identifier; nothing general can be learned from it.",
+            )
         if column.kind is Kind.NUMBER:
             problems = Counter(to_number(cell)[1] for cell in data.frame[column.name].tolist())
-            for code, text in (("infinite", "{count} values of “{column}” are infinite and count as missing."),
-                               ("not_a_number", "{count} values of “{column}” are no numbers and count as missing.")):
+            for code, text in (
+                ("infinite", "{count} values of “{column}” are infinite and count as missing."),
+                ("not_a_number", "{count} values of “{column}” are no numbers and count as missing."),
+            ):
                 if problems[code]:
                     yield _problem(f"values_{code}", "warning", column.name, text, count=problems[code])
     yield from _duplicates(data)
@@ -162,8 +262,14 @@ def _duplicates(data: TrainingData) -> Iterator[Problem]:
     rows = Counter(zip(*(map(_plain, data.frame[name].tolist()) for name in names), strict=True))
     copies = sum(count - 1 for count in rows.values())
     if copies:
-        yield _problem("duplicates", "warning", None, "{count} rows repeat another row in every column; the same patient on both "
-                       "sides of a split would flatter the figures.", count=copies)
+        yield _problem(
+            "duplicates",
+            "warning",
+            None,
+            "{count} rows repeat another row in every column; the same patient on both "
+            "sides of a split would flatter the figures.",
+            count=copies,
+        )
 
 
 def _plain(cell: Any) -> str | None:
@@ -173,7 +279,11 @@ def _plain(cell: Any) -> str | None:
 def _leaks(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
     severity = "warning" if recipe.allow_leaks else "error"
     for name, score in leaking_columns(data, recipe.seed):
-        yield _problem("leak", severity, name, "“{column}” alone gives the answer away (it explains {percent} % of what there is to "
-                       "explain). Is it written down after the diagnosis? Leave it out, or allow it.", percent=round(100 * score))
-
-
+        yield _problem(
+            "leak",
+            severity,
+            name,
+            "“{column}” alone gives the answer away (it explains {percent} % of what there is to "
+            "explain). Is it written down after the diagnosis? Leave it out, or allow it.",
+            percent=round(100 * score),
+        )

@@ -15,8 +15,15 @@ from engine.split import patient_codes, resamples
 RESAMPLES = 2000
 
 
-def compare(predictions_a: Mapping[str, Any], predictions_b: Mapping[str, Any], metric: str, *,
-            patients: Sequence[Any] | None = None, seed: int = 0, resampled: int = RESAMPLES) -> dict[str, float | None]:
+def compare(
+    predictions_a: Mapping[str, Any],
+    predictions_b: Mapping[str, Any],
+    metric: str,
+    *,
+    patients: Sequence[Any] | None = None,
+    seed: int = 0,
+    resampled: int = RESAMPLES,
+) -> dict[str, float | None]:
     """{difference, low, high, p} of a minus b in `metric`, from two `Report.predictions` of the same records.
 
     `patients`: one name or number per record (default: those stored with a). Each resample of the patients is scored
@@ -26,11 +33,17 @@ def compare(predictions_a: Mapping[str, Any], predictions_b: Mapping[str, Any], 
     if metric not in METRICS:
         raise EngineError("metric_unknown", f"There is no metric “{metric}”.", {"metric": metric})
     a, b = outcomes_from(predictions_a), outcomes_from(predictions_b)
-    if (a.probabilities is None) != (b.probabilities is None) or METRICS[metric].tasks[0] != predictions_a["task"]:
-        raise EngineError("not_paired", "These predictions are not of the same task as the metric.", {"metric": metric})
+    if (a.probabilities is None) != (b.probabilities is None) or METRICS[metric].tasks[0] != predictions_a[
+        "task"
+    ]:
+        raise EngineError(
+            "not_paired", "These predictions are not of the same task as the metric.", {"metric": metric}
+        )
     if predictions_a.get("classes") != predictions_b.get("classes") or not np.array_equal(a.truth, b.truth):
         raise EngineError("not_paired", "The two models were not judged on the same records.")
-    codes = patient_codes(np.array(list(predictions_a["patient"] if patients is None else patients), dtype=object))
+    codes = patient_codes(
+        np.array(list(predictions_a["patient"] if patients is None else patients), dtype=object)
+    )
     if len(codes) != a.n:
         raise EngineError("not_paired", "There must be one patient for each record.")
     difference = score(a, metric) - score(b, metric)

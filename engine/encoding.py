@@ -91,7 +91,9 @@ class Encoder:
     def background(self, encoded: Encoded, n: int, seed: int) -> Encoded:
         """n made-up records to compare with: every column is drawn on its own, so that nobody's record is kept."""
         rows = np.random.default_rng(seed).integers(0, encoded.n, size=(n, len(self.names)))
-        blocks = {k: self.transformers[k].background(encoded.blocks[k], part) for k, part in self._by_kind(rows)}
+        blocks = {
+            k: self.transformers[k].background(encoded.blocks[k], part) for k, part in self._by_kind(rows)
+        }
         return Encoded(n, blocks)
 
     def _by_kind(self, rows: Ints) -> Iterator[tuple[Kind, Ints]]:

@@ -64,8 +64,14 @@ class Report:
         }  # fmt: skip
 
 
-def evaluate(fitted: Fitted, frame: pd.DataFrame, *, groups: str | Sequence[str] | None = None, bootstrap: int = 1000,
-             seed: int = 0) -> Report:
+def evaluate(
+    fitted: Fitted,
+    frame: pd.DataFrame,
+    *,
+    groups: str | Sequence[str] | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> Report:
     """Score labelled records; intervals are 95% percentile bootstraps (Efron & Tibshirani 1993) over patients.
 
     `groups` names columns whose values are reported on their own. Rows without a label, or with a class the model
@@ -169,8 +175,17 @@ def _curves(fitted: Fitted, outcomes: Outcomes) -> dict[str, Any]:
     if outcomes.probabilities is None:
         order = np.argsort(outcomes.truth, kind="stable")
         chosen = order[np.unique(np.linspace(0, len(order) - 1, min(MOST_POINTS, len(order))).astype(int))]
-        return {"scatter": {"true": outcomes.truth[chosen].tolist(), "predicted": outcomes.decided[chosen].tolist()}}
-    codes = [outcomes.positive] if outcomes.probabilities.shape[1] == 2 else range(outcomes.probabilities.shape[1])
+        return {
+            "scatter": {
+                "true": outcomes.truth[chosen].tolist(),
+                "predicted": outcomes.decided[chosen].tolist(),
+            }
+        }
+    codes = (
+        [outcomes.positive]
+        if outcomes.probabilities.shape[1] == 2
+        else range(outcomes.probabilities.shape[1])
+    )
     roc, pr = {}, {}
     for code in codes:
         hit = outcomes.truth == code
@@ -209,7 +224,9 @@ def _confusion(fitted: Fitted, outcomes: Outcomes) -> dict[str, Any] | None:
     if not fitted.classify:
         return None
     k = len(fitted.classes_)
-    counts = np.bincount(outcomes.truth.astype(int) * k + outcomes.decided.astype(int), minlength=k * k).reshape(k, k)
+    counts = np.bincount(
+        outcomes.truth.astype(int) * k + outcomes.decided.astype(int), minlength=k * k
+    ).reshape(k, k)
     return {"classes": fitted.classes_.tolist(), "counts": counts.tolist()}
 
 
@@ -236,7 +253,9 @@ def _share(top: int, bottom: int) -> float | None:
     return top / bottom if bottom else None
 
 
-def _group(frame: pd.DataFrame, name: str, outcomes: Outcomes, patients: Ints, bootstrap: int, seed: int) -> dict[str, Any]:
+def _group(
+    frame: pd.DataFrame, name: str, outcomes: Outcomes, patients: Ints, bootstrap: int, seed: int
+) -> dict[str, Any]:
     if name not in frame.columns:
         raise EngineError("column_missing", f"There is no column “{name}”.", {"column": name})
     values = np.array([to_category(cell) or "" for cell in frame[name].tolist()])
@@ -246,11 +265,17 @@ def _group(frame: pd.DataFrame, name: str, outcomes: Outcomes, patients: Ints, b
         p = None if outcomes.probabilities is None else outcomes.probabilities[rows]
         part = Outcomes(outcomes.truth[rows], outcomes.decided[rows], p, outcomes.positive)
         own = np.unique(patients[rows], return_inverse=True)[1]
-        parts[value] = {"n": len(rows), "patients": int(own.max()) + 1, "metrics": measure(part, own, bootstrap, seed)}
+        parts[value] = {
+            "n": len(rows),
+            "patients": int(own.max()) + 1,
+            "metrics": measure(part, own, bootstrap, seed),
+        }
     return parts
 
 
-def _predictions(fitted: Fitted, outcomes: Outcomes, prediction: Prediction, patients: Ints) -> dict[str, Any]:
+def _predictions(
+    fitted: Fitted, outcomes: Outcomes, prediction: Prediction, patients: Ints
+) -> dict[str, Any]:
     shared: Mapping[str, Any] = {"task": fitted.task, "true": outcomes.truth.tolist(), "patient": patients.tolist(),
                                  "decided": outcomes.decided.tolist()}  # fmt: skip
     if prediction.probabilities is None:
@@ -263,12 +288,12 @@ def outcomes_from(predictions: Mapping[str, Any]) -> Outcomes:
     """Stored `Report.predictions` back as outcomes. Raises EngineError ("predictions_invalid")."""
     try:
         if predictions["task"] == "regression":
-            return Outcomes(np.array(predictions["true"], dtype=float), np.array(predictions["decided"], dtype=float))
+            return Outcomes(
+                np.array(predictions["true"], dtype=float), np.array(predictions["decided"], dtype=float)
+            )
         return Outcomes(
             np.array(predictions["true"], dtype=np.int64), np.array(predictions["decided"], dtype=np.int64),
             np.array(predictions["probabilities"], dtype=float), int(predictions["positive"]),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise EngineError("predictions_invalid", f"These are no stored predictions: {error}.") from error
-
-

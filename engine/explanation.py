@@ -51,8 +51,7 @@ def explain(fitted: Fitted, data: pd.DataFrame | Sequence[Mapping[str, Any]]) ->
     gets Shapley values by masking columns with background records, sampled over orders walked both ways
     (Strumbelj & Kononenko 2014, doi:10.1007/s10115-013-0679-x; Mitchell et al. 2022, arXiv:2104.12199).
     """
-    frame = isinstance(data, pd.DataFrame)
-    records: list[Mapping[str, Any]] = data.to_dict("records") if frame else list(data)  # type: ignore[union-attr]
+    records: list[Any] = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
     return [_explain_one(fitted, record) for record in records]
 
 
@@ -74,7 +73,9 @@ def _explain_one(fitted: Fitted, record: Mapping[str, Any]) -> Reasons:
     contributions.sort(key=lambda item: -abs(item["contribution"]))
     explained = str(fitted.classes_[code]) if fitted.classify else None
     unit = "log odds" if fitted.classify else "target"
-    return Reasons(explained, float(base), float(base + values.sum()), unit, contributions, _words(fitted, record, code))
+    return Reasons(
+        explained, float(base), float(base + values.sum()), unit, contributions, _words(fitted, record, code)
+    )
 
 
 def _explained_code(fitted: Fitted, encoded: Encoded) -> int:
@@ -98,7 +99,9 @@ def score_of(fitted: Fitted, encoded: Encoded, code: int) -> Floats:
     return logit(raw[:, code]) if fitted.classify else raw
 
 
-def _linear(fitted: Fitted, member: Member, encoded: Encoded, terms: Floats, code: int) -> tuple[float, Floats]:
+def _linear(
+    fitted: Fitted, member: Member, encoded: Encoded, terms: Floats, code: int
+) -> tuple[float, Floats]:
     """Exact; the base is the score of the mean background record."""
     assert fitted.background is not None
     sign = -1.0 if fitted.classify and code == 0 else 1.0
@@ -107,7 +110,7 @@ def _linear(fitted: Fitted, member: Member, encoded: Encoded, terms: Floats, cod
     mean = np.asarray(known.mean(axis=0)).ravel()
     difference = np.asarray(x.todense()).ravel() - mean if hasattr(x, "todense") else x[0] - mean
     parts = sign * terms[0] * difference
-    values = np.bincount(member.preprocessor.origins, weights=parts, minlength=len(fitted.encoder.names))
+    values: Any = np.bincount(member.preprocessor.origins, weights=parts, minlength=len(fitted.encoder.names))
     return sign * float((terms[0] * mean).sum() + member.model.intercepts()[0]), values
 
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from engine.calibration import Calibrator, logit
 from engine.candidates.base import Model, sigmoid
+from engine.cautions import Warning_, warnings_of
 from engine.encoding import Encoded, Encoder
 from engine.metrics import Floats, Ints
 from engine.novelty import Novelty
 from engine.preprocessing.pipeline import Preprocessor
 from engine.recipe import Recipe
 from engine.schema import Schema
-from engine.cautions import Warning_, warnings_of
 
 COVERAGE = 0.95
 

@@ -78,7 +78,7 @@ METRICS: dict[str, Metric] = {
     )
 }  # fmt: skip
 AUTO = {"binary": "roc_auc", "multi": "log_loss", REGRESSION: "rmse"}
-NEEDS_DECISION = frozenset("accuracy balanced_accuracy sensitivity specificity precision f1".split())
+NEEDS_DECISION = frozenset(["accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1"])
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,12 @@ def _decisions(outcomes: Outcomes, weights: Floats) -> dict[str, Floats]:
     scores["balanced_accuracy"] = np.where((actual > 0).sum(axis=1) > 1, balanced, np.nan)
     if len(codes) == 2:
         p = outcomes.positive
-        return scores | {"sensitivity": recall[:, p], "specificity": specificity[:, p],
-                         "precision": precision[:, p], "f1": np.where(actual[:, p] > 0, f1[:, p], np.nan)}
+        return scores | {
+            "sensitivity": recall[:, p],
+            "specificity": specificity[:, p],
+            "precision": precision[:, p],
+            "f1": np.where(actual[:, p] > 0, f1[:, p], np.nan),
+        }
     seen = actual > 0
     precision = np.where(seen, np.nan_to_num(precision), np.nan)
     return scores | {"sensitivity": balanced, "specificity": _mean(np.where(seen, specificity, np.nan)),
@@ -186,11 +190,13 @@ def _proper(outcomes: Outcomes, weights: Floats) -> dict[str, Floats]:
     p, total = outcomes.probabilities, weights.sum(axis=1)
     truth = outcomes.truth.astype(int)
     of_truth = np.clip(p[np.arange(len(p)), truth], 1e-15, 1.0)
+    squares = ((p - np.eye(p.shape[1])[truth]) ** 2).sum(axis=1)
     if p.shape[1] == 2:
-        squares = (1.0 - p[np.arange(len(p)), truth]) ** 2
-    else:
-        squares = ((p - np.eye(p.shape[1])[truth]) ** 2).sum(axis=1)
-    return {"brier": _divide(weights @ squares, total), "log_loss": _divide(weights @ -np.log(of_truth), total)}
+        squares = squares / 2.0  # two classes: of the positive one alone
+    return {
+        "brier": _divide(weights @ squares, total),
+        "log_loss": _divide(weights @ -np.log(of_truth), total),
+    }
 
 
 def confidence_and_hit(outcomes: Outcomes) -> tuple[Floats, Floats]:
@@ -230,10 +236,14 @@ def _ranking(outcomes: Outcomes, weights: Floats, precision: bool) -> dict[str, 
     return {"roc_auc": _mean(np.stack(areas, 1)), "pr_auc": _mean(np.stack(averages, 1))}
 
 
-def rank_scores(positive: NDArray[np.bool_], p: Floats, weights: Floats, precision: bool = True) -> tuple[Floats, Floats]:
+def rank_scores(
+    positive: NDArray[np.bool_], p: Floats, weights: Floats, precision: bool = True
+) -> tuple[Floats, Floats]:
     """ROC AUC (Mann-Whitney, ties count half) and average precision for each row of `weights` (B, n)."""
     order = np.argsort(-p, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(p[order]) != 0, True))  # the last record of each run of equal scores
+    ends = np.flatnonzero(
+        np.append(np.diff(p[order]) != 0, True)
+    )  # the last record of each run of equal scores
     ordered = weights[:, order]
     gained = ordered * positive[order]
     true = np.cumsum(gained, axis=1)[:, ends]

@@ -42,7 +42,10 @@ class Novelty:
         """Limits come from five-fold held-out distances by patient."""
         if encoded.n > MOST:
             rows = np.random.default_rng(seed).choice(encoded.n, MOST, replace=False)
-            encoded, patients = self.encoder.take(encoded, rows), np.unique(patients[rows], return_inverse=True)[1]
+            encoded, patients = (
+                self.encoder.take(encoded, rows),
+                np.unique(patients[rows], return_inverse=True)[1],
+            )
         nothing = np.zeros(encoded.n)
         parts = max(2, min(5, int(patients.max()) + 1))
         part = deal(patients, np.zeros(encoded.n, dtype=np.int64), parts, seed)
@@ -83,7 +86,9 @@ class Novelty:
     def _parts(self, encoded: Encoded) -> Floats:
         """(n, 2): squared distance of the table part, share of new n-grams."""
         X = self.table.transform(self._only_table(encoded)) - self.centre
-        distance = ((X @ self.precision) * X).sum(axis=1) if self.precision.ndim == 2 else X * X @ self.precision
+        distance = (
+            ((X @ self.precision) * X).sum(axis=1) if self.precision.ndim == 2 else X * X @ self.precision
+        )
         excess = (self._missing(encoded) - self.usual[0]) / self.usual[1]
         new = np.zeros(encoded.n)
         if self.text is not None:
@@ -97,7 +102,12 @@ class Novelty:
 
     def arrays(self) -> Arrays:
         """The learned state."""
-        state: Arrays = {"centre": self.centre, "precision": self.precision, "usual": self.usual, "limits": self.limits}
+        state: Arrays = {
+            "centre": self.centre,
+            "precision": self.precision,
+            "usual": self.usual,
+            "limits": self.limits,
+        }
         state |= {f"table/{name}": array for name, array in self.table.arrays().items()}
         if self.text is not None:
             state |= {f"text/{name}": array for name, array in self.text.arrays().items()}
@@ -107,7 +117,9 @@ class Novelty:
         """The inverse of `arrays`."""
         self.centre, self.precision = arrays["centre"], arrays["precision"]
         self.usual, self.limits = arrays["usual"], arrays["limits"]
-        self.table.restore({n.split("/", 1)[1]: a for n, a in arrays.items() if n.startswith("table/")}, self.kinds)
+        self.table.restore(
+            {n.split("/", 1)[1]: a for n, a in arrays.items() if n.startswith("table/")}, self.kinds
+        )
         if self.has_text:
             text = self.encoder.fresh(Kind.TEXT)
             assert isinstance(text, TextTransformer)

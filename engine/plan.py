@@ -13,6 +13,7 @@ from typing import Any
 from engine import registry
 from engine.recipe import STEPS, Recipe
 from engine.registry import Candidate
+from engine.schema import Kind
 from engine.training_data import TrainingData
 
 FEWEST_FOR_NETWORK = 100
@@ -57,16 +58,18 @@ class Plan:
     reason: str = ""
 
 
-def make_plans(data: TrainingData, recipe: Recipe, width: int, n_folds: int) -> list[Plan]:
+def make_plans(data: TrainingData, recipe: Recipe, widths: tuple[int, int], n_folds: int) -> list[Plan]:
     """A plan for every candidate that is to be tried; one without trials is skipped, with its reason."""
     names = [name for name in recipe.candidates if not registry.get(name).combines] or [
         c.name for c in registry.CANDIDATES.values() if not c.reference and not c.combines
     ]
     share = PLANNED_SHARE * recipe.time_budget / len(names)
-    return [_plan(registry.get(name), data, recipe, width, n_folds, share) for name in names]
+    return [_plan(registry.get(name), data, recipe, widths, n_folds, share) for name in names]
 
 
-def _plan(c: Candidate, data: TrainingData, recipe: Recipe, width: int, n_folds: int, share: float) -> Plan:
+def _plan(
+    c: Candidate, data: TrainingData, recipe: Recipe, widths: tuple[int, int], n_folds: int, share: float
+) -> Plan:
     given = registry.validate(c.name, recipe.hyperparameters.get(c.name, {}))
     plan = Plan(c, given, first_choices(c.name, recipe, data), [], 0.0)
     asked = c.name in recipe.candidates
@@ -75,13 +78,14 @@ def _plan(c: Candidate, data: TrainingData, recipe: Recipe, width: int, n_folds:
     elif c.name == "network" and not asked and len(data.y) < FEWEST_FOR_NETWORK:
         plan.reason = f"fewer than {FEWEST_FOR_NETWORK} labelled records"
     if not plan.reason:
-        _fill(plan, data, width, n_folds, share, asked, recipe)
+        _fill(plan, data, widths[c.model.wants_dense], n_folds, share, asked, recipe)
     return plan
 
 
-def _fill(plan: Plan, data: TrainingData, width: int, n_folds: int, share: float, asked: bool, recipe: Recipe) -> None:
+def _fill(
+    plan: Plan, data: TrainingData, width: int, n_folds: int, share: float, asked: bool, recipe: Recipe
+) -> None:
     rows, classes, model = len(data.y), max(len(data.classes), 1), plan.candidate.model
-    width = min(width, 90) if model.wants_dense and width > 5000 else width
 
     def cost(trial: Trial) -> float:
         return model.cost(rows, width, classes, {**trial.hyperparameters, **plan.given})
@@ -105,10 +109,25 @@ def _trials(plan: Plan, data: TrainingData, width: int, recipe: Recipe) -> list[
         trial = Trial({name: value for name, value in values.items() if name not in plan.given})
         if trial not in found:
             found.append(trial)
-    free = [step for step in STEPS if getattr(recipe, step) == "search"]
-    moves = [Trial({}, move) for move in MOVES.get(plan.candidate.name, ()) if move[0] in free]
+    moves = [
+        Trial({}, move) for move in MOVES.get(plan.candidate.name, ()) if _worthwhile(move, data, recipe)
+    ]
     split = max(1, len(found) - 1)
     return found[:split] + moves[:2] + found[split:] + moves[2:]
+
+
+def _worthwhile(move: tuple[str, str], data: TrainingData, recipe: Recipe) -> bool:
+    """Only steps that the recipe leaves open and that have something to work on."""
+    kinds = {spec.kind for spec in data.schema.features}
+    if getattr(recipe, move[0]) != "search":
+        return False
+    if move[0] == "feature_selection":
+        return not (
+            move[1] == "model" and Kind.TEXT in kinds
+        )  # a forest over thousands of n-grams takes too long
+    return bool(kinds & {Kind.NUMBER, Kind.DATE}) or (
+        move == ("imputation", "mode") and Kind.CATEGORY in kinds
+    )
 
 
 def first_choices(name: str, recipe: Recipe, data: TrainingData) -> dict[str, str]:

@@ -135,7 +135,9 @@ def validate(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         params = {"candidate": name, "hyperparameter": key, "value": value}
         if key not in known:
-            raise EngineError("hyperparameter_unknown", f"Candidate “{name}” has no hyperparameter “{key}”.", params)
+            raise EngineError(
+                "hyperparameter_unknown", f"Candidate “{name}” has no hyperparameter “{key}”.", params
+            )
         try:
             cleaned[key] = known[key].clean(value)
         except (TypeError, ValueError):

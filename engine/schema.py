@@ -117,10 +117,35 @@ FILE_KINDS = {
     Kind.SIGNAL: (".edf", ".dat", ".hea", ".xml.ecg", ".scp"),
 }
 PATIENT_NAMES = frozenset(
-    "patient patient_id patientid patient_no mrn subject subject_id subjectid person_id pid id case_id 患者 患者id "
-    "患者编号 病人 病人id 病历号 住院号 编号".split()
+    {
+        "patient",
+        "patient_id",
+        "patientid",
+        "patient_no",
+        "mrn",
+        "subject",
+        "subject_id",
+        "subjectid",
+        "person_id",
+    }
+    | {"pid", "id", "case_id", "患者", "患者id", "患者编号", "病人", "病人id", "病历号", "住院号", "编号"}
 )
-TARGET_NAMES = frozenset("target diagnosis label outcome class y num disease 诊断 标签 结局 结果".split())
+TARGET_NAMES = frozenset(
+    {
+        "target",
+        "diagnosis",
+        "label",
+        "outcome",
+        "class",
+        "y",
+        "num",
+        "disease",
+        "诊断",
+        "标签",
+        "结局",
+        "结果",
+    }
+)
 
 
 def infer_schema(frame: pd.DataFrame, *, target: str | None = None, patient: str | None = None) -> Schema:
@@ -137,8 +162,14 @@ def infer_schema(frame: pd.DataFrame, *, target: str | None = None, patient: str
     return Schema(tuple(_with_likely_role(c, frame[c.name], found_target, found_patient) for c in columns))
 
 
-def describe_column(name: str, series: pd.Series[Any], kind: Kind | None = None, *,
-                    minimum_patients: int = 1, patients: np.ndarray[Any, Any] | None = None) -> ColumnSpec:
+def describe_column(
+    name: str,
+    series: pd.Series[Any],
+    kind: Kind | None = None,
+    *,
+    minimum_patients: int = 1,
+    patients: np.ndarray[Any, Any] | None = None,
+) -> ColumnSpec:
     """What a column looks like, in its own or the given kind.
 
     Categories seen in fewer than `minimum_patients` patients (rows, when `patients` is None) are left out.
@@ -148,15 +179,23 @@ def describe_column(name: str, series: pd.Series[Any], kind: Kind | None = None,
     kind = kind or _kind_of(series, present)
     missing = 1.0 - len(present) / len(values) if values else 0.0
     if kind is Kind.CATEGORY:
-        return ColumnSpec(name, kind, categories=_categories(values, patients, minimum_patients), missing_share=missing)
+        return ColumnSpec(
+            name, kind, categories=_categories(values, patients, minimum_patients), missing_share=missing
+        )
     if kind in (Kind.NUMBER, Kind.DATE):
         parse = to_number if kind is Kind.NUMBER else to_days
         numbers = np.array([number for number, _ in map(parse, present)], dtype=float)
         numbers = numbers[np.isfinite(numbers)]
         if len(numbers):
             quantiles = tuple(float(q) for q in np.quantile(numbers, QUANTILES))
-            return ColumnSpec(name, kind, minimum=float(numbers.min()), maximum=float(numbers.max()),
-                              quantiles=quantiles, missing_share=1.0 - len(numbers) / len(values))
+            return ColumnSpec(
+                name,
+                kind,
+                minimum=float(numbers.min()),
+                maximum=float(numbers.max()),
+                quantiles=quantiles,
+                missing_share=1.0 - len(numbers) / len(values),
+            )
         missing = 1.0
     return ColumnSpec(name, kind, missing_share=missing)
 
@@ -222,7 +261,9 @@ def looks_like_identifier(series: pd.Series[Any], kind: Kind) -> bool:
         numbers = np.array([to_number(value)[0] for value in present])
         whole = bool(np.all(np.isfinite(numbers)) and np.all(numbers == np.round(numbers)))
         return whole and bool(np.ptp(numbers) <= 1.05 * len(numbers) or numbers.min() >= 10**5)
-    return kind in (Kind.TEXT, Kind.CATEGORY) and all(" " not in v and len(v) <= 40 and v.isascii() for v in present)
+    return kind in (Kind.TEXT, Kind.CATEGORY) and all(
+        " " not in v and len(v) <= 40 and v.isascii() for v in present
+    )
 
 
 def _first_named(columns: Iterable[ColumnSpec], names: frozenset[str]) -> str | None:
@@ -231,13 +272,15 @@ def _first_named(columns: Iterable[ColumnSpec], names: frozenset[str]) -> str | 
 
 def _likely_patient(frame: pd.DataFrame, columns: list[ColumnSpec], target: str | None) -> str | None:
     for column in columns:
-        if column.name != target and column.name.strip().lower() in PATIENT_NAMES:
-            if frame[column.name].nunique() >= 0.1 * len(frame):
-                return column.name
+        named = column.name != target and column.name.strip().lower() in PATIENT_NAMES
+        if named and frame[column.name].nunique() >= 0.1 * len(frame):
+            return column.name
     return None
 
 
-def _with_likely_role(column: ColumnSpec, series: pd.Series[Any], target: str | None, patient: str | None) -> ColumnSpec:
+def _with_likely_role(
+    column: ColumnSpec, series: pd.Series[Any], target: str | None, patient: str | None
+) -> ColumnSpec:
     if column.name == target:
         return replace(column, role=Role.TARGET)
     if column.name == patient:

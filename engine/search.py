@@ -21,8 +21,10 @@ from engine.fitted import Fitted
 from engine.metrics import METRICS, gain, score
 from engine.plan import Plan, Trial, make_plans
 from engine.recipe import Recipe
+from engine.schema import Kind
 from engine.split import LARGE, folds
 from engine.training_data import TrainingData, metric_of, prepare
+from engine.transformers.text import COMPONENTS
 from engine.validation import Validator
 
 EMPTY_CURVE: Curve = {"epoch": [], "train_loss": [], "validation_loss": []}
@@ -73,14 +75,24 @@ OnProgress = Callable[[Progress], None]
 ShouldStop = Callable[[], bool]
 
 
-def fit(frame: pd.DataFrame, recipe: Recipe, *, on_progress: OnProgress | None = None,
-        should_stop: ShouldStop | None = None) -> Fitted:
+def fit(
+    frame: pd.DataFrame,
+    recipe: Recipe,
+    *,
+    on_progress: OnProgress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Fitted:
     """The best candidate of `fit_candidates`."""
     return fit_candidates(frame, recipe, on_progress=on_progress, should_stop=should_stop).best
 
 
-def fit_candidates(frame: pd.DataFrame, recipe: Recipe, *, on_progress: OnProgress | None = None,
-                   should_stop: ShouldStop | None = None) -> Search:
+def fit_candidates(
+    frame: pd.DataFrame,
+    recipe: Recipe,
+    *,
+    on_progress: OnProgress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Search:
     """Try the recipe's candidates on training data (never give it the locked test split).
 
     Rows without a label are left out and counted. Raises EngineError with the first problem that forbids training,
@@ -110,7 +122,9 @@ class Watch:
         if self.should_stop is not None and self.should_stop():
             raise Stopped
 
-    def say(self, fraction: float, step: str, message: str, candidate: str | None = None, **detail: Any) -> None:
+    def say(
+        self, fraction: float, step: str, message: str, candidate: str | None = None, **detail: Any
+    ) -> None:
         """One progress report; the fraction never goes back."""
         self.ask()
         self.fraction = max(self.fraction, min(fraction, 1.0))
@@ -128,13 +142,15 @@ class _Run:
         self.encoder, self.encoded = data.encode()
         self.positive = positive_code(data, recipe)
         splits = folds(data.y, data.task, data.patients, recipe.seed)
-        self.validator = Validator(data, self.encoder, self.encoded, splits, metric, self.positive, recipe.seed)
+        self.validator = Validator(
+            data, self.encoder, self.encoded, splits, metric, self.positive, recipe.seed
+        )
         self.assembler = Assembler(self.validator, recipe)
         self.deadline = time.process_time() + recipe.time_budget
         self.done, self.total = 0.0, 1.0
 
     def search(self, problems: list[Problem]) -> Search:
-        plans = make_plans(self.data, self.recipe, self._width(), len(self.validator.folds))
+        plans = make_plans(self.data, self.recipe, self._widths(), len(self.validator.folds))
         self.total = sum(plan.seconds for plan in plans if plan.trials) * 1.1 + 0.05
         results, contenders = [], []
         for position, plan in enumerate(plans):
@@ -144,7 +160,9 @@ class _Run:
                 contenders.append(contender)
         if not contenders:
             reasons = "; ".join(f"{r.name}: {r.reason}" for r in results)
-            raise EngineError("nothing_fitted", f"No candidate could be fitted ({reasons}).", {"reasons": reasons})
+            raise EngineError(
+                "nothing_fitted", f"No candidate could be fitted ({reasons}).", {"reasons": reasons}
+            )
         best = self._best_single(contenders, results)
         if len(contenders) > 1 and (not self.recipe.candidates or "ensemble" in self.recipe.candidates):
             best = self._ensemble(contenders, results, best)
@@ -153,9 +171,13 @@ class _Run:
         self.watch.say(1.0, "done", "Finished", best.candidate)
         return Search(best, results, baseline, problems, self.data.unlabelled)
 
-    def _width(self) -> int:
-        width = sum(1 + len(spec.categories or ()) for spec in self.data.schema.features)
-        return width + (20_000 if any(spec.kind == "text" for spec in self.data.schema.features) else 0)
+    def _widths(self) -> tuple[int, int]:
+        """About how many features a row has that are not 0, and how many a dense model sees."""
+        table = sum(1 + len(spec.categories or ()) for spec in self.data.schema.features)
+        texts = self.encoded.blocks.get(Kind.TEXT)
+        if texts is None:
+            return table, table
+        return table + sum(column.nnz for column in texts) // self.encoded.n, table + COMPONENTS
 
     def _candidate(self, plan: Plan, left: int) -> tuple[CandidateResult, Contender | None]:
         result = CandidateResult(plan.candidate.name, plan.candidate.label, metric=self.metric)
@@ -164,7 +186,9 @@ class _Run:
             return result, None
         began = time.monotonic()
         try:
-            contender = self._try(plan, time.process_time() + (self.deadline - time.process_time()) / left, result)
+            contender = self._try(
+                plan, time.process_time() + (self.deadline - time.process_time()) / left, result
+            )
         except Stopped:
             raise
         except (ArithmeticError, ValueError, RuntimeError, MemoryError, np.linalg.LinAlgError) as error:
@@ -178,7 +202,9 @@ class _Run:
         name, choices, best, chosen = plan.candidate.name, dict(plan.first), None, plan.given
         for number, trial in enumerate(plan.trials):
             if best is not None and time.process_time() > deadline:
-                result.reason = f"stopped after {number} of {len(plan.trials)} trials: the time budget was used up"
+                result.reason = (
+                    f"stopped after {number} of {len(plan.trials)} trials: the time budget was used up"
+                )
                 break
             hyperparameters, tried = self._changed(trial, chosen, choices, plan.given)
             outcome = self.validator.run(plan.candidate, hyperparameters, tried, self._tick(plan, number))
@@ -196,8 +222,9 @@ class _Run:
         return Contender(name, [member], [(1.0, best)], best.rows, best.raw)
 
     @staticmethod
-    def _changed(trial: Trial, chosen: dict[str, Any], choices: dict[str, str],
-                 given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    def _changed(
+        trial: Trial, chosen: dict[str, Any], choices: dict[str, str], given: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
         if trial.move is not None:
             return chosen, {**choices, trial.move[0]: trial.move[1]}
         return {**trial.hyperparameters, **given}, choices
@@ -210,8 +237,15 @@ class _Run:
             if curve.get("epoch"):
                 part = 0.5 * share * min(curve["epoch"][-1] / 60.0, 1.0)
                 message = f"{plan.candidate.label}: epoch {int(curve['epoch'][-1])}"
-                self.watch.say((base + part) / self.total, "epoch", message, plan.candidate.name,
-                               trial=number + 1, trials=len(plan.trials), curve=curve)
+                self.watch.say(
+                    (base + part) / self.total,
+                    "epoch",
+                    message,
+                    plan.candidate.name,
+                    trial=number + 1,
+                    trials=len(plan.trials),
+                    curve=curve,
+                )
 
         return tick
 
@@ -238,7 +272,9 @@ class _Run:
         assert fitted is not None
         return fitted
 
-    def _ensemble(self, contenders: list[Contender], results: list[CandidateResult], single: Fitted) -> Fitted:
+    def _ensemble(
+        self, contenders: list[Contender], results: list[CandidateResult], single: Fitted
+    ) -> Fitted:
         self.watch.say(0.95, "ensemble", "Weighting the candidates", "ensemble")
         spec = registry.get("ensemble")
         result = CandidateResult("ensemble", spec.label, metric=self.metric)
@@ -247,7 +283,9 @@ class _Run:
         rounds = given.get("rounds", spec.defaults()["rounds"])
         began = time.monotonic()
         rows = contenders[0].rows
-        weights = greedy_weights([c.raw for c in contenders], lambda raw: self.validator.gain(raw, rows), rounds)
+        weights = greedy_weights(
+            [c.raw for c in contenders], lambda raw: self.validator.gain(raw, rows), rounds
+        )
         combined = self.assembler.combine(contenders, weights)
         if combined is None:
             result.reason = "one candidate alone does as well"
@@ -270,8 +308,13 @@ class _Run:
             raw = np.tile(shares, (len(rows), 1))
         outcomes = self.validator.outcomes(raw, rows)
         value = score(outcomes, self.metric)
-        return CandidateResult("baseline", spec.label, metric=self.metric, status="done",
-                               validation_score=self._plain(gain(self.metric, value)))
+        return CandidateResult(
+            "baseline",
+            spec.label,
+            metric=self.metric,
+            status="done",
+            validation_score=self._plain(gain(self.metric, value)),
+        )
 
 
 def positive_code(data: TrainingData, recipe: Recipe) -> int:
@@ -280,7 +323,9 @@ def positive_code(data: TrainingData, recipe: Recipe) -> int:
         return 1
     found = np.flatnonzero(data.classes == recipe.positive)
     if not len(found):
-        raise EngineError("positive_unknown", f"“{recipe.positive}” is no class of “{recipe.target}”.",
-                          {"positive": recipe.positive, "column": recipe.target})
+        raise EngineError(
+            "positive_unknown",
+            f"“{recipe.positive}” is no class of “{recipe.target}”.",
+            {"positive": recipe.positive, "column": recipe.target},
+        )
     return int(found[0])
-

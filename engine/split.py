@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from engine.metrics import Floats, Ints
 
 Fold = tuple[Ints, Ints]
-LARGE = 20_000  # above this many records one held-out split says as much as five folds, in a fifth of the time
+LARGE = (
+    20_000  # above this many records one held-out split says as much as five folds, in a fifth of the time
+)
 
 
 def strata_of(y: Floats | Ints, task: str) -> Ints:

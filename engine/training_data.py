@@ -62,7 +62,9 @@ def task_of(labels: list[Any], recipe: Recipe) -> str:
     if recipe.columns.get(recipe.target) in (Kind.CATEGORY.value, Kind.TEXT.value):
         return "classification"
     parsed = [to_number(value) for value in labels]
-    if any(problem == "not_a_number" for _, problem in parsed) or any(isinstance(v, (bool, np.bool_)) for v in labels):
+    if any(problem == "not_a_number" for _, problem in parsed) or any(
+        isinstance(v, (bool, np.bool_)) for v in labels
+    ):
         return "classification"
     numbers = {number for number, _ in parsed if np.isfinite(number)}
     whole = all(number.is_integer() for number in numbers)
@@ -82,7 +84,9 @@ def patients_of(frame: pd.DataFrame, patient: str | None) -> Ints:
     if patient is None or patient not in frame.columns:
         return np.arange(len(frame))
     names = [to_category(value) for value in frame[patient].tolist()]
-    return patient_codes(np.array([(i, "") if n is None else (-1, n) for i, n in enumerate(names)], dtype="object,object"))
+    return patient_codes(
+        np.array([(i, "") if n is None else (-1, n) for i, n in enumerate(names)], dtype="object,object")
+    )
 
 
 def prepare(frame: pd.DataFrame, recipe: Recipe) -> TrainingData:
@@ -120,11 +124,16 @@ def _final_schema(frame: pd.DataFrame, recipe: Recipe, draft: Schema, patients: 
             role = Role.FEATURE  # the user said what it is, so it is meant to be used
         kind = column.kind if chosen is None else Kind(chosen)
         if role is Role.FEATURE:
-            spec = describe_column(column.name, frame[column.name], kind,
-                                   minimum_patients=FEWEST_PATIENTS, patients=patients)
+            spec = describe_column(
+                column.name, frame[column.name], kind, minimum_patients=FEWEST_PATIENTS, patients=patients
+            )
             columns.append(replace(spec, role=role))
         else:  # nothing of the target's, the patients' or the ignored columns' values is kept
-            columns.append(replace(column, kind=kind, role=role, categories=None, minimum=None, maximum=None, quantiles=None))
+            columns.append(
+                replace(
+                    column, kind=kind, role=role, categories=None, minimum=None, maximum=None, quantiles=None
+                )
+            )
     return Schema(tuple(columns))
 
 
@@ -140,6 +149,9 @@ def metric_of(recipe: Recipe, task: str, classes: int) -> str:
     if recipe.metric == "auto":
         return AUTO["regression" if task == "regression" else "binary" if classes == 2 else "multi"]
     if task not in METRICS[recipe.metric].tasks:
-        raise EngineError("metric_wrong_task", f"“{recipe.metric}” is no metric of {task}.",
-                          {"metric": recipe.metric, "task": task})
+        raise EngineError(
+            "metric_wrong_task",
+            f"“{recipe.metric}” is no metric of {task}.",
+            {"metric": recipe.metric, "task": task},
+        )
     return recipe.metric

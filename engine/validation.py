@@ -58,7 +58,8 @@ class Validator:
 
     def __post_init__(self) -> None:
         self.parts = [
-            (self.encoder.take(self.encoded, train), self.encoder.take(self.encoded, held)) for train, held in self.folds
+            (self.encoder.take(self.encoded, train), self.encoder.take(self.encoded, held))
+            for train, held in self.folds
         ]
         self.remembered: tuple[dict[str, str], list[tuple[Preprocessor, Matrix, Matrix]]] | None = None
 
@@ -69,14 +70,20 @@ class Validator:
             self.remembered = (dict(choices), made)
         return self.remembered[1]
 
-    def run(self, candidate: Candidate, hyperparameters: dict[str, Any], choices: dict[str, str],
-            stop: StopCheck | None) -> TrialResult:
+    def run(
+        self,
+        candidate: Candidate,
+        hyperparameters: dict[str, Any],
+        choices: dict[str, str],
+        stop: StopCheck | None,
+    ) -> TrialResult:
         """Fit on every fold (through joblib: its backend decides where) and predict the rows left out."""
         matrices = self.matrices(choices)
-        jobs = (delayed(_fit_fold)(self, candidate, hyperparameters, matrices[k][1], k, stop) for k in range(len(self.folds)))
-        models: list[Model] = []
-        for model in Parallel(return_as="list")(jobs):
-            models.append(model)
+        jobs = (
+            delayed(_fit_fold)(self, candidate, hyperparameters, matrices[k][1], k, stop)
+            for k in range(len(self.folds))
+        )
+        models: list[Model] = list(Parallel()(jobs))
         raws = [model.raw(X_held) for model, (_, _, X_held) in zip(models, matrices, strict=True)]
         gains = [self.gain(raw, held) for raw, (_, held) in zip(raws, self.folds, strict=True)]
         pairs = [(matrix[0], model) for matrix, model in zip(matrices, models, strict=True)]
@@ -117,7 +124,9 @@ class Validator:
         return float(np.sqrt(np.median(deviation)))
 
 
-def _matrices(validator: Validator, choices: dict[str, str], fold: int) -> tuple[Preprocessor, Matrix, Matrix]:
+def _matrices(
+    validator: Validator, choices: dict[str, str], fold: int
+) -> tuple[Preprocessor, Matrix, Matrix]:
     data, (train, held) = validator.data, validator.parts[fold]
     rows = validator.folds[fold][0]
     preprocessor = Preprocessor(validator.encoder, choices, validator.seed)
@@ -125,17 +134,25 @@ def _matrices(validator: Validator, choices: dict[str, str], fold: int) -> tuple
     return preprocessor, preprocessor.transform(train), preprocessor.transform(held)
 
 
-def _fit_fold(validator: Validator, candidate: Candidate, hyperparameters: dict[str, Any], X: Matrix, fold: int,
-              stop: StopCheck | None) -> Model:
+def _fit_fold(
+    validator: Validator,
+    candidate: Candidate,
+    hyperparameters: dict[str, Any],
+    X: Matrix,
+    fold: int,
+    stop: StopCheck | None,
+) -> Model:
     data, rows = validator.data, validator.folds[fold][0]
     if stop is not None:
         stop({})
-    model = candidate.model(task=data.task, seed=validator.seed, **hyperparameters)  # type: ignore[call-arg]
+    model = candidate.model(task=data.task, seed=validator.seed, **hyperparameters)
     y = data.y[rows].astype(np.int64) if data.classify else data.y[rows]
     return model.fit(X, y, patients=data.patients[rows], stop=stop)
 
 
-def summary(outcomes: Outcomes, patients: Ints, seed: int, names: tuple[str, ...]) -> dict[str, dict[str, float | None]]:
+def summary(
+    outcomes: Outcomes, patients: Ints, seed: int, names: tuple[str, ...]
+) -> dict[str, dict[str, float | None]]:
     """Each metric with its 95% interval, patients resampled."""
     point = score_all(outcomes, np.ones((1, outcomes.n)), names)
     blocks = [score_all(outcomes, weights, names) for weights in resamples(patients, RESAMPLES, seed)]

@@ -16,7 +16,7 @@ Curve = dict[str, list[float]]
 StopCheck = Callable[[Curve], None]  # called between steps with the curve so far; raises Stopped
 
 
-class Model(BaseEstimator):  # type: ignore[misc]
+class Model(BaseEstimator):
     """Hyperparameters are keyword arguments stored as given; `fit` returns self; learned state ends in `_`.
 
     `wants_dense`: text is reduced to a dense matrix first. `keeps_missing`: NaN may reach the model.
@@ -27,7 +27,9 @@ class Model(BaseEstimator):  # type: ignore[misc]
     task: str
     classes_: Ints
 
-    def fit(self, X: Matrix, y: Floats | Ints, *, patients: Ints | None = None, stop: StopCheck | None = None) -> Model:
+    def fit(
+        self, X: Matrix, y: Floats | Ints, *, patients: Ints | None = None, stop: StopCheck | None = None
+    ) -> Model:
         """Learn from (n, features) and codes 0..k-1 or numbers; `patients` groups rows for any inner split."""
         raise NotImplementedError
 

@@ -26,7 +26,9 @@ class BaselineModel(Model):
         self.task = task
         self.seed = seed
 
-    def fit(self, X: Matrix, y: Floats | Ints, *, patients: Ints | None = None, stop: StopCheck | None = None) -> Model:
+    def fit(
+        self, X: Matrix, y: Floats | Ints, *, patients: Ints | None = None, stop: StopCheck | None = None
+    ) -> Model:
         """Only `y` counts."""
         if self.task == "classification":
             self.prior_ = np.bincount(y.astype(np.int64)) / len(y)

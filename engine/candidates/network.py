@@ -59,7 +59,9 @@ class NetworkModel(Model):
         self.patience = patience
         self.seed = seed
 
-    def fit(self, X: Matrix, y: Floats | Ints, *, patients: Ints | None = None, stop: StopCheck | None = None) -> Model:
+    def fit(
+        self, X: Matrix, y: Floats | Ints, *, patients: Ints | None = None, stop: StopCheck | None = None
+    ) -> Model:
         """Same seed and data: same weights (one thread, own random state)."""
         from engine.candidates.torch_loop import train
 
@@ -67,10 +69,12 @@ class NetworkModel(Model):
         classify = self.task == "classification"
         self.classes_ = np.arange(int(y.max()) + 1) if classify else np.arange(0)
         self._centre, self._spread = (0.0, 1.0) if classify else (float(np.mean(y)), float(np.std(y)) or 1.0)
-        target = y if classify else (y - self._centre) / self._spread
+        target: Any = y if classify else (y - self._centre) / self._spread
         train_rows, held_rows = hold_out(y, self.task, patients, self.seed)
         outputs = len(self.classes_) if classify else 1
-        layers, self._curve = train(self, np.asarray(X, dtype=float), target, train_rows, held_rows, outputs, stop)
+        layers, self._curve = train(
+            self, np.asarray(X, dtype=float), target, train_rows, held_rows, outputs, stop
+        )
         self.layers_: list[tuple[Floats, Floats]] = layers
         return self
 
@@ -81,7 +85,9 @@ class NetworkModel(Model):
             hidden = _activate(hidden @ weight.T + bias, self.activation)
         weight, bias = self.layers_[-1]
         scores: Floats = hidden @ weight.T + bias
-        return softmax(scores) if self.task == "classification" else scores[:, 0] * self._spread + self._centre
+        return (
+            softmax(scores) if self.task == "classification" else scores[:, 0] * self._spread + self._centre
+        )
 
     @property
     def curve(self) -> Curve:
@@ -119,7 +125,7 @@ class NetworkModel(Model):
         batch, epochs = hyperparameters.get("batch_size", 64), hyperparameters.get("epochs", 60)
         nodes, layers = hyperparameters.get("nodes", 64), hyperparameters.get("hidden_layers", 2)
         weights = width * nodes + max(layers - 1, 0) * nodes * nodes + nodes * classes
-        return float(epochs * (math.ceil(rows / batch) * 7e-4 + 6e-10 * rows * weights))
+        return float(epochs * (math.ceil(rows / batch) * 5e-4 + 6e-10 * rows * weights))
 
 
 def _activate(x: Floats, name: str) -> Floats:

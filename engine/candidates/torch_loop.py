@@ -23,7 +23,9 @@ def train(
 ) -> tuple[Layers, Curve]:  # fmt: skip
     """Train until the held-out loss stops falling; the best epoch's layers as float64 arrays, and the curve."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # small matrices: more threads only wait for each other, and sums stay repeatable
+    torch.set_num_threads(
+        1
+    )  # small matrices: more threads only wait for each other, and sums stay repeatable
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
@@ -51,7 +53,9 @@ def _loop(
     inputs = torch.from_numpy(X.astype(np.float32))
     targets = torch.from_numpy(y.astype(np.int64) if classify else y.astype(np.float32)[:, None])
     train_index, held_index = torch.from_numpy(train_rows), torch.from_numpy(held_rows)
-    optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    )
     curve: Curve = {"epoch": [], "train_loss": [], "validation_loss": []}
     best, best_layers, since = float("inf"), _layers(network), 0
     for epoch in range(1, settings.epochs + 1):

@@ -28,7 +28,9 @@ class Imputation(Step):
             return self
         missing = np.isnan(X)
         groups = _groups(y, classify) if self.method == "label_mean" else None
-        self.fill = np.array([self._fill(column[~gone], groups, gone) for column, gone in zip(X.T, missing.T, strict=True)])
+        self.fill = np.array(
+            [self._fill(column[~gone], groups, gone) for column, gone in zip(X.T, missing.T, strict=True)]
+        )
         share = missing.mean(axis=0)
         self.marked = np.flatnonzero((share > 0) & (share < 1)).astype(np.int64)
         return self

@@ -47,7 +47,9 @@ class Normalisation(Step):
         if self.method == "yeo-johnson":
             return yeo_johnson((X - self.centre) / self.spread, self.power)
         if self.method == "quantile":
-            columns = [self._by_rank(column, marks) for column, marks in zip(X.T, self.landmarks.T, strict=True)]
+            columns = [
+                self._by_rank(column, marks) for column, marks in zip(X.T, self.landmarks.T, strict=True)
+            ]
             return np.column_stack(columns) if columns else X
         return X
 
@@ -61,7 +63,9 @@ class Normalisation(Step):
 
 def yeo_johnson(x: Floats, power: Floats) -> Floats:
     """Yeo & Johnson 2000, doi:10.1093/biomet/87.4.954, equation 2.1, with one exponent per column."""
-    x = np.clip(x, -8.0, 8.0)  # as in fitting: beyond eight deviations nothing is known about the distribution
+    x = np.clip(
+        x, -8.0, 8.0
+    )  # as in fitting: beyond eight deviations nothing is known about the distribution
     up, down = np.log1p(np.maximum(x, 0.0)), np.log1p(np.maximum(-x, 0.0))
     flat, steep = np.abs(power) < 1e-9, np.abs(power - 2.0) < 1e-9
     rising = np.where(flat, up, np.expm1(power * up) / np.where(flat, 1.0, power))

@@ -23,7 +23,9 @@ class Outliers(Step):
         if self.method == "none":
             return self
         columns = [column[~np.isnan(column)] for column in X.T]
-        self.low, self.high, self.middle = (np.array(values) for values in zip(*map(self._fence, columns), strict=True))
+        self.low, self.high, self.middle = (
+            np.array(values) for values in zip(*map(self._fence, columns), strict=True)
+        )
         return self
 
     def _fence(self, values: Floats) -> tuple[float, float, float]:
@@ -41,4 +43,4 @@ class Outliers(Step):
             return X
         if self.method == "clip":
             return np.clip(X, self.low, self.high)
-        return np.where((X < self.low) | (X > self.high), self.middle, X)
+        return np.where((self.low > X) | (self.high < X), self.middle, X)

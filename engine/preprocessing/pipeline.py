@@ -61,7 +61,9 @@ class Preprocessor:
 
     def arrays(self) -> Arrays:
         """The learned state of all transformers and of the selection."""
-        state = {f"{k.value}/{name}": a for k, t in self.transformers.items() for name, a in t.arrays().items()}
+        state = {
+            f"{k.value}/{name}": a for k, t in self.transformers.items() for name, a in t.arrays().items()
+        }
         return state if self.kept is None else {**state, "kept": self.kept}
 
     def restore(self, arrays: Mapping[str, Any], kinds: Iterable[Kind] | None = None) -> Preprocessor:

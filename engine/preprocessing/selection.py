@@ -41,7 +41,9 @@ def _strength(X: Matrix, y: Floats, classify: bool, method: str, seed: int) -> t
             p = (f_classif if classify else f_regression)(X, y)[1]
         return 1.0 - np.nan_to_num(p, nan=1.0), 1.0 - ALPHA
     forest: Any = ExtraTreesClassifier if classify else ExtraTreesRegressor
-    importance: Floats = forest(100, max_depth=12, min_samples_leaf=3, random_state=seed).fit(X, y).feature_importances_
+    importance: Floats = (
+        forest(100, max_depth=12, min_samples_leaf=3, random_state=seed).fit(X, y).feature_importances_
+    )
     return importance, 0.5 * float(importance.mean())
 
 

@@ -59,7 +59,9 @@ class Transformer:
         """Values to compare with, `rows` (n, columns) drawn for each column on its own: nobody's whole record."""
         return self.mix(block, rows)
 
-    def fit(self, block: Block, y: Floats, choices: Mapping[str, str], patients: Ints, classify: bool) -> Transformer:
+    def fit(
+        self, block: Block, y: Floats, choices: Mapping[str, str], patients: Ints, classify: bool
+    ) -> Transformer:
         """Learn from a training block."""
         raise NotImplementedError
 

@@ -57,7 +57,9 @@ class CategoryTransformer(Transformer):
         """Where a missing value goes."""
         self.missing = self.sizes + 1
         if choices["imputation"] == "mode":
-            self.missing = np.array([_mode(column, size) for column, size in zip(block.T, self.sizes, strict=True)])
+            self.missing = np.array(
+                [_mode(column, size) for column, size in zip(block.T, self.sizes, strict=True)]
+            )
         return self
 
     def transform(self, block: Block) -> Floats:

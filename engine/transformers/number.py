@@ -34,7 +34,9 @@ class NumberTransformer(Transformer):
             for i, cell in enumerate(cells):
                 block[i, j], problem = self.parse(cell)
                 if problem is not None:
-                    issues.append(Issue(i, self.specs[j].name, problem, None if problem == "not_a_number" else cell))
+                    issues.append(
+                        Issue(i, self.specs[j].name, problem, None if problem == "not_a_number" else cell)
+                    )
         return block, issues
 
     def expand(self, block: Block) -> Floats:
@@ -43,8 +45,12 @@ class NumberTransformer(Transformer):
         return numbers
 
     def _steps(self, choices: Mapping[str, str]) -> tuple[Outliers, Imputation, Normalisation, Scaling]:
-        return (Outliers(choices["outliers"]), Imputation(choices["imputation"]),
-                Normalisation(choices["normalisation"]), Scaling(choices["scaling"]))
+        return (
+            Outliers(choices["outliers"]),
+            Imputation(choices["imputation"]),
+            Normalisation(choices["normalisation"]),
+            Scaling(choices["scaling"]),
+        )
 
     def fit(
         self, block: Block, y: Floats, choices: Mapping[str, str], patients: Ints, classify: bool
@@ -77,7 +83,9 @@ class NumberTransformer(Transformer):
 
     def arrays(self) -> Arrays:
         """The state of all steps."""
-        return {f"{i}.{name}": value for i, step in enumerate(self.steps) for name, value in step.arrays().items()}
+        return {
+            f"{i}.{name}": value for i, step in enumerate(self.steps) for name, value in step.arrays().items()
+        }
 
     def restore(self, arrays: Arrays, choices: Mapping[str, str]) -> NumberTransformer:
         """From the state of all steps."""
@@ -89,7 +97,13 @@ class NumberTransformer(Transformer):
 
 
 def _restore(step: Step, prefix: str, arrays: Arrays) -> None:
-    step.restore({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix) and n.removeprefix(prefix) in step.learned})
+    step.restore(
+        {
+            n.removeprefix(prefix): a
+            for n, a in arrays.items()
+            if n.startswith(prefix) and n.removeprefix(prefix) in step.learned
+        }
+    )
 
 
 __all__ = ["NumberTransformer", "stack"]

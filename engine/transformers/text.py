@@ -22,6 +22,8 @@ WIDTH = 2 * BUCKETS
 MOST_BUCKETS = 40_000
 MOST_CHARACTERS = 20_000
 COMPONENTS = 64
+SMALL = 2000  # rows
+WORD = r"(?u)\b\w+\b"
 WIDE_SCRIPTS = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯]")
 
 
@@ -35,35 +37,26 @@ class TextTransformer(Transformer):
 
     @classmethod
     def settle(cls, specs: Sequence[ColumnSpec], columns: Sequence[Sequence[Any]]) -> dict[str, Any]:
-        """Character n-grams: 1 to 3 for scripts without spaces, 3 to 5 inside words for short texts, none for long."""
-        sample = [to_text(cell) or "" for cells in columns for cell in cells[:2000]]
-        joined = "".join(text[:500] for text in sample)
-        present = [len(text) for text in sample if text]
-        if len(WIDE_SCRIPTS.findall(joined)) > 0.1 * max(len(joined), 1):
-            return {"analyzer": "char", "chars": [1, 3]}
-        if present and float(np.median(present)) > 400:
-            return {"analyzer": "none", "chars": [0, 0]}
-        return {"analyzer": "char_wb", "chars": [3, 5]}
+        """Which character n-grams suit each column."""
+        return {"columns": [_characters_for(cells) for cells in columns]}
 
     def __init__(self, specs: Sequence[ColumnSpec], settings: Mapping[str, Any] | None = None) -> None:
         super().__init__(specs, settings)
-        common: dict[str, Any] = {"n_features": BUCKETS, "alternate_sign": False, "norm": None}
-        self.words = HashingVectorizer(token_pattern=r"(?u)\b\w+\b", ngram_range=(1, 2), **common)
-        self.characters = None
-        if self.settings.get("analyzer", "none") != "none":
-            low, high = self.settings["chars"]
-            self.characters = HashingVectorizer(analyzer=self.settings["analyzer"], ngram_range=(low, high), **common)
+        own = self.settings.get("columns") or [{"analyzer": "none"} for _ in self.specs]
+        self.counters = [_counters(each) for each in own]
 
-    def count(self, texts: Sequence[str]) -> Any:
+    def count(self, column: int, texts: Sequence[str]) -> Any:
         """(n, WIDTH) counts of the n-grams of each text."""
-        words = self.words.transform(texts)
-        if self.characters is None:
-            return sparse.csr_matrix((words.data, words.indices, words.indptr), shape=(len(texts), WIDTH))
-        return sparse.hstack([words, self.characters.transform(texts)], format="csr")
+        words, characters = self.counters[column]
+        counts = words.transform(texts)
+        if characters is None:
+            return sparse.csr_matrix((counts.data, counts.indices, counts.indptr), shape=(len(texts), WIDTH))
+        return sparse.hstack([counts, characters.transform(texts)], format="csr")
 
     def encode(self, columns: Sequence[Sequence[Any]]) -> tuple[Block, list[Issue]]:
         """Missing text has no n-grams."""
-        return [self.count([(to_text(cell) or "")[:MOST_CHARACTERS] for cell in cells]) for cells in columns], []
+        texts = [[(to_text(cell) or "")[:MOST_CHARACTERS] for cell in cells] for cells in columns]
+        return [self.count(j, column) for j, column in enumerate(texts)], []
 
     def take(self, block: Block, rows: Ints) -> Block:
         """Some rows of every column."""
@@ -77,7 +70,9 @@ class TextTransformer(Transformer):
         """Empty texts: nobody's words are kept."""
         return [sparse.csr_matrix((len(rows), WIDTH)) for _ in self.specs]
 
-    def fit(self, block: Block, y: Floats, choices: Mapping[str, str], patients: Ints, classify: bool) -> TextTransformer:
+    def fit(
+        self, block: Block, y: Floats, choices: Mapping[str, str], patients: Ints, classify: bool
+    ) -> TextTransformer:
         """Buckets of at least two patients, their inverse frequencies, and for dense models their components."""
         self.dense = choices.get("text") == "dense"
         frequency = np.concatenate([_patients_with(column, patients) for column in block])
@@ -92,9 +87,18 @@ class TextTransformer(Transformer):
 
     def _reduce(self, X: Any) -> None:
         size = max(1, min(COMPONENTS, X.shape[1] - 1, X.shape[0] - 1))
-        reduced = TruncatedSVD(size, n_iter=3, random_state=0).fit(X)
-        spread = np.sqrt(np.maximum(np.asarray(reduced.explained_variance_), 1e-12))
-        self.components = np.asarray(reduced.components_ / spread[:, None], dtype=float)
+        if (
+            X.shape[0] <= SMALL
+        ):  # few rows: the exact decomposition through the (n, n) matrix of products is quicker
+            values, vectors = np.linalg.eigh(np.asarray((X @ X.T).todense()))
+            length = np.sqrt(np.maximum(values[-size:], 1e-12))
+            components = np.asarray(X.T @ (vectors[:, -size:] / length))
+            spread = length / np.sqrt(X.shape[0])
+        else:
+            reduced = TruncatedSVD(size, n_iter=3, random_state=0).fit(X)
+            components, spread = reduced.components_.T, reduced.singular_values_ / np.sqrt(X.shape[0])
+        # stored in single precision, so that a loaded model computes with the very same numbers
+        self.components = (components / np.maximum(spread, 1e-6)).astype(np.float32).astype(float)
 
     def _adopt(self, kept: Ints, idf: Floats) -> None:
         self.kept, self.idf = kept, idf
@@ -104,7 +108,9 @@ class TextTransformer(Transformer):
     def known(self, block: Block) -> Floats:
         """(n,) share of each row's n-grams that training knew; NaN when there is no text."""
         joined = self._join(block)
-        known = np.add.reduceat(np.append(self.place[joined.indices] >= 0, False).astype(float), joined.indptr[:-1])
+        known = np.add.reduceat(
+            np.append(self.place[joined.indices] >= 0, False).astype(float), joined.indptr[:-1]
+        )
         total = np.diff(joined.indptr)
         return np.divide(known, total, out=np.full(len(total), np.nan), where=total > 0)
 
@@ -128,25 +134,45 @@ class TextTransformer(Transformer):
         X = self._weighted(block)
         if not self.dense:
             return X
-        return np.asarray(X @ self.components.T) if len(self.components) else np.zeros((X.shape[0], 0))
+        return np.asarray(X @ self.components) if len(self.components) else np.zeros((X.shape[0], 0))
 
     @property
     def origins(self) -> Ints:
         """Components of several text columns are counted to the first."""
         if self.dense:
-            return np.zeros(len(self.components), dtype=np.int64)
+            return np.zeros(self.components.shape[1], dtype=np.int64)
         return np.asarray(self.kept // WIDTH, dtype=np.int64)
 
     def arrays(self) -> Arrays:
         """Bucket numbers, their weights and the components."""
-        return {"kept": self.kept, "idf": self.idf, "components": self.components}
+        return {"kept": self.kept, "idf": self.idf, "components": self.components.astype(np.float32)}
 
     def restore(self, arrays: Arrays, choices: Mapping[str, str]) -> TextTransformer:
         """From bucket numbers, weights and components."""
         self.dense = choices.get("text") == "dense"
-        self.components = arrays["components"]
+        self.components = arrays["components"].astype(float)
         self._adopt(arrays["kept"], arrays["idf"])
         return self
+
+
+def _characters_for(cells: Sequence[Any]) -> dict[str, Any]:
+    """1 to 3 characters for scripts without spaces, 3 to 5 inside words for short texts, none for long ones."""
+    texts = [text for text in (to_text(cell) for cell in cells[:2000]) if text]
+    joined = "".join(text[:500] for text in texts)
+    if len(WIDE_SCRIPTS.findall(joined)) > 0.1 * max(len(joined), 1):
+        return {"analyzer": "char", "chars": [1, 3]}
+    if texts and float(np.median([len(text) for text in texts])) > 400:
+        return {"analyzer": "none", "chars": [0, 0]}
+    return {"analyzer": "char_wb", "chars": [3, 5]}
+
+
+def _counters(settings: Mapping[str, Any]) -> tuple[HashingVectorizer, HashingVectorizer | None]:
+    common: dict[str, Any] = {"n_features": BUCKETS, "alternate_sign": False, "norm": None}
+    words = HashingVectorizer(token_pattern=WORD, ngram_range=(1, 2), **common)
+    if settings["analyzer"] == "none":
+        return words, None
+    low, high = settings["chars"]
+    return words, HashingVectorizer(analyzer=settings["analyzer"], ngram_range=(low, high), **common)
 
 
 def _patients_with(counts: Any, patients: Ints) -> Ints:
@@ -154,6 +180,8 @@ def _patients_with(counts: Any, patients: Ints) -> Ints:
     n = int(patients.max()) + 1
     if n == len(patients):
         return np.bincount(counts.indices, minlength=WIDTH)
-    member = sparse.csr_matrix((np.ones(len(patients)), (patients, np.arange(len(patients)))), shape=(n, len(patients)))
+    member = sparse.csr_matrix(
+        (np.ones(len(patients)), (patients, np.arange(len(patients)))), shape=(n, len(patients))
+    )
     seen = (member @ counts).tocsr()
     return np.bincount(seen.indices, minlength=WIDTH)

@@ -130,9 +130,8 @@ def servable(version_id: UUID) -> Servable:
 
 def fitted_of(version: ModelVersion) -> Any:
     """The version's `engine.Fitted`, from this process's cache. Raises ModelUnavailable."""
-    from training.artefacts import load_fitted
-
     from engine import EngineError
+    from training.artefacts import load_fitted
 
     try:
         fitted = load_fitted(version)

@@ -6,7 +6,6 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.actor import actor_of
@@ -25,8 +24,8 @@ def start(request: HttpRequest) -> HttpResponse:
     """Which model to ask: the organisation's own first, then those that others have published."""
     actor = actor_of(request)
     assert actor.organisation is not None
-    models = list(queries.usable_models(actor.organisation)[:500])
-    cards = [{"model": m, "sentences": wording.operating_sentences(_with_model(m))[:2]} for m in models]
+    models: list[Model] = list(queries.usable_models(actor.organisation)[:500])
+    cards: list[dict[str, Any]] = [{"model": m, "sentences": wording.operating_sentences(_with_model(m))[:2]} for m in models]
     own = [c for c in cards if c["model"].organisation_id == actor.organisation.pk]
     others = [c for c in cards if c["model"].organisation_id != actor.organisation.pk]
     return render(request, "inference/start.html", {"own": own, "others": others})
@@ -65,6 +64,5 @@ def _refused(request: HttpRequest, pk: UUID, refusal: DiagnosisRefused) -> HttpR
     visible: QuerySet[Model] = Model.objects.filter(pk=pk)
     model = get_object_or_404(visible)
     own = actor.organisation is not None and model.organisation_id == actor.organisation.pk
-    url = reverse("training:model", args=[pk]) if own and actor.may(Permission.VIEW_MODELS) else ""
-    context = {"model": model, "refusal": refusal, "model_url": url}
+    context = {"model": model, "refusal": refusal, "may_open": own and actor.may(Permission.VIEW_MODELS)}
     return render(request, "inference/refused.html", context, status=refusal.status)

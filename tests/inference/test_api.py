@@ -34,7 +34,7 @@ def test_one_record_is_diagnosed_saved_and_audited(api_of: Any, bob: Any, heart_
     assert saved.organisation_id == bob.last_organisation_id
     event = AuditEvent.objects.get(action="diagnosis.created")
     assert event.object_id == str(saved.pk)
-    assert "75" not in str(event.detail)
+    assert set(event.detail) == {"model", "version"}
 
 
 def test_two_clear_patients_get_different_answers_in_order(api_of: Any, bob: Any, heart_version: Any) -> None:
@@ -84,7 +84,7 @@ def test_one_wrong_cell_saves_nothing_and_is_named(api_of: Any, bob: Any, heart_
     ("record", "field"),
     [
         ({"age": "sixty"}, "record.age"), ({"age": True}, "record.age"), ({"age": [1]}, "record.age"),
-        ({"age": 10**400}, "record.age"), ({"sex": {"a": 1}}, "record.sex"), 
+        ({"age": 10**400}, "record.age"), ({"sex": {"a": 1}}, "record.sex"),
         ({"sex": "x" * 2000}, "record.sex"), ({"mrn": "x" * 200, "age": 3}, "record.mrn"), ({}, "record"), (None, "record"),
         (7, "record"), ([], "record"), ("a bare text", "record"), ({"unknown": 1}, "record"),
     ],

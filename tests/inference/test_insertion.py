@@ -1,0 +1,67 @@
+"""The quick inserts write what the ORM and `accounts.audit` would have written; identifiers grow."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.forms.models import model_to_dict
+
+from accounts import audit
+from accounts.models import AuditEvent
+from inference.identifiers import first_at, uuid7s
+from inference.models import Diagnosis
+from inference.services import diagnose
+from tests.conftest import actor
+from tests.inference.stored import OLD_MAN, YOUNG_WOMAN
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("records", [[OLD_MAN], [OLD_MAN, {**YOUNG_WOMAN, "mrn": "50 % Ü “p”"}]])
+def test_saved_rows_equal_the_objects_returned(bob: Any, heart_version: Any, records: list[Any]) -> None:
+    for made in diagnose(actor=actor(bob), version=heart_version, records=records):
+        saved = Diagnosis.objects.get(pk=made.pk)
+        for field in Diagnosis._meta.concrete_fields:
+            assert getattr(saved, field.attname) == getattr(made, field.attname), field.attname
+        assert Diagnosis.objects.filter(inputs=made.inputs, output=made.output, pk=made.pk).exists()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_events_equal_those_of_accounts_audit(bob: Any, heart_version: Any, count: int) -> None:
+    made = diagnose(actor=actor(bob), version=heart_version, records=[OLD_MAN] * count)
+    detail = {"model": str(heart_version.model_id), "version": str(heart_version.pk)}
+    if count > 1:
+        detail["batch"] = str(made[0].batch_id)
+    for event, row in zip(AuditEvent.objects.filter(action="diagnosis.created").order_by("pk"), made, strict=True):
+        expected = audit.event(actor(bob), "diagnosis.created", row, **detail)
+        expected.at, expected.pk = row.created_at, event.pk
+        assert model_to_dict(event) == model_to_dict(expected)
+
+
+def test_identifiers_grow_and_are_version_7() -> None:
+    made = uuid7s(10_000)
+    assert made == sorted(made)
+    assert len(set(made)) == 10_000
+    assert {u.version for u in made} == {7}
+    assert {u.variant for u in made} == {"specified in RFC 4122"}
+
+
+def test_identifier_of_a_moment_divides_before_and_after(bob: Any, heart_version: Any) -> None:
+    from django.utils import timezone
+
+    (before,) = uuid7s(1)
+    moment = timezone.now() + timedelta(seconds=60)
+    assert before < first_at(moment)
+    assert first_at(moment - timedelta(seconds=120)) < before
+
+
+def test_failure_between_the_two_inserts_leaves_nothing(bob: Any, heart_version: Any, monkeypatch: Any) -> None:
+    from inference import insertion
+
+    def broken(*_args: Any, **_kwargs: Any) -> None:
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(insertion, "_insert_events", broken)
+    with pytest.raises(RuntimeError):
+        diagnose(actor=actor(bob), version=heart_version, records=[OLD_MAN, OLD_MAN])
+    assert not Diagnosis.objects.exists()

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from datasets import parquet, versions
 from datasets.models import Dataset, Record
 from datasets.records import add_records, change_label

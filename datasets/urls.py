@@ -2,11 +2,16 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from datasets.views import datasets, quality, records, versions
+from datasets.views import datasets, quality, records, uploads, versions
 
 app_name = "datasets"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", datasets.dataset_list, name="list"),
+    path("upload/", uploads.upload_file, name="upload"),
+    path("uploads/<uuid:pk>/", uploads.preview, name="preview"),
+    path("uploads/<uuid:pk>/report/", uploads.upload_report, name="upload_report"),
+    path("uploads/<uuid:pk>/refused/", uploads.refused, name="refused"),
+    path("uploads/<uuid:pk>/discard/", uploads.discard, name="discard"),
     path("<uuid:pk>/", datasets.detail, name="detail"),
     path("<uuid:pk>/change/", datasets.change, name="change"),
     path("<uuid:pk>/columns/", datasets.columns, name="columns"),

@@ -1,0 +1,194 @@
+"""One import from file to records: batch by batch, each a fenced transaction that also moves the checkpoint."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from datasets import storage
+from datasets.export import safe_cell
+from datasets.importers import bulk
+from datasets.importers.convert import Converted, Converter, Refusal, Source
+from datasets.models import Dataset, Record, Upload
+from datasets.readers.base import BATCH, Batch
+from datasets.readers.table import AnyTable, open_table
+from jobs.handlers import JobContext, JobError
+
+REPORTED = 100_000  # refused rows in the downloadable report; more are only counted
+REMOVE = 2_000
+
+
+class Import:
+    """The import of one upload by one attempt of its job."""
+
+    def __init__(self, context: JobContext, upload: Upload) -> None:
+        assert upload.dataset is not None
+        self.context, self.upload, self.dataset = context, upload, upload.dataset
+        self.options = upload.options
+        self.refused_path = context.folder / "refused.csv"
+
+    def run(self) -> None:
+        """Import from the checkpoint on. Raises JobError, JobStopped, LeaseLost."""
+        self._prepare()
+        with storage.local(self.upload.file) as path, open_table(path, self.options) as table:
+            if not self.options.get("keep_good_rows", True) and not self.report.get("checked"):
+                self._check(table)
+            self._import(table)
+        self._finish()
+
+    @property
+    def report(self) -> dict[str, Any]:
+        report: dict[str, Any] = self.upload.report
+        return report
+
+    def _prepare(self) -> None:
+        """Start at the checkpoint; from nothing when this is another job, or its report has got lost with its host."""
+        upload = self.upload
+        refused = int(self.report.get("refused_bytes", 0))
+        size = self.refused_path.stat().st_size if self.refused_path.exists() else 0
+        if upload.job_id != self.context.job.pk or "next" not in self.report or size < refused:
+            while remove_rows(upload, self.context):
+                self.context.stop_if_asked()
+            with self.context.fenced():
+                upload.job, upload.state, upload.finished_at = self.context.job, Upload.State.IMPORTING, None
+                upload.rows_read = upload.rows_added = upload.rows_duplicate = upload.rows_refused = 0
+                upload.report = {"next": self.options["skip"], "refused_bytes": 0}
+                upload.refused_file = None
+                upload.save()
+            refused = 0
+        if refused == 0:
+            self._start_report()
+        else:
+            with self.refused_path.open("rb+") as stream:
+                stream.truncate(refused)
+
+    def _start_report(self) -> None:
+        head = _csv_bytes([[_("file"), _("row"), _("column"), _("reason")]])
+        self.refused_path.write_bytes(b"\xef\xbb\xbf" + head)
+
+    def converter(self) -> Converter:
+        """The converter for the confirmed columns, whose kinds and limits are the data set's."""
+        columns = {c.name: c for c in self.dataset.columns.all()}
+        sources = [
+            Source(
+                place=given["place"],
+                column=columns[given["name"]],
+                decimal=given.get("decimal", "."),
+                thousands=given.get("thousands", ""),
+                date_order=given.get("date_order", "ymd"),
+                future=bool(given.get("future")),
+                keep_words=bool(given.get("keep_words")),
+            )
+            for given in self.options["columns"]
+            if given["name"] in columns
+        ]
+        found = {s.column.name for s in sources}
+        pad = self.options["format"] in ("xlsx", "parquet")
+        return Converter(self.dataset, sources, self.options["width"], pad=pad, absent=[n for n in columns if n not in found])
+
+    def _batches(self, table: AnyTable, skip: int) -> Iterator[Batch]:
+        for batch in table.batches(skip, BATCH):
+            self.context.stop_if_asked()
+            yield batch
+
+    def _check(self, table: AnyTable) -> None:
+        """With "all or nothing" the whole file is looked through first; one wrong row stops it."""
+        converter, refused, read = self.converter(), 0, 0
+        for batch in self._batches(table, self.options["skip"]):
+            done = converter.convert(batch)
+            refused, read = refused + done.refused, read + len(batch.rows) - done.empty
+            self._write(done.refusals, durable=False)
+            self.context.progress(table.fraction() / 2, _("Checking"))
+        if refused:
+            self._fail_check(refused, read)
+        self.report["checked"] = True
+
+    def _fail_check(self, refused: int, read: int) -> None:
+        with self.context.fenced():
+            self.upload.rows_refused, self.upload.rows_read = refused, read
+            self._keep_report()
+            self.upload.save(update_fields=["rows_refused", "rows_read", "refused_file", "report"])
+        text = _("%(count)d rows were refused, so nothing was imported. Download the report, correct the file and upload it again.")
+        raise JobError(text % {"count": refused}, engineer="all-or-nothing import with refused rows")
+
+    def _import(self, table: AnyTable) -> None:
+        converter, start = self.converter(), 0.5 if self.report.get("checked") else 0.0
+        for batch in self._batches(table, self.report["next"]):
+            done = converter.convert(batch)
+            size = self._write(done.refusals)
+            with self.context.fenced():
+                self._record(batch, done, size)
+            rows = self.upload.rows_added
+            text = _("%(count)s records added") % {"count": f"{rows:,}"}
+            self.context.progress(start + (1 - start) * table.fraction() * 0.99, _("Importing"), text)
+
+    def _record(self, batch: Batch, done: Converted, size: int) -> None:
+        """Within the fence: the rows, the counters and the checkpoint, all or none."""
+        upload = self.upload
+        added, test = bulk.insert(upload, done.rows)
+        report = {**self.report, "next": batch.first - 1 + len(batch.rows), "refused_bytes": size}
+        report["empty_rows"] = report.get("empty_rows", 0) + done.empty
+        if added < len(done.rows):
+            twice, before, examples = bulk.duplicates(upload, done.rows, batch.first)
+            report["duplicates_in_file"] = report.get("duplicates_in_file", 0) + twice
+            report["duplicates_in_dataset"] = report.get("duplicates_in_dataset", 0) + before
+            report["duplicate_rows"] = (report.get("duplicate_rows", []) + examples)[:20]
+        upload.rows_read += len(batch.rows) - done.empty
+        upload.rows_added += added
+        upload.rows_duplicate += len(done.rows) - added
+        upload.rows_refused += done.refused
+        upload.report = report
+        upload.save(update_fields=["rows_read", "rows_added", "rows_duplicate", "rows_refused", "report"])
+        Dataset.objects.filter(pk=self.dataset.pk).update(
+            record_count=F("record_count") + added, test_count=F("test_count") + test, updated_at=timezone.now()
+        )
+
+    def _write(self, refusals: list[Refusal], durable: bool = True) -> int:
+        """Append to the report; its size, which the checkpoint remembers."""
+        with self.refused_path.open("ab") as stream:
+            if refusals and stream.tell() < 64 * 1024 * 1024:
+                name = self.upload.original_name
+                rows = [[name, str(r.row), r.column, r.reason] for r in sorted(refusals, key=lambda r: r.row)[:REPORTED]]
+                stream.write(_csv_bytes(rows))
+            stream.flush()
+            if durable and refusals:
+                os.fsync(stream.fileno())
+            return stream.tell()
+
+    def _keep_report(self) -> None:
+        if self.upload.rows_refused:
+            self.upload.refused_file = storage.store(organisation=self.upload.organisation, file=Path(self.refused_path))
+
+    def _finish(self) -> None:
+        with self.context.fenced():
+            self._keep_report()
+            self.upload.state, self.upload.finished_at = Upload.State.IMPORTED, timezone.now()
+            self.upload.preview = {k: v for k, v in self.upload.preview.items() if k != "rows"}
+            self.upload.save(update_fields=["refused_file", "state", "finished_at", "preview"])
+
+
+def _csv_bytes(rows: list[list[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows([[safe_cell(c) for c in row] for row in rows])
+    return text.getvalue().encode("utf-8", "replace")
+
+
+def remove_rows(upload: Upload, context: JobContext | None = None) -> int:
+    """Remove some of the upload's records and lower the counts by them; how many. Call it until it gives 0."""
+    with transaction.atomic(), context.fenced() if context is not None else nullcontext():
+        rows = list(Record.objects.filter(upload=upload).order_by("-id").values_list("id", "split")[:REMOVE])
+        Record.objects.filter(pk__in=[pk for pk, _split in rows]).delete()
+        Dataset.objects.filter(pk=upload.dataset_id).update(
+            record_count=F("record_count") - len(rows),
+            test_count=F("test_count") - sum(split == "test" for _pk, split in rows),
+            updated_at=timezone.now(),
+        )
+    return len(rows)

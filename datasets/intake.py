@@ -1,0 +1,208 @@
+"""Receiving a file: kept as it came, previewed, corrected by the person, confirmed into a job, or discarded."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from accounts import audit
+from accounts.actor import Actor
+from datasets import services, storage
+from datasets.models import Dataset, Upload
+from datasets.preview import Settings, build, settings_of
+from datasets.readers.base import ReadError
+from jobs.models import Job
+from jobs.services import submit
+
+State = Upload.State
+SETTINGS = ("encoding", "delimiter", "member", "sheet", "header")
+COLUMN_SETTINGS = ("kind", "role", "minimum", "maximum", "decimal", "thousands", "date_order", "future", "keep_words", "include")
+
+
+class IntakeRefused(ValueError):
+    """What was asked of an upload cannot be done; the text says why and what to do. `code` is for programs."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def clean_name(name: str) -> str:
+    """The client's file name as it is shown: no folders, no control characters. It never becomes a path."""
+    base = str(name).replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(c for c in base if c.isprintable())[:255] or "upload"
+
+
+def receive(*, actor: Actor, file: Any, name: str, dataset: Dataset | None = None) -> Upload:
+    """Keep a file (path or stream) and preview it. Raises IntakeRefused for what is too large or not a table."""
+    assert actor.organisation is not None
+    if dataset is not None and dataset.archived_at is not None:
+        raise IntakeRefused("archived", _("This data set is archived: restore it first, or choose another one."))
+    try:
+        with storage.received(file) as (path, sha256, size):
+            options, preview = build(path, Settings(), dataset)
+            stored = storage.keep(organisation=actor.organisation, path=path, sha256=sha256, size=size)
+    except storage.TooLarge as error:
+        raise IntakeRefused("too_large", str(error)) from error
+    except ReadError as error:
+        raise IntakeRefused(error.code, str(error)) from error
+    with transaction.atomic():
+        upload = Upload.objects.create(
+            organisation=actor.organisation,
+            dataset=dataset,
+            file=stored,
+            original_name=clean_name(name),
+            options=options,
+            preview=preview,
+            created_by=actor.user,
+        )
+        audit.record(actor, "upload.received", upload, size=size, format=options["format"], columns=len(preview["columns"]))
+    return upload
+
+
+def preview_again(*, actor: Actor, upload: Upload, settings: Mapping[str, Any], columns: Sequence[Mapping[str, Any]] = ()) -> Upload:
+    """Read the file anew with other settings (encoding, delimiter, member, sheet, header) and the person's columns.
+
+    Raises IntakeRefused; then the upload is unchanged.
+    """
+    chosen = Settings(**{**settings_of(upload.options).__dict__, **{k: v for k, v in settings.items() if k in SETTINGS}})
+    try:
+        with storage.local(upload.file) as path:
+            options, preview = build(path, chosen, upload.dataset)
+    except ReadError as error:
+        raise IntakeRefused(error.code, str(error)) from error
+    apply_columns(preview, columns)
+    with transaction.atomic():
+        row = _waiting(upload)
+        row.options, row.preview = options, preview
+        row.save(update_fields=["options", "preview"])
+        audit.record(actor, "upload.previewed", row, settings=sorted(settings))
+    return row
+
+
+def _waiting(upload: Upload) -> Upload:
+    """The locked row, while it waits for its confirmation."""
+    row: Upload = Upload.objects.select_for_update().get(pk=upload.pk)
+    if row.state != State.PREVIEW:
+        raise IntakeRefused("not_waiting", _("This upload has been confirmed or discarded already."))
+    return row
+
+
+def apply_columns(preview: dict[str, Any], columns: Sequence[Mapping[str, Any]]) -> None:
+    """Put the person's choices over what was inferred. Raises IntakeRefused for an unknown or fixed column."""
+    known = {c["name"]: c for c in preview["columns"]}
+    for given in columns:
+        column = known.get(str(given.get("name", "")))
+        if column is None:
+            raise IntakeRefused("unknown_column", _("The file has no column “%(name)s”.") % {"name": str(given.get("name", ""))[:100]})
+        for key in COLUMN_SETTINGS:
+            if key not in given or (column["fixed"] and key in ("kind", "role", "minimum", "maximum")):
+                continue
+            column[key] = given[key]
+
+
+@transaction.atomic
+def confirm(
+    *,
+    actor: Actor,
+    upload: Upload,
+    dataset: Dataset | None = None,
+    new_dataset_name: str | None = None,
+    columns: Sequence[Mapping[str, Any]] = (),
+    keep_good_rows: bool = True,
+) -> Job:
+    """Submit the import. A second call returns the job of the first. Raises IntakeRefused or ValidationError."""
+    row: Upload = Upload.objects.select_for_update().get(pk=upload.pk)
+    if row.job is not None and row.state in (State.IMPORTING, State.IMPORTED):
+        return row.job
+    if row.state != State.PREVIEW:
+        raise IntakeRefused("not_waiting", _("This upload has ended. Upload the file again."))
+    dataset = dataset or row.dataset
+    if dataset is not None and dataset != row.dataset:
+        row = _for_dataset(row, dataset)
+    apply_columns(row.preview, columns)
+    included = [c for c in row.preview["columns"] if c["include"]]
+    if not included:
+        raise IntakeRefused("no_columns", _("Choose at least one column to keep."))
+    row.dataset = dataset = _dataset(actor, row, dataset, included, new_dataset_name)
+    row.options = {**row.options, "columns": included, "keep_good_rows": bool(keep_good_rows)}
+    row.state = State.IMPORTING
+    row.job = submit(
+        actor=actor,
+        task="datasets.tasks.import_upload",
+        title=_("Import of %(name)s") % {"name": row.original_name[:150]},
+        payload={"upload": str(row.pk)},
+        key=f"import:{row.pk}",
+        subject_url=reverse("datasets:upload_report", args=[row.pk]),
+    )
+    row.save()
+    audit.record(actor, "upload.confirmed", row, dataset=str(dataset.pk), columns=len(included))
+    return row.job
+
+
+def _for_dataset(row: Upload, dataset: Dataset) -> Upload:
+    """The preview made anew for the data set that was chosen only now."""
+    try:
+        with storage.local(row.file) as path:
+            row.options, row.preview = build(path, settings_of(row.options), dataset)
+    except ReadError as error:
+        raise IntakeRefused(error.code, str(error)) from error
+    return row
+
+
+def _dataset(actor: Actor, row: Upload, dataset: Dataset | None, included: list[dict[str, Any]], name: str | None) -> Dataset:
+    """The data set that the rows go into: a new one with these columns, or the given one with the accepted new columns."""
+    if dataset is None:
+        return services.create_dataset(actor=actor, name=name or Path(row.original_name).stem or row.original_name, columns=_specs(included))
+    dataset = Dataset.objects.select_for_update().get(pk=dataset.pk)
+    if dataset.archived_at is not None:
+        raise IntakeRefused("archived", _("This data set is archived: restore it first, or choose another one."))
+    fresh = [c for c in included if not c["fixed"]]
+    if fresh:
+        services.add_columns(dataset=dataset, columns=_specs(fresh))
+        audit.record(actor, "dataset.columns_added", dataset, columns=[c["name"] for c in fresh])
+    return dataset
+
+
+def _specs(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    specs = []
+    for column in columns:
+        spec = {key: column.get(key) for key in ("name", "kind", "role")}
+        if column["kind"] == "number" and column["role"] != "patient":
+            for key in ("minimum", "maximum"):
+                spec[key] = _limit(column.get(key), column["name"])
+        specs.append(spec)
+    return specs
+
+
+def _limit(given: Any, name: str) -> float | None:
+    if given in (None, ""):
+        return None
+    try:
+        value = float(given)
+    except (TypeError, ValueError, OverflowError):
+        value = float("nan")
+    if value != value or abs(value) == float("inf"):
+        raise ValidationError({"columns": _("“%(name)s”: a limit must be a number.") % {"name": name}})
+    return value
+
+
+@transaction.atomic
+def discard(*, actor: Actor, upload: Upload) -> Upload:
+    """Give up an upload that waits for its confirmation. Doing it twice is harmless. Raises IntakeRefused."""
+    row: Upload = Upload.objects.select_for_update().get(pk=upload.pk)
+    if row.state == State.DISCARDED:
+        return row
+    row = _waiting(row)
+    row.state, row.finished_at = State.DISCARDED, timezone.now()
+    row.preview = {}  # it holds patients' values
+    row.save(update_fields=["state", "finished_at", "preview"])
+    audit.record(actor, "upload.discarded", row)
+    return row
+
+

@@ -1,0 +1,114 @@
+"""Content-addressed files: streamed to a temporary file, hashed, then kept once per organisation under their hash."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from django.conf import settings
+from django.core.files import File
+from django.core.files.storage import FileSystemStorage, default_storage
+from django.utils.translation import gettext as _
+
+from accounts.models import Organisation
+from datasets.models import StoredFile
+
+PIECE = 1024 * 1024
+
+
+class TooLarge(ValueError):
+    """The file is over the limit; the text says which."""
+
+
+def limit_text(limit: int) -> str:
+    """A size for a person: "2.0 GB"."""
+    for unit, size in (("GB", 1024**3), ("MB", 1024**2), ("kB", 1024)):
+        if limit >= size:
+            return f"{limit / size:.1f} {unit}"
+    return f"{limit} B"
+
+
+@contextmanager
+def received(file: Any, limit: int | None = None) -> Iterator[tuple[Path, str, int]]:
+    """(path, sha256, size) of a synced temporary copy of an upload, stream or path. Raises TooLarge while reading."""
+    limit = settings.MAX_UPLOAD_BYTES if limit is None else limit
+    stream: IO[bytes] = Path(file).open("rb") if isinstance(file, str | os.PathLike) else file
+    digest, size = hashlib.sha256(), 0
+    with tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="upload-") as copy:
+        try:
+            while piece := stream.read(PIECE):
+                size += len(piece)
+                if size > limit:
+                    raise TooLarge(
+                        _("The file is larger than %(limit)s. Split it, or compress it with gzip or zip.")
+                        % {"limit": limit_text(limit)}
+                    )
+                digest.update(piece)
+                copy.write(piece)
+        finally:
+            if stream is not file:
+                stream.close()
+        copy.flush()
+        os.fsync(copy.fileno())
+        yield Path(copy.name), digest.hexdigest(), size
+
+
+def keep(*, organisation: Organisation, path: Path, sha256: str, size: int) -> StoredFile:
+    """The organisation's StoredFile of this content; the same content is kept once."""
+    name = f"uploads/{organisation.pk}/{sha256[:2]}/{sha256}"
+    if not default_storage.exists(name) or default_storage.size(name) != size:
+        if default_storage.exists(name):  # what a crash left half-written
+            default_storage.delete(name)
+        _save(name, path)
+    row, _created = StoredFile.objects.get_or_create(
+        organisation=organisation, sha256=sha256, defaults={"size": size, "path": name}
+    )
+    if row.path != name and not default_storage.exists(row.path):
+        row.path = name
+        row.save(update_fields=["path"])
+    return row
+
+
+def _save(name: str, path: Path) -> None:
+    """Atomic on a folder (hard link or copy, sync, rename); otherwise what the storage does."""
+    if not isinstance(default_storage._wrapped if hasattr(default_storage, "_wrapped") else default_storage, FileSystemStorage):
+        with path.open("rb") as stream:
+            default_storage.save(name, File(stream))
+        return
+    target = Path(default_storage.path(name))
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.open("rb") as source, tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as part:
+        try:
+            while piece := source.read(PIECE):
+                part.write(piece)
+            part.flush()
+            os.fsync(part.fileno())
+            Path(part.name).chmod(0o600)
+            Path(part.name).replace(target)
+        except BaseException:
+            Path(part.name).unlink(missing_ok=True)
+            raise
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name itself survives a power cut
+    finally:
+        os.close(folder)
+
+
+def store(*, organisation: Organisation, file: Any, limit: int | None = None) -> StoredFile:
+    """Stream a file in and keep it. Raises TooLarge."""
+    with received(file, limit) as (path, sha256, size):
+        return keep(organisation=organisation, path=path, sha256=sha256, size=size)
+
+
+@contextmanager
+def local(stored: StoredFile) -> Iterator[Path]:
+    """A path to read the file from: the stored one itself in a folder, else a temporary copy."""
+    try:
+        yield Path(default_storage.path(stored.path))
+    except NotImplementedError:
+        with default_storage.open(stored.path, "rb") as stream, received(stream, stored.size) as (path, _sha, _size):
+            yield path

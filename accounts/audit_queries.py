@@ -15,7 +15,8 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def midnight(day: date) -> datetime:
-    """The day's first moment in the portal's time zone."""
+    """The day's first moment in the portal's time zone; days that no log can hold are moved to those it could."""
+    day = min(max(day, date(1900, 1, 1)), date(9000, 1, 1))
     return timezone.make_aware(datetime.combine(day, time.min))
 
 
@@ -41,7 +42,7 @@ def filtered(
     if since:
         events = events.filter(at__gte=midnight(since))
     if until:
-        events = events.filter(at__lt=midnight(until + timedelta(days=1)) if until < date.max else midnight(until))
+        events = events.filter(at__lt=midnight(min(until, date(9000, 1, 1)) + timedelta(days=1)))
     return events
 
 

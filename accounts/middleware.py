@@ -1,5 +1,6 @@
 """Attaches the actor and the language to each request."""
 
+import ipaddress
 from collections.abc import Callable
 
 from django.conf import settings
@@ -14,13 +15,24 @@ from accounts.models import Membership
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
+def address(text: str) -> str | None:
+    """The IP address in the text, with or without a port; None when there is none, whatever a proxy may say."""
+    bare = text.strip().removeprefix("[").partition("]")[0]
+    for candidate in (bare, bare.partition(":")[0]):
+        try:
+            return str(ipaddress.ip_address(candidate.partition("%")[0]))
+        except ValueError:
+            continue
+    return None
+
+
 def client_ip(request: HttpRequest) -> str | None:
     """The client's address. Forwarded headers count only for as many proxies as TRUSTED_PROXIES says."""
     hops = settings.TRUSTED_PROXIES
-    forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
+    forwarded = [part for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
     if hops and len(forwarded) >= hops:
-        return forwarded[-hops]
-    return request.META.get("REMOTE_ADDR") or None
+        return address(forwarded[-hops])
+    return address(request.META.get("REMOTE_ADDR") or "")
 
 
 def actor_for(request: HttpRequest) -> Actor:

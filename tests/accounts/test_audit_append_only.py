@@ -33,7 +33,11 @@ def test_the_model_refuses_to_change_or_delete(row):
 
 @pytest.mark.parametrize(
     "statement",
-    ["UPDATE accounts_auditevent SET action = 'x'", "DELETE FROM accounts_auditevent", "DELETE FROM accounts_auditevent WHERE id = {pk}"],
+    [
+        "UPDATE accounts_auditevent SET action = 'x'",
+        "DELETE FROM accounts_auditevent",
+        "DELETE FROM accounts_auditevent WHERE id = {pk}",
+    ],
 )
 def test_the_database_refuses_too(row, statement):
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:

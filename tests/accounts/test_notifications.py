@@ -50,7 +50,8 @@ def test_a_broken_mail_server_breaks_nothing_and_may_be_tried_again(tell, bob, s
 
 def test_it_speaks_each_readers_language(organisation, bob, dana):
     bob.language = "zh-hans"
-    notify(organisation=organisation, users=[bob, dana], key="a", title=gettext_lazy("Monday"), body=lambda: str(gettext_lazy("May")))
+    month = gettext_lazy("May")
+    notify(organisation=organisation, users=[bob, dana], key="a", title=gettext_lazy("Monday"), body=lambda: str(month))
     assert Notification.objects.get(user=dana).title == "Monday"
     assert Notification.objects.get(user=bob).title == "星期一"
     assert Notification.objects.get(user=bob).body == "五月"

@@ -169,6 +169,7 @@ ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_CONFIRM_EMAIL_ON_GET = False
 ACCOUNT_UNIQUE_EMAIL = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True  # a changed password or second factor is told to its owner
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[AI Mass] "
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if not UNSAFE else "http"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]

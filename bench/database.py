@@ -26,5 +26,5 @@ def fresh(engine: str) -> Iterator[dict[str, str]]:
         if engine == "postgresql":
             from script.postgres import server  # the same real server as the tests use
 
-            environment["DATABASE_URL"] = stack.enter_context(server(folder / "pg"))
+            environment["DATABASE_URL"] = stack.enter_context(server(folder / "pg", quick=False))
         yield environment

@@ -129,6 +129,7 @@ def with_factor(client, alice):
     return client
 
 
+@pytest.mark.django_db(transaction=True)  # allauth tells of these changes when they are committed
 class TestSecondFactor:
     def test_it_is_turned_on_with_recovery_codes(self, with_factor, alice):
         assert set(Authenticator.objects.filter(user=alice).values_list("type", flat=True)) == {"totp", "recovery_codes"}
@@ -155,8 +156,10 @@ class TestSecondFactor:
             with_factor.post("/accounts/2fa/authenticate/", {"code": codes[0]})
             assert with_factor.get("/members/").status_code == expected
 
-    def test_turning_it_off_is_in_the_log(self, with_factor, alice):
+    def test_turning_it_off_is_in_the_log_and_told(self, with_factor, alice, mailoutbox):
+        mailoutbox.clear()
         with_factor.post("/accounts/2fa/totp/deactivate/")
+        assert mailoutbox[0].to == [alice.email]
         assert not Authenticator.objects.filter(user=alice, type="totp").exists()
         assert AuditEvent.objects.filter(action="person.second_factor_removed").exists()
 

@@ -155,7 +155,7 @@ def upload(client: Client, data: Any, dataset: str | None, target: str | None, q
     body: dict[str, Any] = {"columns": columns, "keep_good_rows": True}
     body |= {"dataset": known[0]["id"]} if known else {"new_dataset_name": wanted}
     confirmed = client.post(f"uploads/{received['id']}/confirm/", body)
-    job = wait(client, confirmed["job"]["id"], Progress(f"Importing {name}", quiet=quiet), None)
+    job = wait(client, confirmed["job"], Progress(f"Importing {name}", quiet=quiet), None)
     if job["state"] != "done":
         raise ImportFailed(job.get("error") or f"The import was {job['state']}.")
     finished = client.get(f"uploads/{received['id']}/")

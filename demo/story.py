@@ -38,7 +38,7 @@ def import_file(client: am.Client, path: Path, name: str) -> dict[str, Any]:
     ]
     body = {"columns": columns, "new_dataset_name": name, "keep_good_rows": True}
     confirmed = client.post(f"uploads/{received['id']}/confirm/", body)
-    job = wait(client, confirmed["job"]["id"], Progress(f"Importing {path.name}"), None)
+    job = wait(client, confirmed["job"], Progress(f"Importing {path.name}"), None)
     if job["state"] != "done":
         raise RuntimeError(f"The import of {path.name} {job['state']}: {job['error']}")
     upload = client.get(f"uploads/{received['id']}/")

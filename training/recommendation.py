@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db.models import F, Q
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import Organisation, Preference, User
@@ -108,20 +109,40 @@ def preferences(organisation: Organisation, user: User) -> tuple[str, dict[str, 
     return (row.outcome if row else "", weights, dict(row.floors) if row else {})
 
 
-def recommend(*, organisation: Organisation, user: User) -> Recommendation:
-    """Make the recommendation; the last one is returned when nothing has changed. A new best version is notified."""
+def compute(organisation: Organisation, user: User) -> Recommendation:
+    """What would be recommended now; not saved, nobody is told."""
     outcome, weights, floors = preferences(organisation, user)
     scored = [s for v in versions_for(organisation, outcome) if (s := score(v, weights, floors)) is not None]
     fitting = sorted((s for s in scored if not s.missed), key=lambda s: (-s.score, -s.version.number))
     failing = sorted((s for s in scored if s.missed), key=lambda s: (s.shortfall, -s.score))
     best = fitting[0] if fitting else None
     nearest = failing[0] if failing and best is None else None
-    reasons = explain(best, nearest, [*fitting, *failing], weights)
-    last = Recommendation.objects.filter(organisation=organisation, user=user).order_by("-pk").first()
-    made = Recommendation(
+    return Recommendation(
         organisation=organisation, user=user, outcome=outcome, weights=weights, floors=floors,
-        version=best.version if best else None, nearest=nearest.version if nearest else None, reasons=reasons,
+        version=best.version if best else None, nearest=nearest.version if nearest else None,
+        reasons=explain(best, nearest, [*fitting, *failing], weights),
     )  # fmt: skip
+
+
+def last_of(organisation: Organisation, user: User) -> Recommendation | None:
+    """The last one that was kept."""
+    rows: Any = Recommendation.objects.for_organisation(organisation).filter(user=user)
+    found: Recommendation | None = rows.select_related("version__model", "nearest__model").order_by("-pk").first()
+    return found
+
+
+def current(organisation: Organisation, user: User) -> Recommendation:
+    """What is recommended now, for reading: the kept one when it still holds, else an unsaved one."""
+    made, last = compute(organisation, user), last_of(organisation, user)
+    if last is not None and same(last, made):
+        return last
+    made.created_at = timezone.now()
+    return made
+
+
+def recommend(*, organisation: Organisation, user: User) -> Recommendation:
+    """Make the recommendation; the last one is returned when nothing has changed. A new best version is notified."""
+    made, last = compute(organisation, user), last_of(organisation, user)
     if last is not None and same(last, made):
         return last
     made.save()

@@ -1,0 +1,141 @@
+"""The report of a version; the gate; the recommendation."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts.actor import actor_of
+from accounts.permissions import Permission
+from accounts.scoping import get_or_404
+from accounts.views_base import requires
+from datasets.models import Dataset
+from training import charts, gate, metrics, queries, recommendation
+from training.forms import GateForm
+from training.models import Gate, ModelVersion
+
+
+@require_GET
+@requires(Permission.VIEW_MODELS)
+def version(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """The report; of another organisation's champion without where it comes from."""
+    organisation = actor_of(request).organisation
+    row = get_object_or_404(queries.visible_versions(organisation).select_related("model__organisation"), pk=pk)
+    own = queries.is_own(organisation, row.model)
+    report = row.report
+    lines = [
+        {"name": name, "label": metrics.label(name), "metric": m, "meaning": metrics.meaning(name), "reason": m.get("reason", "")}
+        for name, m in report.get("metrics", {}).items()
+    ]
+    context: dict[str, Any] = {
+        "version": row, "model": row.model, "own": own, "report": report, "lines": lines, "charts": charts.charts_of(report),
+        "confusion": confusion_rows(report), "per_class": report.get("per_class") or [],
+        "operating_point": charts.operating_point_text(row.operating_point),
+        "gate_reasons": [gate.reason_text(r) for r in row.gate_reasons], "lineage": lineage_rows(row) if own else [],
+        "is_champion": row.model.champion_id == row.pk,
+    }  # fmt: skip
+    return render(request, "training/version.html", context)
+
+
+def confusion_rows(report: dict[str, Any]) -> dict[str, Any] | None:
+    """{classes, rows: [{name, counts}]}."""
+    found = report.get("confusion")
+    if not found:
+        return None
+    pairs = zip(found["classes"], found["counts"], strict=True)
+    return {"classes": found["classes"], "rows": [{"name": name, "counts": counts} for name, counts in pairs]}
+
+
+def lineage_rows(row: ModelVersion) -> list[tuple[str, str]]:
+    """(what, value) of a version's lineage."""
+    lineage = row.lineage
+    shown = [
+        (_("Data hash"), lineage.get("data_hash")),
+        (_("Data set version"), lineage.get("dataset_version_number")),
+        (_("Training records"), lineage.get("training_records")),
+        (_("Test records"), lineage.get("test_records")),
+        (_("Seed"), lineage.get("seed")),
+        (_("Preprocessing"), pairs_text(lineage.get("preprocessing"))),
+        (_("Hyperparameters"), pairs_text(lineage.get("hyperparameters"))),
+        (_("Requested by"), lineage.get("requester")),
+        (_("Code version"), lineage.get("code_version")),
+        (_("Libraries"), pairs_text(lineage.get("libraries"))),
+        (_("Artefact hash"), row.artefact_hash),
+    ]
+    return [(str(label), str(value)) for label, value in shown if value not in (None, "")]
+
+
+def pairs_text(values: Any) -> str:
+    """`name = value` for each, on one line."""
+    if not isinstance(values, dict):
+        return "" if values is None else str(values)
+    return "; ".join(f"{k} = {v}" for k, v in sorted(values.items()))
+
+
+@require_GET
+@requires(Permission.VIEW_MODELS)
+def gate_page(request: HttpRequest) -> HttpResponse:
+    """The floors of the organisation and of its data sets."""
+    actor = actor_of(request)
+    return render(request, "training/gate.html", gate_context(request, gate_dataset(request, request.GET.get("dataset", ""))) | {"actor": actor})
+
+
+def gate_dataset(request: HttpRequest, given: str) -> Dataset | None:
+    """The data set whose floors are meant; None: those of the organisation."""
+    if not given:
+        return None
+    try:
+        pk = UUID(given)
+    except ValueError:
+        pk = UUID(int=0)
+    dataset: Dataset = get_or_404(Dataset.objects, actor_of(request), pk=pk)
+    return dataset
+
+
+def gate_context(request: HttpRequest, dataset: Dataset | None, form: GateForm | None = None) -> dict[str, Any]:
+    """What the gate's page shows."""
+    actor = actor_of(request)
+    own = Gate.objects.for_organisation(actor.organisation)
+    row = own.filter(dataset=dataset).first() if dataset else own.filter(dataset__isnull=True).first()
+    floors = row.floors if row else {}
+    return {
+        "dataset": dataset,
+        "form": form or GateForm(floors=floors),
+        "floors": [metrics.floor_text(name, floor) for name, floor in sorted(floors.items())],
+        "datasets": Dataset.objects.for_organisation(actor.organisation).filter(archived_at=None)[:100],
+    }
+
+
+@require_POST
+@requires(Permission.CONFIRM_MODEL)
+def gate_save(request: HttpRequest) -> HttpResponse:
+    """Set the floors."""
+    dataset = gate_dataset(request, request.POST.get("dataset", ""))
+    form = GateForm(request.POST)
+    if not form.is_valid():
+        return render(request, "training/gate.html", gate_context(request, dataset, form), status=422)
+    gate.save_gate(actor=actor_of(request), dataset=dataset, floors=form.floors())
+    messages.success(request, _("The gate is set. It holds for versions that arrive from now on."))
+    return redirect("training:gate")
+
+
+@require_GET
+@requires(Permission.VIEW_MODELS)
+def recommended(request: HttpRequest) -> HttpResponse:
+    """The model that fits what the person said matters, why, and why not the others."""
+    actor = actor_of(request)
+    assert actor.organisation is not None and actor.user is not None
+    made = recommendation.current(actor.organisation, actor.user)
+    reasons = made.reasons
+    why = [{**w, "label": metrics.label(w["metric"])} for w in reasons["why"]]
+    context = {
+        "made": made, "chosen": made.version or made.nearest, "state": reasons["state"], "score": reasons["score"], "why": why,
+        "missed": [recommendation.missed_text(m) for m in reasons["missed"]],
+        "floors": [metrics.floor_text(name, floor) for name, floor in sorted(made.floors.items())],
+        "others": [{**o, "reason": recommendation.other_text(o)} for o in reasons["others"]],
+    }  # fmt: skip
+    return render(request, "training/recommendation.html", context)

@@ -22,7 +22,7 @@ from datasets.quality import quality
 from datasets.versions import FreezeRefused, freeze
 
 DATA = {"read": Permission.VIEW_DATA, "write": Permission.WRITE_DATA}
-FREEZE_LIMIT = 200_000
+FREEZE_LIMIT = 100_000
 
 
 def dataset_of(request: Request, pk: UUID) -> Dataset:

@@ -126,8 +126,9 @@ def change_columns(*, actor: Actor, dataset: Dataset, changes: Sequence[Mapping[
         return made
     if made.rewrites and dataset.record_count:
         _rewrite(dataset, made)
-    # First those that give a role up, so that no two columns have it at any time.
-    for column in sorted(made.changed, key=lambda c: c.role in (Role.TARGET, Role.PATIENT)):
+    # First all of them give their roles up, so that no two columns have the same one at any moment.
+    dataset.columns.filter(pk__in=[column.pk for column in made.changed]).update(role=Role.IGNORE)
+    for column in made.changed:
         column.save(update_fields=FIELDS)
     tests = (
         Record.objects.filter(dataset=dataset, split=Split.TEST).count() if made.deal else dataset.test_count

@@ -9,7 +9,7 @@ from datasets import queries
 from datasets.models import Column, Dataset, Kind, Record, Role, Split
 
 
-class DatasetForm(forms.ModelForm):
+class DatasetForm(forms.ModelForm):  # type: ignore[type-arg]
     """Name and description."""
 
     class Meta:
@@ -18,7 +18,7 @@ class DatasetForm(forms.ModelForm):
         widgets = {"description": forms.Textarea(attrs={"rows": 4})}
 
 
-class ColumnForm(forms.ModelForm):
+class ColumnForm(forms.ModelForm):  # type: ignore[type-arg]
     """Kind, role and limits of one column."""
 
     class Meta:

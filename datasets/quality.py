@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from datasets.models import Column, Dataset, Kind, Record, Role, Split
 from datasets.versions import state_of
 
-SAMPLE = 20_000
+SAMPLE = 10_000
 PATIENTS = 2_000
 BINS = 20
 TOP = 12

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.db.models import Max, OuterRef, QuerySet, Subquery
@@ -19,7 +19,7 @@ from django.db.models import Max, OuterRef, QuerySet, Subquery
 from accounts.models import Organisation
 from datasets.models import Column, Dataset, Record, Role, Split, Upload
 
-WINDOW = 20_000
+WINDOW = 10_000
 CHUNK = 500
 MAX_CHUNK = 8_000
 COUNT_CAP = 10_000
@@ -67,6 +67,18 @@ class RecordFilter:
         ]
 
 
+class Row(NamedTuple):
+    """What the filters look at of a record: far quicker to read than the whole."""
+
+    pk: int
+    patient_key: str
+    target: str | None
+    split: str
+    source: str
+    upload_id: Any
+    values: dict[str, Any] = {}  # read only when a filter looks at it
+
+
 @dataclass
 class Page:
     """One page of records. `next` is the cursor of the next one ("" at the end); `looked_at` records were searched."""
@@ -109,25 +121,30 @@ def page(
     by_index, tests = _plan(dataset, asked, columns)
     result = Page(windowed=bool(tests))
     result.total, result.total_is_capped = _count(dataset, asked, by_index, tests)
-    last: Record | None = None
-    for record in _ordered(by_index, asked.sort, cursor, chunk=CHUNK if tests else size + 1):
-        if len(result.records) == size or result.looked_at == window:
-            result.ended_early = len(result.records) < size
+    names = Row._fields if asked.text or asked.missing else Row._fields[:-1]
+    rows = by_index.values_list(*names)
+    found: list[int] = []
+    last: Row | None = None
+    for row in _ordered(rows, asked.sort, cursor, chunk=CHUNK if tests else size + 1):
+        if len(found) == size or result.looked_at == window:
+            result.ended_early = len(found) < size
             result.next = _cursor_after(last, asked.sort)
             break
-        last = record
+        last = row
         result.looked_at += 1
-        if all(test(record) for test in tests):
-            result.records.append(record)
+        if all(test(row) for test in tests):
+            found.append(row.pk)
+    records = Record.objects.in_bulk(found)
+    result.records = [records[pk] for pk in found if pk in records]
     return result
 
 
 def _plan(
     dataset: Dataset, asked: RecordFilter, columns: list[str]
-) -> tuple[QuerySet[Any], list[Callable[[Record], bool]]]:
+) -> tuple[QuerySet[Any], list[Callable[[Row], bool]]]:
     """The rows that one index gives in the order asked for, and what remains to be tested on each."""
     rows: QuerySet[Any] = Record.objects.filter(dataset=dataset)
-    tests: dict[str, Callable[[Record], bool]] = {
+    tests: dict[str, Callable[[Row], bool]] = {
         "patient": lambda r: r.patient_key.startswith(asked.patient),
         "upload": lambda r: str(r.upload_id) == asked.upload,
         "target": lambda r: r.target is None if asked.target == NO_LABEL else r.target == asked.target,
@@ -168,12 +185,12 @@ def effective_sort(asked: RecordFilter) -> str:
     return "patient" if asked.patient and asked.sort != "label" else asked.sort
 
 
-def _ordered(rows: QuerySet[Any], sort: str, cursor: str, chunk: int) -> Iterator[Record]:
+def _ordered(rows: QuerySet[Any], sort: str, cursor: str, chunk: int) -> Iterator[Row]:
     """Walk the rows in order from behind the cursor, a chunk at a time, each chunk by a seek in the index."""
     key_field = _sort_key(sort)
     key, pk = decode(cursor, bool(key_field)) if cursor else ("", None)
     while True:
-        got = list(_after(rows, sort, key_field, key, pk, chunk))
+        got = [Row(*row) for row in _after(rows, sort, key_field, key, pk, chunk)]
         yield from got
         if len(got) < chunk:
             return
@@ -183,7 +200,7 @@ def _ordered(rows: QuerySet[Any], sort: str, cursor: str, chunk: int) -> Iterato
 
 def _after(
     rows: QuerySet[Any], sort: str, key_field: str, key: str, pk: int | None, chunk: int
-) -> Iterator[Record]:
+) -> Iterator[Row]:
     if not key_field:
         behind = {} if pk is None else {"id__gt" if sort == "oldest" else "id__lt": pk}
         yield from rows.filter(**behind).order_by("id" if sort == "oldest" else "-id")[:chunk]
@@ -198,7 +215,7 @@ def _after(
         yield from rows.order_by(key_field, "-id")[:chunk]
 
 
-def _cursor_after(record: Record | None, sort: str) -> str:
+def _cursor_after(record: Row | None, sort: str) -> str:
     if record is None:
         return ""
     key_field = _sort_key(sort)

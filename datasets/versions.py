@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from accounts import audit
 from accounts.actor import Actor
 from datasets import parquet
-from datasets.models import Dataset, DatasetVersion, Record, RecordChange, StoredFile
+from datasets.models import Dataset, DatasetVersion, Record, StoredFile
 from datasets.storage import keep
 
 ATTEMPTS = 3
@@ -33,14 +33,15 @@ def columns_of(dataset: Dataset) -> list[dict[str, Any]]:
 
 
 def state_of(dataset: Dataset) -> str:
-    """A few quick look-ups that differ whenever the records or the columns do: 64 hex digits.
+    """Two quick look-ups that differ whenever the records or the columns do: 64 hex digits.
 
-    Ids only grow, so an added record raises the greatest id, an erased one lowers the count, an edit is a new RecordChange.
+    Ids only grow, so an added record raises the greatest id, an erased one lowers the count, an edit moves `updated_at`.
     """
-    counts = Dataset.objects.filter(pk=dataset.pk).values_list("record_count", "test_count").get()
+    counts = (
+        Dataset.objects.filter(pk=dataset.pk).values_list("record_count", "test_count", "updated_at").get()
+    )
     newest = Record.objects.filter(dataset=dataset).order_by("-id").values_list("id", flat=True).first()
-    change = RecordChange.objects.filter(record__dataset=dataset).aggregate(Max("pk"))["pk__max"]
-    parts = [*counts, newest, change, columns_of(dataset)]
+    parts = [*counts[:2], counts[2].isoformat(), newest, columns_of(dataset)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

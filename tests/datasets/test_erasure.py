@@ -1,0 +1,176 @@
+"""Erasing a patient: everything that holds the patient goes, everything else stays, and the log names no one."""
+
+import io
+from typing import Any
+
+import pytest
+from django.core.files.storage import default_storage
+from django.urls import reverse
+
+from accounts.models import AuditEvent
+from datasets import erasure, storage
+from datasets.erasure import ErasureRefused, erase_patient, preview_erasure
+from datasets.models import Dataset, Record, RecordChange, Upload
+from datasets.records import add_record, change_label
+from datasets.services import create_dataset
+from datasets.versions import frame, freeze
+from tests.conftest import actor
+from tests.datasets.conftest import COLUMNS
+
+
+def upload(dataset: Dataset, content: bytes, **fields: Any) -> Upload:
+    return Upload.objects.create(
+        organisation=dataset.organisation,
+        dataset=dataset,
+        file=storage.store(organisation=dataset.organisation, file=io.BytesIO(content)),
+        original_name=f"{content.decode()}.csv",
+        preview={"columns": [{"name": "mrn", "examples": ["P0008"]}], "rows": [["P0008"]]},
+        report={"added": 2, "refused": ["P0008 is wrong"]},
+        **({"state": "imported"} | fields),
+    )
+
+
+def erase(dataset: Dataset, who: Any, **options: Any) -> erasure.Preview:
+    return erase_patient(
+        actor=actor(who), dataset=dataset, **({"patient_key": "P0008", "reason": "asked to"} | options)
+    )
+
+
+def test_records_history_and_counts_go(cancer: Dataset, alice: Any) -> None:
+    record = Record.objects.filter(dataset=cancer, patient_key="P0008").first()
+    assert record is not None
+    change_label(actor=actor(alice), record=record, value="unsure", reason="x")
+    done = erase(cancer, alice)
+    assert len(done.record_ids) == 2 and done.changes == 1
+    assert not Record.objects.filter(patient_key="P0008").exists() and not RecordChange.objects.exists()
+    cancer.refresh_from_db()
+    assert cancer.record_count == Record.objects.filter(dataset=cancer).count() == 118
+    assert cancer.test_count == Record.objects.filter(dataset=cancer, split="test").count()
+
+
+def test_frozen_versions_are_rewritten_and_the_old_file_is_gone(
+    cancer: Dataset, alice: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    version = freeze(actor=actor(alice), dataset=cancer)
+    assert version.file is not None
+    before, old_path, old_hash = frame(version), version.file.path, version.content_hash
+    with django_capture_on_commit_callbacks(execute=True):
+        erase(cancer, alice)
+    version.refresh_from_db()
+    after = frame(version)
+    assert after.equals(before[before["mrn"] != "P0008"]) and len(after) == 118
+    assert (version.erased_count, version.record_count, version.content_hash) == (2, 120, old_hash)
+    assert not default_storage.exists(old_path)
+    again = freeze(actor=actor(alice), dataset=cancer)
+    assert again.pk != version.pk and again.record_count == 118
+
+
+def test_version_of_only_that_patient_loses_its_file(dana: Any, alice: Any) -> None:
+    dataset = create_dataset(actor=actor(dana), name="One", columns=COLUMNS)
+    add_record(actor=actor(dana), dataset=dataset, values={"mrn": "P0008"}, source="api")
+    version = freeze(actor=actor(dana), dataset=dataset)
+    erase(dataset, alice)
+    version.refresh_from_db()
+    assert version.file is None and version.erased_count == 1
+
+
+def test_original_files_that_could_hold_the_patient_are_deleted(
+    cancer: Dataset, alice: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    source = upload(cancer, b"source")
+    Record.objects.filter(patient_key="P0008").update(upload=source)
+    repeated, waiting = (
+        upload(cancer, b"repeated", rows_duplicate=3),
+        upload(cancer, b"waiting", state="preview"),
+    )
+    clean = upload(cancer, b"clean", rows_added=5)
+    paths = {u: u.file.path for u in (source, repeated, waiting, clean)}
+    with django_capture_on_commit_callbacks(execute=True):
+        erase(cancer, alice)
+    assert [default_storage.exists(path) for path in paths.values()] == [False, False, False, True]
+    for row in (source, repeated, waiting, clean):
+        row.refresh_from_db()
+    assert "P0008" not in str([source.preview, source.report]) and source.report == {"added": 2}
+    assert waiting.state == "discarded" and clean.preview["rows"] == [["P0008"]]
+    stored = storage.store(organisation=cancer.organisation, file=io.BytesIO(b"source"))
+    assert default_storage.exists(stored.path)  # the same file can come again
+
+
+def test_file_of_another_dataset_stays_and_is_said(
+    cancer: Dataset, alice: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    other = create_dataset(actor=actor(alice), name="Other", columns=COLUMNS)
+    mine = upload(cancer, b"both", rows_duplicate=1)
+    upload(other, b"both")
+    assert preview_erasure(dataset=cancer, patient_key="P0008").shared_uploads == [mine]
+    with django_capture_on_commit_callbacks(execute=True):
+        erase(cancer, alice)
+    assert default_storage.exists(mine.file.path)
+
+
+def test_audit_event_has_a_hash_of_the_key_and_no_patient_data(cancer: Dataset, alice: Any) -> None:
+    erase(cancer, alice, reason="P0008 asked on the telephone")
+    event = AuditEvent.objects.get(action="patient.erased")
+    assert event.detail["patient_hash"] == erasure.key_hash(cancer, "P0008") and event.detail["records"] == 2
+    assert "P0008" not in str(event.detail)
+
+
+def test_apps_above_are_asked_and_told(cancer: Dataset, alice: Any, monkeypatch: Any) -> None:
+    class Touch:
+        label = "diagnoses"
+        erased: list[Any] = []
+
+        def count(self, dataset: Dataset, patient_key: str, record_ids: Any) -> int:
+            return 3
+
+        def erase(self, dataset: Dataset, patient_key: str, record_ids: Any) -> int:
+            self.erased.append(
+                (patient_key, len(record_ids), Record.objects.filter(pk__in=record_ids).count())
+            )
+            return 3
+
+    monkeypatch.setattr(erasure, "_TOUCHES", [])
+    erasure.register(Touch())
+    assert preview_erasure(dataset=cancer, patient_key="P0008").others == [("diagnoses", 3)]
+    erase(cancer, alice)
+    assert Touch.erased == [("P0008", 2, 2)]
+    assert AuditEvent.objects.get(action="patient.erased").detail["others"] == {"diagnoses": 3}
+
+
+def test_nothing_is_erased_without_a_reason_or_a_patient(cancer: Dataset, alice: Any) -> None:
+    for options in ({"reason": " "}, {"patient_key": "nobody"}, {"patient_key": ""}):
+        with pytest.raises(ErasureRefused):
+            erase(cancer, alice, **options)
+    assert Record.objects.count() == 120
+
+
+def test_record_without_a_patient_is_its_own_patient(dana: Any, alice: Any) -> None:
+    dataset = create_dataset(actor=actor(dana), name="Nameless", columns=COLUMNS[1:])
+    for radius in (1, 2):
+        add_record(actor=actor(dana), dataset=dataset, values={"mean radius": radius}, source="api")
+    record = Record.objects.filter(dataset=dataset).first()
+    erase(dataset, alice, patient_key="", record=record)
+    assert Record.objects.filter(dataset=dataset).count() == 1
+
+
+def test_pages_show_what_goes_before_it_goes(cancer: Dataset, alice: Any, client_of: Any) -> None:
+    client, address = client_of(alice), reverse("datasets:erase", args=[cancer.pk])
+    assert "No record of this patient" in client.post(address, {"patient": "nobody"}).content.decode()
+    preview = client.post(address, {"patient": "P0008"}).content.decode()
+    assert "2 records are removed" in preview and Record.objects.count() == 120
+    assert client.post(address, {"patient": "P0008", "confirmed": "yes"}).status_code == 200  # no reason
+    assert Record.objects.count() == 120
+    record = Record.objects.filter(patient_key="P0008").first()
+    assert record is not None
+    assert "2 records are removed" in client.get(address, {"record": record.pk}).content.decode()
+    done = client.post(address, {"patient": "P0008", "confirmed": "yes", "reason": "asked to"})
+    assert done.status_code == 302 and Record.objects.count() == 118
+
+
+def test_clinician_may_not_erase(cancer: Dataset, bob: Any, client_of: Any) -> None:
+    address = reverse("datasets:erase", args=[cancer.pk])
+    assert (
+        client_of(bob).post(address, {"patient": "P0008", "confirmed": "yes", "reason": "x"}).status_code
+        == 403
+    )
+    assert Record.objects.count() == 120

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import re
 import shutil
+import sys
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +17,7 @@ from typing import Any
 
 import numpy as np
 import safetensors
-import skops.io
 from safetensors.numpy import load_file, save_file
-from skops.io.exceptions import UntrustedTypesFoundException
 
 from engine.artefact_state import describe_fitted, rebuild_fitted, state_arrays
 from engine.errors import ArtefactError, EngineError
@@ -36,6 +37,22 @@ TRUSTED = [
     "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
 ]  # fmt: skip
+
+
+def _skops() -> Any:
+    """skops.io, imported when it is first needed, and without torch.
+
+    skops lists all estimators of scikit-learn by walking through its packages, and one of those imports torch if it
+    can: seconds of every serving process, and a hang in processes that fork. Made unfindable for the moment, it is
+    passed over.
+    """
+    if "torch" in sys.modules or "skops.io" in sys.modules:
+        return importlib.import_module("skops.io")
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("skops.io")
+    finally:
+        del sys.modules["torch"]
 
 
 def save(fitted: Fitted, folder: str | Path, *, report: Mapping[str, Any] | None = None) -> Path:
@@ -63,7 +80,7 @@ def _write(fitted: Fitted, folder: Path, report: Mapping[str, Any] | None) -> No
                   **{f"preprocessing/{n}": a for n, a in member.preprocessor.arrays().items()}}  # fmt: skip
         save_file(_contiguous(arrays), folder / f"member_{i}.safetensors")
         for name, estimator in member.model.estimators().items():
-            skops.io.dump(estimator, folder / f"member_{i}_{name}.skops")
+            _skops().dump(estimator, folder / f"member_{i}_{name}.skops")
     files = {
         path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
         for path in sorted(folder.iterdir())
@@ -178,8 +195,6 @@ def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _estimator(path: Path) -> Any:
-    import zipfile
-
     params = {"file": path.name}
     try:
         with zipfile.ZipFile(path) as archive:
@@ -187,10 +202,10 @@ def _estimator(path: Path) -> Any:
                 raise ArtefactError(
                     "artefact_too_large", f"“{path.name}” is too large when unpacked.", params
                 )
-        return skops.io.load(path, trusted=TRUSTED)
+        return _skops().load(path, trusted=TRUSTED)
     except ArtefactError:
         raise
-    except (UntrustedTypesFoundException, TypeError) as error:
+    except (TypeError, _skops().exceptions.UntrustedTypesFoundException) as error:
         message = f"“{path.name}” holds a type that is not trusted; it was not built."
         raise ArtefactError("artefact_untrusted", message, params) from error
     except Exception as error:  # skops and zipfile raise many kinds for damaged files

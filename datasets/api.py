@@ -104,7 +104,7 @@ class VersionList(generics.ListAPIView[DatasetVersion]):
     """The frozen versions, newest first; freezing what the data set holds now."""
 
     permissions = DATA
-    serializer_class = serializers.VersionSerializer
+    serializer_class = serializers.DatasetVersionSerializer
     queryset = DatasetVersion.objects.none()
 
     def get_queryset(self) -> Any:
@@ -114,7 +114,7 @@ class VersionList(generics.ListAPIView[DatasetVersion]):
 
     @extend_schema(
         request=None,
-        responses={200: serializers.VersionSerializer, 201: serializers.VersionSerializer},
+        responses={200: serializers.DatasetVersionSerializer, 201: serializers.DatasetVersionSerializer},
         description=_("201 with a new version, or 200 with the existing one when nothing has changed since."),
     )
     @idempotent

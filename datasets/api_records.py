@@ -58,7 +58,11 @@ class RecordList(generics.GenericAPIView[Record]):
     serializer_class = serializers.RecordPageSerializer
     pagination_class = None
 
-    @extend_schema(parameters=[RecordQuerySerializer], responses=serializers.RecordPageSerializer)
+    @extend_schema(
+        operation_id="datasets_records_list",
+        parameters=[RecordQuerySerializer],
+        responses=serializers.RecordPageSerializer,
+    )
     def get(self, request: Request, pk: UUID) -> Response:
         dataset = dataset_of(request, pk)
         query = RecordQuerySerializer(data=request.query_params)

@@ -162,6 +162,10 @@ def _erase(
     rewritten: dict[Any, tuple[Path, int]],
 ) -> Preview:
     dataset = Dataset.objects.select_for_update().get(pk=dataset.pk)
+    if dataset.uploads.filter(state=Upload.State.IMPORTING).exists():
+        raise ErasureRefused(
+            _("An upload is being imported and could bring the patient back: erase when it has ended.")
+        )
     preview = preview_erasure(dataset=dataset, patient_key=patient_key, record=record)
     if preview.record_ids != ids or {v.pk for v in preview.versions} != set(rewritten):
         raise ErasureRefused(_("The data set changed meanwhile. Nothing was erased: try again."))

@@ -231,7 +231,7 @@ class LabelSerializer(serializers.Serializer[Any]):
     reason = CleanCharField(max_length=300)
 
 
-class VersionSerializer(serializers.ModelSerializer[DatasetVersion]):
+class DatasetVersionSerializer(serializers.ModelSerializer[DatasetVersion]):
     """A frozen version. `record_count` is the count at freezing; `erased_count` of them have been erased since."""
 
     available = serializers.SerializerMethodField(help_text=_("whether its records are still there"))

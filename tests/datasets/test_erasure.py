@@ -144,6 +144,13 @@ def test_nothing_is_erased_without_a_reason_or_a_patient(cancer: Dataset, alice:
     assert Record.objects.count() == 120
 
 
+def test_nothing_is_erased_while_an_upload_comes_in(cancer: Dataset, alice: Any) -> None:
+    upload(cancer, b"coming", state="importing")
+    with pytest.raises(ErasureRefused, match="being imported"):
+        erase(cancer, alice)
+    assert Record.objects.count() == 120
+
+
 def test_record_without_a_patient_is_its_own_patient(dana: Any, alice: Any) -> None:
     dataset = create_dataset(actor=actor(dana), name="Nameless", columns=COLUMNS[1:])
     for radius in (1, 2):

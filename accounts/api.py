@@ -19,7 +19,7 @@ from accounts.rest.idempotency import idempotent
 from accounts.serializers import (
     AuditEventSerializer,
     AuditFilterSerializer,
-    KeyRequestSerializer,
+    KeyCreateSerializer,
     KeySerializer,
     MemberSerializer,
     MeSerializer,
@@ -81,7 +81,7 @@ class OrganisationsView(generics.ListAPIView[Organisation]):
 
     def get_serializer_context(self) -> dict[str, Any]:
         roles = dict(memberships_of(actor_of(self.request)).values_list("organisation", "role"))
-        return super().get_serializer_context() | {"roles": roles}
+        return {**super().get_serializer_context(), "roles": roles}
 
     @extend_schema(request=OrganisationSerializer, responses={201: OrganisationSerializer})
     @idempotent
@@ -152,11 +152,11 @@ class KeysView(generics.ListAPIView[ApiKey]):
     def get_queryset(self) -> Any:
         return keys_of(actor_of(self.request))
 
-    @extend_schema(request=KeyRequestSerializer, responses={201: NewKeySerializer})
+    @extend_schema(request=KeyCreateSerializer, responses={201: NewKeySerializer})
     @idempotent
     def post(self, request: Request) -> Response:
         """A new key. Its text is in this answer only. It can do no more, and lives no longer, than the key that asks."""
-        data = valid(KeyRequestSerializer(data=request.data))
+        data = valid(KeyCreateSerializer(data=request.data))
         key, plain = services.create_key(actor=actor_of(request), **data)
         return Response(NewKeySerializer(key, context={"plain": plain}).data, status=201, headers={"Cache-Control": "no-store"})
 

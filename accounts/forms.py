@@ -20,7 +20,7 @@ KEY_DAYS = [
 ]
 
 
-class OrganisationForm(forms.ModelForm):
+class OrganisationForm(forms.ModelForm):  # type: ignore[type-arg]
     """An organisation's name."""
 
     class Meta:
@@ -66,7 +66,7 @@ class KeyForm(forms.Form):
         self.fields["scopes"].choices = scopes  # type: ignore[attr-defined]
 
 
-class ProfileForm(forms.ModelForm):
+class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
     """A person's name and language."""
 
     language = forms.ChoiceField(

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user
@@ -43,7 +44,7 @@ def actor_for(request: HttpRequest) -> Actor:
     memberships = Membership.objects.filter(user=user).select_related("organisation").order_by("pk")
     by_id = {m.organisation_id: m for m in memberships}
     membership = by_id.get(user.last_organisation_id) or next(iter(by_id.values()), None)
-    where = {"ip": client_ip(request), "user_agent": request.headers.get("User-Agent", "")}
+    where: dict[str, Any] = {"ip": client_ip(request), "user_agent": request.headers.get("User-Agent", "")}
     if membership is None:
         return Actor(user=user, **where)
     membership.user = user
@@ -85,7 +86,7 @@ class LanguageMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         language = language_of(request)
         with translation.override(language):
-            request.LANGUAGE_CODE = language  # type: ignore[attr-defined]
+            request.LANGUAGE_CODE = language
             response = self.get_response(request)
             response.headers.setdefault("Content-Language", language)
         return response

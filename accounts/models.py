@@ -50,9 +50,16 @@ class User(AbstractBaseUser, PermissionsMixin):
     def audit_label(self) -> str:
         return self.email
 
+    def verified_emails(self) -> set[str]:
+        """The addresses, in lower case, that this person has shown to be theirs."""
+        from allauth.account.models import EmailAddress  # allauth's models need ours first
+
+        addresses = EmailAddress.objects.filter(user=self, verified=True).values_list("email", flat=True)
+        return {email.lower() for email in addresses}
+
     def owns(self, email: str) -> bool:
         """Whether this person has shown that the address is theirs (case does not matter)."""
-        return self.emailaddress_set.filter(email__iexact=email, verified=True).exists()
+        return email.lower() in self.verified_emails()
 
 
 class Organisation(models.Model):

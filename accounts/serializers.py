@@ -10,6 +10,7 @@ from accounts.permissions import ROLES, Permission
 from accounts.services import KEY_DAYS_MAXIMUM
 
 SCOPES = [(permission.value, permission.value) for permission in Permission]
+KEY_STATES = [(state, state) for state in ("active", "expired", "revoked")]
 ROLE_CHOICES = [(role, role) for role in ROLES]
 
 
@@ -42,7 +43,7 @@ class KeySerializer(serializers.ModelSerializer[ApiKey]):
 
     owner = serializers.EmailField(source="user.email", read_only=True)
     scopes = serializers.ListField(child=serializers.CharField(), read_only=True)
-    state = serializers.ChoiceField(choices=["active", "expired", "revoked"], read_only=True)
+    state = serializers.ChoiceField(choices=KEY_STATES, read_only=True)
 
     class Meta:
         model = ApiKey
@@ -50,7 +51,7 @@ class KeySerializer(serializers.ModelSerializer[ApiKey]):
         read_only_fields = fields
 
 
-class KeyRequestSerializer(serializers.Serializer[Any]):
+class KeyCreateSerializer(serializers.Serializer[Any]):
     """What a new key should be."""
 
     name = serializers.CharField(max_length=100)

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -160,7 +160,7 @@ def keep_an_administrator(membership: Membership) -> None:
 def locked(membership: Membership) -> Membership:
     """The membership as it is now, with its organisation locked, so that two changes never cross."""
     Organisation.objects.select_for_update().get(pk=membership.organisation_id)
-    return Membership.objects.select_related("user", "organisation").get(pk=membership.pk)
+    return cast(Membership, Membership.objects.select_related("user", "organisation").get(pk=membership.pk))
 
 
 @transaction.atomic

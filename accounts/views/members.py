@@ -56,7 +56,8 @@ def invite(request: HttpRequest) -> HttpResponse:
 
 def member_or_404(actor: Actor, pk: int) -> Membership:
     """A membership of the actor's organisation."""
-    return get_or_404(Membership.objects.select_related("user"), actor, pk=pk)
+    membership: Membership = get_or_404(Membership.objects.select_related("user"), actor, pk=pk)
+    return membership
 
 
 @requires(Permission.MANAGE_MEMBERS)

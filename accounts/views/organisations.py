@@ -20,9 +20,8 @@ from accounts.views_base import posted, requires, signed_in
 
 def waiting(actor: Actor) -> list[Invitation]:
     """Open invitations of the addresses that this person has verified."""
-    emails = services.person(actor).emailaddress_set.filter(verified=True).values_list("email", flat=True)
-    lowered = [email.lower() for email in emails]
-    return list(Invitation.objects.open().filter(email__in=lowered).select_related("organisation", "invited_by"))
+    emails = services.person(actor).verified_emails()
+    return list(Invitation.objects.open().filter(email__in=emails).select_related("organisation", "invited_by"))
 
 
 @signed_in

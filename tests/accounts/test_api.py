@@ -30,7 +30,10 @@ class TestEveryResource:
         assert response.status_code == 401 and response["WWW-Authenticate"] == "Bearer"
         assert response["Content-Type"] == "application/problem+json" and response.json()["status"] == 401
 
-    @pytest.mark.parametrize(("path", "scope"), [("/keys/", "keys:manage"), ("/preferences/", "models:read"), ("/audit-events/", "audit:read")])
+    @pytest.mark.parametrize(
+        ("path", "scope"),
+        [("/keys/", "keys:manage"), ("/preferences/", "models:read"), ("/audit-events/", "audit:read")],
+    )
     def test_a_key_without_the_scope_gets_403(self, api_of, alice, path, scope):
         assert api_of(alice, scopes=[scope]).get(V1 + path).status_code == 200
         response = api_of(alice, scopes=["data:read"]).get(V1 + path)
@@ -81,10 +84,10 @@ class TestOrganisations:
         assert api_of(bob).post(V1 + "/organisations/", {"name": "Second"}).status_code == 403
         assert Organisation.objects.count() == 1
 
-    @pytest.mark.parametrize("body", [{}, {"name": ""}, {"name": " "}, {"name": "x" * 151}, {"name": "a\0b"}, {"name": 7.5j}, []])
+    @pytest.mark.parametrize(
+        "body", [{}, {"name": ""}, {"name": " "}, {"name": "x" * 151}, {"name": "a\0b"}, {"name": ["x"]}, []]
+    )
     def test_what_is_wrong_is_named(self, api_of, alice, body):
-        if body == {"name": 7.5j}:
-            body = {"name": ["x"]}
         response = api_of(alice).post(V1 + "/organisations/", body)
         assert response.status_code == 400 and response["Content-Type"] == "application/problem+json"
         assert Organisation.objects.count() == 1

@@ -42,7 +42,9 @@ def widget_kind(field: BoundField) -> str:
 def with_classes(field: BoundField) -> SafeString:
     """The field's widget with Bootstrap's class beside its own."""
     widget = field.field.widget
-    if isinstance(widget, forms.CheckboxInput | forms.RadioSelect):
+    if isinstance(widget, forms.RadioSelect):
+        return field.as_widget()  # Django would put the class on the group as well; components.css styles .choices
+    if isinstance(widget, forms.CheckboxInput):
         name = "form-check-input"
     elif isinstance(widget, forms.Select):
         name = "form-select"
@@ -67,7 +69,7 @@ def metric_parts(metric: Mapping[str, Any] | None, percent: Any = False) -> dict
     low, high, n = metric.get("low"), metric.get("high"), metric.get("n")
     parts = []
     if low is not None and high is not None:
-        parts.append(f"({number(low, percent)}–{number(high, percent)})")
+        parts.append(f"({number(low, percent).removesuffix('%')}–{number(high, percent)})")
     if n is not None:
         parts.append(f"n = {formats.number_format(n, 0, use_l10n=True)}")
     return {"value": number(metric["value"], percent), "interval": ", ".join(parts)}

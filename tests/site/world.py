@@ -1,0 +1,131 @@
+"""One hospital with one of everything, made through the real services: an import, a training, a champion, a review."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import actor, make_user
+
+MARK = "Marked-For-The-Guard"  # in the names of all that strangers must never see
+
+
+@dataclass
+class World:
+    """What addresses are filled in with: `world.dataset.pk`, …; and the people who ask."""
+
+    organisation: Any
+    owner: Any
+    viewer: Any
+    outsider: Any
+    spare: Any
+    dataset: Any
+    upload: Any
+    waiting_upload: Any
+    record: Any
+    version: Any
+    job: Any
+    run: Any
+    model: Any
+    model_version: Any
+    diagnosis: Any
+    batch: Any
+    key: Any
+    invitation: Any
+    token: str
+    notification: Any
+
+
+def table(rows: int = 120, seed: int = 7) -> str:
+    """A CSV of made-up patients whose diagnosis depends on their values; one row is bad on purpose."""
+    dice = random.Random(seed)
+    lines = ["mrn,age,pressure,sex,note,diagnosis"]
+    for number in range(rows):
+        age, pressure, sex = dice.randint(30, 80), dice.gauss(125, 15), dice.choice(["female", "male"])
+        ill = age + pressure / 2 + dice.gauss(0, 8) > 118
+        note = "chest pain on effort" if ill == (dice.random() < 0.7) else "routine check without complaints"
+        lines.append(f"p{number:04},{age},{pressure:.1f},{sex},{note},{'ill' if ill else 'well'}")
+    lines.append("p9999,not a number,120,female,routine check,well")
+    return "\n".join(lines) + "\n"
+
+
+def run_waiting_jobs() -> None:
+    from jobs.models import Job, State
+    from jobs.runner import run_job
+
+    while (job := Job.objects.filter(state=State.QUEUED).order_by("created_at").first()) is not None:
+        run_job(job.pk, owner="tests")
+
+
+def import_table(who: Any, folder: Path) -> tuple[Any, Any]:
+    """Upload, confirm, import: (dataset, upload)."""
+    from datasets import intake
+    from datasets.models import Dataset
+
+    path = folder / f"{MARK}.csv"
+    path.write_text(table(), encoding="utf-8")
+    upload = intake.receive(actor=who, file=path, name=path.name)
+    columns = [
+        {"name": "mrn", "role": "patient"},
+        {"name": "age", "kind": "number", "role": "feature"},
+        {"name": "diagnosis", "kind": "category", "role": "target"},
+    ]
+    known = {column["name"]: column for column in upload.preview["columns"]}
+    given = [{**known[column["name"]], **column} for column in columns]
+    intake.confirm(actor=who, upload=upload, new_dataset_name=f"{MARK} heart study", columns=given)
+    run_waiting_jobs()
+    upload.refresh_from_db()
+    assert upload.state == "imported", (upload.state, upload.report, upload.job and upload.job.error_engineer)
+    return Dataset.objects.get(pk=upload.dataset_id), upload
+
+
+def train(who: Any, dataset: Any) -> Any:
+    """One quick run to its end: (run)."""
+    from training.services import start_run
+
+    options = {"candidates": ["linear"], "time_budget": 10.0, "scaling": "zscore", "imputation": "median", "outliers": "none"}
+    run = start_run(actor=who, dataset=dataset, options={**options, "normalisation": "none", "feature_selection": "none"})
+    run_waiting_jobs()
+    run.refresh_from_db()
+    assert run.job.state == "done", (run.job.error_person, run.job.error_engineer)
+    return run
+
+
+def build(folder: Path) -> World:
+    """All of it; some seconds, so a module shares it and every test's changes are rolled back."""
+    from accounts.models import Notification, Organisation
+    from accounts.services import create_key, invite, save_preference
+    from datasets import intake
+    from inference.reviews import review
+    from inference.services import diagnose
+    from training.services import confirm_champion
+
+    organisation = Organisation.objects.create(name=f"{MARK} hospital")
+    elsewhere = Organisation.objects.create(name="Elsewhere Clinic")
+    owner = make_user(f"owner-{MARK}@example.org".lower(), organisation, "administrator")
+    viewer = make_user("viewer@example.org", organisation, "auditor")
+    spare = make_user("spare@example.org", organisation, "clinician")
+    outsider = make_user("outsider@elsewhere.example", elsewhere, "administrator")
+    who = actor(owner)
+    dataset, upload = import_table(who, folder)
+    second = folder / f"{MARK}-second.csv"
+    second.write_text(table(rows=10, seed=8), encoding="utf-8")
+    waiting = intake.receive(actor=who, file=second, name=second.name)
+    run = train(who, dataset)
+    version = run.versions.get(chosen=True)
+    confirm_champion(actor=who, version=version, reason=MARK)
+    record = {"age": 61, "pressure": 140.0, "sex": "male", "note": "chest pain on effort"}
+    diagnosis = diagnose(actor=who, version=version, records=[record])[0]
+    batch = diagnose(actor=who, version=version, records=[record, {**record, "age": 34}])[0].batch_id
+    review(actor=who, diagnosis=diagnosis, verdict="confirmed")
+    save_preference(actor=who, outcome=version.model.target, weights={"roc_auc": 1.0}, floors={})
+    invitation, token = invite(actor=who, email="invited@example.org", role="auditor")
+    key, _plain = create_key(actor=who, name=MARK, scopes=["data:read"])
+    for person in (viewer, owner):
+        notification = Notification.objects.create(organisation=organisation, user=person, key="guard", title=MARK)
+    return World(
+        organisation=organisation, owner=owner, viewer=viewer, outsider=outsider, spare=spare.memberships.get(),
+        dataset=dataset, upload=upload, waiting_upload=waiting, record=dataset.records.first(), version=run.version,
+        job=run.job, run=run, model=version.model, model_version=version, diagnosis=diagnosis, batch=batch,
+        key=key, invitation=invitation, token=token, notification=notification,
+    )  # fmt: skip

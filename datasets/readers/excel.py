@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,7 @@ class ExcelTable:
 
     def __init__(self, path: Path, options: dict[str, Any]) -> None:
         self.path = path
-        book = self._open()
-        try:
+        with self._open() as book:
             names = [s.title for s in book.worksheets]
             wanted = options.get("sheet") or ""
             if not names:
@@ -46,16 +46,25 @@ class ExcelTable:
                 raise ReadError("no_sheet", _("The workbook has no sheet “%(name)s”.") % {"name": wanted[:100]})
             self.sheet = wanted or names[0]
             self.total = book[self.sheet].max_row or 0
-        finally:
-            book.close()
         self._done = 0
         self.described: dict[str, Any] = {"format": "xlsx", "sheet": self.sheet, "sheets": names}
 
-    def _open(self) -> Any:
-        try:
-            return load_workbook(self.path, read_only=True, data_only=True)
-        except BROKEN as error:
-            raise ReadError("damaged", _("The Excel file is damaged. Open it, save it again as .xlsx and upload that.")) from error
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        """The workbook; whatever openpyxl stumbles over becomes a ReadError."""
+        # An open file: openpyxl refuses paths whose name does not end in .xlsx.
+        with self.path.open("rb") as stream:
+            try:
+                book = load_workbook(stream, read_only=True, data_only=True)
+                try:
+                    yield book
+                finally:
+                    book.close()
+            except ReadError:
+                raise
+            except BROKEN as error:
+                text = _("The Excel file is damaged. Open it, save it again as .xlsx and upload that.")
+                raise ReadError("damaged", text) from error
 
     def row_estimate(self) -> int:
         return max(0, self.total - 1)
@@ -64,25 +73,22 @@ class ExcelTable:
         return min(1.0, self._done / self.total) if self.total else 0.0
 
     def batches(self, skip: int = 0, size: int = BATCH) -> Iterator[Batch]:
-        book = self._open()
-        try:
-            number, rows = skip, []
+        number, rows = skip, []
+        for row in self._rows(skip):
+            rows.append(row)
+            if len(rows) == size:
+                yield Batch(number + 1, rows)
+                number, rows = number + len(rows), []
+                self._done = number
+        if rows:
+            yield Batch(number + 1, rows)
+
+    def _rows(self, skip: int) -> Iterator[list[Cell]]:
+        with self._open() as book:
             for values in book[self.sheet].iter_rows(min_row=skip + 1, values_only=True):
-                if len(values) > 20 * MAX_COLUMNS:
-                    raise ReadError("too_many_columns", _("A row has more than 2,000 cells."))
                 row = [cell_of(v) for v in values]
                 while row and row[-1] is None:
                     row.pop()
-                rows.append(row)
-                if len(rows) == size:
-                    yield Batch(number + 1, rows)
-                    number, rows = number + len(rows), []
-                    self._done = number
-            if rows:
-                yield Batch(number + 1, rows)
-        except ReadError:
-            raise
-        except BROKEN as error:
-            raise ReadError("damaged", _("The Excel file is damaged. Open it, save it again as .xlsx and upload that.")) from error
-        finally:
-            book.close()
+                if len(row) > MAX_COLUMNS:
+                    raise ReadError("too_many_columns", _("A row has more than 2,000 cells."))
+                yield row

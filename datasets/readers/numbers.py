@@ -67,12 +67,11 @@ def evidence(texts: Iterable[str]) -> Evidence:
     """Read the ways of writing from a column's cells."""
     found = Evidence(set(), set(), [], [])
     for text in texts:
-        if both := _BOTH.fullmatch(text):
-            if both[1] != both[2]:
-                found.thousands.add(sign(both[1]))
-                found.decimals.add(both[2])
-        elif groups := _GROUPS.fullmatch(text):
+        if groups := _GROUPS.fullmatch(text):
             found.thousands.add(sign(groups[1]))
+        elif (both := _BOTH.fullmatch(text)) and both[1] != both[2]:
+            found.thousands.add(sign(both[1]))
+            found.decimals.add(both[2])
         elif one := _ONE_GROUP.fullmatch(text):
             found.thousands.add("'" if "'" in one[0] or "’" in one[0] else " ")
         elif _AMBIGUOUS.fullmatch(text):

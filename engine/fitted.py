@@ -134,10 +134,12 @@ class Fitted:
 
     def _interval(self, raw: Floats, p: Floats, codes: Ints) -> Floats:
         shown = np.full(len(p), self.positive) if p.shape[1] == 2 else codes
-        z = logit(p[np.arange(len(p)), shown])
+        probability = p[np.arange(len(p)), shown]
+        z = logit(probability)
         deviation = np.hypot(self.calibrator.deviation(raw, shown), self.calibrator.slope * self.spread)
         reach = 1.959964 * np.minimum(deviation, 10.0)
-        return np.column_stack([sigmoid(z - reach), sigmoid(z + reach)])
+        low, high = np.minimum(sigmoid(z - reach), probability), np.maximum(sigmoid(z + reach), probability)
+        return np.column_stack([low, high])  # at the very ends `logit` is cut off, the probability is not
 
     def _sets(self, p: Floats, codes: Ints) -> list[list[str]]:
         inside = p >= 1.0 - self.reach - 1e-12

@@ -11,7 +11,9 @@ def binary(n: int = 200, seed: int = 0) -> tuple[Outcomes, np.ndarray]:
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 2, n)
     p = np.round(np.clip(0.35 * y + rng.random(n) * 0.65, 0, 1), 2)  # rounded: ties
-    return Outcomes(y, (p >= 0.5).astype(int), np.column_stack([1 - p, p])), rng.integers(0, 4, n).astype(float)
+    return Outcomes(y, (p >= 0.5).astype(int), np.column_stack([1 - p, p])), rng.integers(0, 4, n).astype(
+        float
+    )
 
 
 BINARY = {
@@ -33,7 +35,9 @@ def test_two_classes_equal_scikit_learn_with_and_without_weights(name: str) -> N
     outcomes, weights = binary()
     y, p, d = outcomes.truth, outcomes.probabilities[:, 1], outcomes.decided
     assert score(outcomes, name) == pytest.approx(BINARY[name](y, p, d, None), abs=1e-12)
-    assert score_all(outcomes, weights[None, :])[name][0] == pytest.approx(BINARY[name](y, p, d, weights), abs=1e-12)
+    assert score_all(outcomes, weights[None, :])[name][0] == pytest.approx(
+        BINARY[name](y, p, d, weights), abs=1e-12
+    )
 
 
 def test_several_classes_equal_scikit_learn() -> None:

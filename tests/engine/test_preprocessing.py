@@ -20,7 +20,13 @@ from tests.engine.conftest import make_patients
 
 RNG = np.random.default_rng(0)
 Y = np.array([0.0, 0, 0, 1, 1, 1, 1, 1])
-PLAIN = {"outliers": "none", "imputation": "median", "normalisation": "none", "scaling": "none", "feature_selection": "none"}
+PLAIN = {
+    "outliers": "none",
+    "imputation": "median",
+    "normalisation": "none",
+    "scaling": "none",
+    "feature_selection": "none",
+}
 
 
 def column(*values: float) -> np.ndarray:
@@ -42,7 +48,8 @@ def test_zscore_leaves_a_constant_column_at_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "expected"), [("mean", 4.0), ("median", 3.0), ("mode", 1.0), ("label_mean", (1.0 * 3 + 6.0 * 5) / 8)]
+    ("method", "expected"),
+    [("mean", 4.0), ("median", 3.0), ("mode", 1.0), ("label_mean", (1.0 * 3 + 6.0 * 5) / 8)],
 )
 def test_imputation_fills(method: str, expected: float) -> None:
     nan = np.nan  # label 0: 1, 1, missing; label 1: 3, 7, 8, missing, missing
@@ -73,7 +80,9 @@ def test_yeo_johnson_equals_scikit_learn() -> None:
     X = RNG.lognormal(0, 1, (200, 2))
     step = Normalisation("yeo-johnson").fit(X, Y, True)
     standard = np.clip((X - step.centre) / step.spread, -8, 8)
-    assert np.allclose(step.transform(X), PowerTransformer(standardize=False).fit_transform(standard), atol=1e-9)
+    assert np.allclose(
+        step.transform(X), PowerTransformer(standardize=False).fit_transform(standard), atol=1e-9
+    )
 
 
 def test_quantile_makes_a_skewed_column_normal() -> None:
@@ -96,7 +105,13 @@ def test_feature_selection_keeps_the_cause_and_drops_the_constant(method: str) -
 
 @pytest.mark.parametrize(
     ("step", "choice"),
-    [(step, choice) for step, choices in CHOICES.items() if step != "task" for choice in choices if choice != "search"]
+    [
+        (step, choice)
+        for step, choices in CHOICES.items()
+        if step != "task"
+        for choice in choices
+        if choice != "search"
+    ]
     + [("imputation", "native")],
 )
 def test_every_choice_gives_numbers_and_survives_storing(step: str, choice: str) -> None:
@@ -114,7 +129,9 @@ def test_every_choice_gives_numbers_and_survives_storing(step: str, choice: str)
 def test_the_row_alone_gets_the_same_features_as_in_the_table() -> None:
     data = prepare(make_patients(80), Recipe(target="diagnosis", patient="mrn"))
     encoder, encoded = data.encode()
-    made = Preprocessor(encoder, {**PLAIN, "normalisation": "quantile"}).fit(encoded, data.y, data.patients, True)
+    made = Preprocessor(encoder, {**PLAIN, "normalisation": "quantile"}).fit(
+        encoded, data.y, data.patients, True
+    )
     one = encoder.from_records([data.frame.iloc[7].to_dict()])
     assert np.array_equal(made.transform(one)[0], made.transform(encoded)[7])
 
@@ -137,8 +154,12 @@ def test_dates_become_day_season_and_weekday() -> None:
 
 
 def test_text_drops_what_only_one_patient_has_and_keeps_no_word() -> None:
-    frame = pd.DataFrame({"note": [f"chest pain again {word}" for word in ("zanzibar", "fever", "fever", "cough")] * 1})
-    schema = Encoder(prepare(frame.assign(y=["a", "b"] * 2), Recipe(target="y", columns={"note": "text"})).schema, {})
+    frame = pd.DataFrame(
+        {"note": [f"chest pain again {word}" for word in ("zanzibar", "fever", "fever", "cough")] * 1}
+    )
+    schema = Encoder(
+        prepare(frame.assign(y=["a", "b"] * 2), Recipe(target="y", columns={"note": "text"})).schema, {}
+    )
     text = TextTransformer(schema.specs[Kind.TEXT], {"columns": [{"analyzer": "none"}]})
     block, _ = text.encode([frame["note"].tolist()])
     text.fit(block, np.zeros(4), {"text": "sparse"}, np.arange(4), True)
@@ -156,6 +177,10 @@ def test_chinese_text_has_features(dense: str) -> None:
     data = prepare(frame, Recipe(target="y", columns={"name": "text"}))
     encoder, encoded = data.encode()
     assert encoder.settings["text"] == {"columns": [{"analyzer": "char", "chars": [1, 3]}]}
-    X = Preprocessor(encoder, {**PLAIN, "text": dense}).fit(encoded, data.y, data.patients, True).transform(encoded)
+    X = (
+        Preprocessor(encoder, {**PLAIN, "text": dense})
+        .fit(encoded, data.y, data.patients, True)
+        .transform(encoded)
+    )
     X = X if dense == "dense" else X.toarray()
     assert X[0] @ X[1] > X[0] @ X[2]  # the two infarctions are more alike

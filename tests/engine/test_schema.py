@@ -31,7 +31,12 @@ def test_kinds_and_roles_are_found() -> None:
     kinds = {column.name: column.kind for column in schema.columns}
     assert kinds["age"] is kinds["weight"] is Kind.NUMBER
     assert kinds["sex"] is kinds["smoker"] is Kind.CATEGORY
-    assert (kinds["seen"], kinds["note"], kinds["scan"], kinds["photo"]) == (Kind.DATE, Kind.TEXT, Kind.VOLUME, Kind.IMAGE)
+    assert (kinds["seen"], kinds["note"], kinds["scan"], kinds["photo"]) == (
+        Kind.DATE,
+        Kind.TEXT,
+        Kind.VOLUME,
+        Kind.IMAGE,
+    )
     roles = {column.name: column.role for column in schema.columns}
     assert roles["patient_id"] is Role.PATIENT
     assert roles["diagnosis"] is Role.TARGET
@@ -55,7 +60,9 @@ def test_schema_survives_json() -> None:
     assert Schema.from_dict(schema.to_dict()) == schema
 
 
-@pytest.mark.parametrize("data", [{}, {"columns": [{"name": "x", "kind": "colour"}]}, {"columns": [{"kind": "text"}]}])
+@pytest.mark.parametrize(
+    "data", [{}, {"columns": [{"name": "x", "kind": "colour"}]}, {"columns": [{"kind": "text"}]}]
+)
 def test_what_is_no_schema_is_refused(data) -> None:
     with pytest.raises(EngineError) as caught:
         Schema.from_dict(data)
@@ -67,7 +74,9 @@ def test_a_target_that_is_no_column_is_refused() -> None:
         infer_schema(table(), target="weather")
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), pd.NA, pd.NaT, "", " ", "NA", "?", "不详", np.float64("nan")])
+@pytest.mark.parametrize(
+    "value", [None, float("nan"), pd.NA, pd.NaT, "", " ", "NA", "?", "不详", np.float64("nan")]
+)
 def test_missing_spellings(value) -> None:
     assert is_missing(value)
     assert to_category(value) is None

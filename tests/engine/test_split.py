@@ -14,7 +14,10 @@ def test_no_patient_is_on_both_sides(seed: int, n: int, n_patients: int) -> None
     rng = np.random.default_rng(seed)
     patients = patient_codes(rng.integers(0, n_patients, n))
     y = rng.integers(0, 2, n)
-    for train, held in [*folds(y, "classification", patients, seed), hold_out(y, "classification", patients, seed)]:
+    for train, held in [
+        *folds(y, "classification", patients, seed),
+        hold_out(y, "classification", patients, seed),
+    ]:
         assert not set(patients[train]) & set(patients[held])
         assert sorted([*train, *held]) == list(range(n))
 

@@ -1,0 +1,158 @@
+"""The search: honest by patient, repeatable, stoppable, and told as it goes."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import engine
+from engine import EngineError, Recipe, Stopped
+from engine.candidates.ensemble import greedy_weights
+from engine.plan import make_plans
+from engine.training_data import prepare
+from tests.engine.conftest import make_patients
+
+
+def test_every_candidate_is_tried_and_the_planted_cause_is_learned(search) -> None:
+    names = {result.name: result for result in search.candidates}
+    assert set(names) == {"linear", "boosting", "network", "ensemble"}
+    for name in ("linear", "boosting", "network"):
+        result = names[name]
+        assert result.status == "done", result.reason
+        low, high = result.validation_interval
+        assert low < result.validation_score < high
+        assert result.validation_score > 0.75
+        assert set(result.preprocessing) == {
+            "scaling",
+            "normalisation",
+            "imputation",
+            "outliers",
+            "feature_selection",
+        }
+    assert search.baseline.validation_score == 0.5
+    assert search.best.metric == "roc_auc"
+
+
+def test_the_network_has_a_curve(search) -> None:
+    curve = next(result.curve for result in search.candidates if result.name == "network")
+    assert len(curve["epoch"]) == len(curve["train_loss"]) == len(curve["validation_loss"]) > 1
+    assert curve["train_loss"][-1] < curve["train_loss"][0]
+
+
+def test_progress_only_rises_and_ends_at_one(patients) -> None:
+    told: list[engine.Progress] = []
+    engine.fit_candidates(
+        patients, Recipe(target="diagnosis", patient="mrn", time_budget=1.0), on_progress=told.append
+    )
+    fractions = [progress.fraction for progress in told]
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
+    assert {"check", "trial", "fit", "done"} <= {progress.step for progress in told}
+    assert any(progress.eta_seconds is not None and progress.candidate for progress in told)
+
+
+@pytest.mark.parametrize("after", [0, 3, 30])
+def test_it_stops_when_told(patients, after: int) -> None:
+    asked = iter(range(10_000))
+    with pytest.raises(Stopped):
+        engine.fit(
+            patients, Recipe(target="diagnosis", time_budget=4.0), should_stop=lambda: next(asked) >= after
+        )
+
+
+PROGRAM = """
+import engine, hashlib
+from tests.engine.conftest import make_patients
+fitted = engine.fit(make_patients(150), engine.Recipe(target="diagnosis", patient="mrn", time_budget=1, seed=5,
+                    candidates=("linear", "boosting", "network", "ensemble")))
+print(hashlib.sha256(fitted.predict(make_patients(50, 1)).interval.tobytes()).hexdigest())
+"""
+
+
+def test_the_same_seed_gives_the_same_numbers_in_another_process() -> None:
+    run = [
+        subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    assert run[0].stdout == run[1].stdout != ""
+
+
+def test_the_plan_follows_from_data_and_budget_not_from_the_clock(patients) -> None:
+    data = prepare(patients, Recipe(target="diagnosis"))
+    small, large = (
+        make_plans(data, Recipe(target="diagnosis", time_budget=budget), (10, 10), 5)
+        for budget in (3.0, 300.0)
+    )
+    assert sum(len(plan.trials) for plan in small) < sum(len(plan.trials) for plan in large)
+    assert [plan.trials for plan in large] == [
+        plan.trials for plan in make_plans(data, Recipe(target="diagnosis", time_budget=300.0), (10, 10), 5)
+    ]
+
+
+def test_what_the_user_sets_is_what_is_fitted(patients) -> None:
+    recipe = Recipe(
+        target="diagnosis", patient="mrn", candidates=("network",), scaling="minmax", imputation="label_mean",
+        outliers="median", normalisation="l2", feature_selection="variance", time_budget=1.0, positive="no",
+        hyperparameters={"network": {"hidden_layers": 3, "nodes": 7, "activation": "tanh", "epochs": 4, "dropout": 0.0}},
+    )  # fmt: skip
+    fitted = engine.fit(patients, recipe)
+    assert fitted.hyperparameters["nodes"] == 7
+    assert [weight.shape[0] for weight, _ in fitted.members[0].model.layers_] == [7, 7, 7, 2]
+    assert fitted.preprocessing == {"scaling": "minmax", "imputation": "label_mean", "outliers": "median",
+                                    "normalisation": "l2", "feature_selection": "variance"}  # fmt: skip
+    assert fitted.operating_point["positive"] == "no"
+
+
+def test_rows_without_a_label_are_left_out_and_counted(patients) -> None:
+    frame = patients.copy()
+    frame.loc[:9, "diagnosis"] = None
+    found = engine.fit_candidates(frame, Recipe(target="diagnosis", candidates=("linear",), time_budget=1.0))
+    assert found.unlabelled == 10
+    assert found.best.training["n"] == len(frame) - 10
+
+
+def test_copies_of_a_patient_do_not_flatter_the_validation() -> None:
+    """Pure noise, each patient ten times: without grouping a tree would remember them and look perfect."""
+    rng = np.random.default_rng(0)
+    one = pd.DataFrame({"mrn": [f"P{i}" for i in range(60)], "a": rng.normal(size=60), "b": rng.normal(size=60),
+                        "y": rng.choice(["s", "h"], 60)})  # fmt: skip
+    frame = pd.concat([one] * 10, ignore_index=True)
+    recipe = Recipe(target="y", patient="mrn", candidates=("boosting",), time_budget=1.0)
+    honest = engine.fit(frame, recipe).validation["value"]
+    fooled = engine.fit(
+        frame.drop(columns="mrn"), Recipe(target="y", candidates=("boosting",), time_budget=1.0)
+    )
+    assert fooled.validation["value"] > 0.95
+    assert honest < 0.75
+
+
+def test_noise_is_not_mistaken_for_signal() -> None:
+    frame = make_patients(200)
+    frame["diagnosis"] = np.random.default_rng(1).permutation(frame["diagnosis"])
+    fitted = engine.fit(frame, Recipe(target="diagnosis", candidates=("linear",), time_budget=1.0))
+    assert fitted.validation["low"] < 0.5 < fitted.validation["high"] + 0.1
+
+
+def test_greedy_weights_choose_complementary_members_and_leave_out_the_useless() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=400)
+    members = [truth + rng.normal(size=400), truth + rng.normal(size=400), rng.normal(size=400) * 5]
+    weights = greedy_weights(members, lambda guess: -float(np.mean((guess - truth) ** 2)), 20)
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights[2] == 0
+    assert min(weights[:2]) > 0.3
+
+
+def test_an_ensemble_alone_can_be_asked_for(patients) -> None:
+    recipe = Recipe(
+        target="diagnosis", patient="mrn", candidates=("linear", "boosting", "ensemble"), time_budget=1.0
+    )
+    found = engine.fit_candidates(patients, recipe)
+    assert [result.name for result in found.candidates] == ["linear", "boosting", "ensemble"]
+
+
+def test_a_candidate_that_is_not_meant_to_stand_alone_is_refused(patients) -> None:
+    with pytest.raises(EngineError):
+        engine.fit(patients, Recipe(target="diagnosis", metric="r2"))

@@ -1,6 +1,7 @@
 """Diagnoses as JSON. What was serialised for the database is sent as it is, not a second time."""
 
 import json
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -39,19 +40,29 @@ class PreparedResponse(Response):
         return self._body
 
 
+@cache
+def _address() -> tuple[str, str]:
+    """What stands before and after the identifier in the address of a diagnosis's page."""
+    before, after = reverse("inference:diagnosis", args=[_ANY]).split(str(_ANY))
+    return before, after
+
+
 def answered(asked: Asked, *, single: bool, reasons: list[dict[str, Any]] | None = None) -> bytes:
     """The body of the answer to one call."""
-    before, after = reverse("inference:diagnosis", args=[_ANY]).split(str(_ANY))
+    before, after = _address()
     moment = asked.at.isoformat().replace("+00:00", "Z")
     tail = (
         f'"model":"{asked.version.model_id}","model_version":"{asked.version.pk}",'
         f'"created_at":"{moment}","url":"{before}'
     )
     parts = []
+    written: dict[str, str] = {}  # classes repeat
     for i, row in enumerate(asked.rows):
-        value = json.dumps(answer_value(row.value, asked.outputs[i]), ensure_ascii=False)
+        value = written.get(row.value)
+        if value is None:
+            value = written[row.value] = json.dumps(answer_value(row.value, asked.outputs[i]))
         probability = "null" if row.probability is None else repr(row.probability)
-        why = "" if reasons is None else f',"reasons":{json.dumps(reasons[i], ensure_ascii=False)}'
+        why = "" if reasons is None else f',"reasons":{json.dumps(reasons[i])}'
         parts.append(
             f'{{"id":"{row.id}","value":{value},"probability":{probability},'
             f'{row.output[1:-1]},{tail}{row.id}{after}"{why}}}'

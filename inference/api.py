@@ -1,7 +1,6 @@
 """Diagnoses over REST: one record or a thousand in one call, synchronous, saved and audited, all or nothing."""
 
 from contextlib import suppress
-from typing import Any
 from uuid import UUID
 
 from django.utils.translation import gettext as _
@@ -23,6 +22,7 @@ from inference import answers, queries, serving
 from inference.errors import DiagnosisRefused, RecordsInvalid, ReviewRefused
 from inference.models import Batch, Diagnosis
 from inference.reasons import explain, reasons_for
+from inference.requests import parse
 from inference.reviews import review as save_review
 from inference.serializers import (
     AnsweredSerializer,
@@ -48,35 +48,6 @@ class NewestFirst(CursorPagination):
     """Identifiers grow with time, so they alone are the order."""
 
     ordering = "-id"
-
-
-def _identifier(data: dict[str, Any], name: str) -> UUID | None:
-    """The UUID under this name, or None when it is not given."""
-    value = data.get(name)
-    if value is None:
-        return None
-    try:
-        if isinstance(value, str):
-            return UUID(value)
-    except ValueError:
-        pass
-    raise exceptions.ValidationError({name: [_("Give an id.")]})
-
-
-def _parse(data: Any) -> tuple[UUID | None, UUID | None, list[Any], bool]:
-    """(model, version, records, single) of a request's body."""
-    if not isinstance(data, dict):
-        raise exceptions.ValidationError({"": [_("Send an object with “model” and “record” or “records”.")]})
-    model, version = _identifier(data, "model"), _identifier(data, "version")
-    if (model is None) == (version is None):
-        raise exceptions.ValidationError({"model": [_("Give either “model” (its champion answers) or “version”.")]})
-    if ("record" in data) == ("records" in data):
-        raise exceptions.ValidationError({"records": [_("Give either “record” or “records”.")]})
-    if "record" in data:
-        return model, version, [data["record"]], True
-    if not isinstance(data["records"], list):
-        raise exceptions.ValidationError({"records": [_("Give a list of records.")]})
-    return model, version, data["records"], False
 
 
 class DiagnosesView(APIView):
@@ -124,7 +95,7 @@ class DiagnosesView(APIView):
 
     @idempotent
     def _create(self, request: Request) -> Response:
-        model, version, records, single = _parse(request.data)
+        model, version, records, single = parse(request.data)
         served = _served(request, model, version)
         wanted = request.query_params.get("reasons", "").lower() in _TRUE
         if wanted and len(records) > MOST_REASONS:

@@ -4,17 +4,17 @@ The ORM would build two model instances for each diagnosis; at a thousand rows t
 `tests/inference/test_insertion.py` holds these rows equal to what the ORM and `accounts.audit` would have written.
 """
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, models, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from accounts import audit
 from accounts.actor import Actor
 from accounts.models import AuditEvent
 from inference.models import Diagnosis
@@ -25,9 +25,9 @@ ROWS_PER_STATEMENT = 500
 
 @dataclass(slots=True)
 class Row:
-    """One diagnosis about to be written; `inputs` and `output` are JSON texts."""
+    """One diagnosis about to be written; `id` is the text of a UUID, `inputs` and `output` are JSON texts."""
 
-    id: UUID
+    id: str
     position: int
     patient_key: str
     inputs: str
@@ -36,20 +36,41 @@ class Row:
     output: str
 
 
+@dataclass(frozen=True)
+class Part:
+    """What goes into one table: values equal in all rows, and the others, row by row; all ready for the database."""
+
+    table: type[models.Model]
+    same: dict[str, Any]
+    varying: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+VARYING = ("id", "position", "patient_key", "inputs", "value", "probability", "output")
+
+
 def insert(
     *, actor: Actor, version: ModelVersion, rows: Sequence[Row], at: datetime, batch_id: UUID | None = None
 ) -> None:
     """All rows and one audit event for each, or nothing."""
-    with transaction.atomic():
-        _insert_diagnoses(actor, version, rows, at, batch_id)
-        _insert_events(actor, version, rows, at, batch_id)
+    using = connections[DEFAULT_DB_ALIAS]  # the object itself: the proxy looks it up anew at each attribute
+    parts = (_diagnoses(actor, version, rows, at, batch_id), _events(actor, version, rows, at, batch_id))
+    if using.vendor == "sqlite":
+        with transaction.atomic():
+            for part in parts:
+                _write_sqlite(using, part)
+    elif len(rows) == 1 and not using.in_atomic_block:
+        _write_at_once(using, parts)
+    else:
+        with transaction.atomic():
+            for part in parts:
+                _write_many(using, part)
 
 
-def _insert_diagnoses(
+def _diagnoses(
     actor: Actor, version: ModelVersion, rows: Sequence[Row], at: datetime, batch_id: UUID | None
-) -> None:
-    sqlite = connection.vendor == "sqlite"
-    same: dict[str, Any] = {
+) -> Part:
+    same = {
         "organisation_id": actor.organisation.pk if actor.organisation else None,
         "model_id": version.model_id,
         "model_version_id": version.pk,
@@ -60,69 +81,88 @@ def _insert_diagnoses(
         "created_at": at,
         "erased_at": None,
     }
-    varying = ["id", "position", "patient_key", "inputs", "value", "probability", "output"]
-    values = (
-        (r.id.hex if sqlite else r.id, r.position, r.patient_key, r.inputs, r.value, r.probability, r.output)
-        for r in rows
-    )
-    _write(Diagnosis, same, varying, values)
+    values = [(r.id, r.position, r.patient_key, r.inputs, r.value, r.probability, r.output) for r in rows]
+    return Part(Diagnosis, same, VARYING, values)
 
 
-def _insert_events(
+def _events(
     actor: Actor, version: ModelVersion, rows: Sequence[Row], at: datetime, batch_id: UUID | None
-) -> None:
+) -> Part:
+    """What `accounts.audit.event` gives, without an instance for it (a test holds the two equal)."""
     detail = {"model": str(version.model_id), "version": str(version.pk)}
     if batch_id is not None:
         detail["batch"] = str(batch_id)
-    like = audit.event(actor, "diagnosis.created", **detail)
-    like.at = at
-    like.object_type = Diagnosis._meta.model_name or ""
-    varying = ["object_id", "object_label"]
     same = {
-        field.attname: getattr(like, field.attname)
-        for field in AuditEvent._meta.concrete_fields
-        if not field.primary_key and field.attname not in varying
+        "organisation_id": actor.organisation.pk if actor.organisation else None,
+        "at": at,
+        "actor_user_id": actor.user.pk if actor.user else None,
+        "actor_label": actor.label[:300],
+        "action": "diagnosis.created",
+        "object_type": "diagnosis",
+        "outcome": "ok",
+        "ip": actor.ip,
+        "user_agent": actor.user_agent[:200],
+        "detail": detail,
     }
-    _write(AuditEvent, same, varying, ((str(r.id), f"diagnosis {r.id}") for r in rows))
+    return Part(AuditEvent, same, ("object_id", "object_label"), [(r.id, f"diagnosis {r.id}") for r in rows])
 
 
 @cache
-def _fields(model: type[models.Model]) -> dict[str, Any]:
-    return {field.attname: field for field in model._meta.concrete_fields}
+def _columns(model: type[models.Model]) -> dict[str, str]:
+    """Attribute → column."""
+    return {field.attname: field.column for field in model._meta.concrete_fields}
 
 
-def _write(
-    model: type[models.Model], same: dict[str, Any], varying: list[str], values: Iterable[tuple[Any, ...]]
-) -> None:
-    """INSERT rows whose `same` columns are equal; `varying` values come ready for the database."""
-    fields = _fields(model)
-    fixed = [
-        value.hex if isinstance(value, UUID) and connection.vendor == "sqlite"
-        else value if isinstance(value, UUID)
-        else fields[name].get_db_prep_save(value, connection)
-        for name, value in same.items()
-    ]  # fmt: skip
-    columns = ", ".join(f'"{fields[name].column}"' for name in (*varying, *same))
-    into = f'INSERT INTO "{model._meta.db_table}" ({columns}) VALUES '  # noqa: S608 (names come from the models alone)
-    tail = ", %s" * len(fixed)
-    rows = list(values)
-    with connection.cursor() as cursor:
-        if connection.vendor == "sqlite" or len(rows) == 1:
-            sql = f"{into}({', '.join(['%s'] * len(varying))}{tail})"
-            if len(rows) == 1:
-                cursor.execute(sql, [*rows[0], *fixed])
-            else:
-                cursor.executemany(sql, [(*row, *fixed) for row in rows])
-            return
-        _write_many(cursor, into, len(varying), rows, fixed, connection)
+@cache
+def _into(model: type[models.Model], names: tuple[str, ...]) -> str:
+    columns = ", ".join(f'"{_columns(model)[name]}"' for name in names)
+    return f'INSERT INTO "{model._meta.db_table}" ({columns}) VALUES '  # noqa: S608 (names come from the models alone)
 
 
-def _write_many(
-    cursor: Any, into: str, width: int, rows: list[tuple[Any, ...]], fixed: list[Any], using: BaseDatabaseWrapper
-) -> None:
+def _prepared(using: BaseDatabaseWrapper, part: Part) -> list[Any]:
+    """The values equal in all rows, as the database's driver wants them."""
+    sqlite = using.vendor == "sqlite"
+    values: list[Any] = []
+    for value in part.same.values():
+        if isinstance(value, datetime):
+            value = using.ops.adapt_datetimefield_value(value)
+        elif isinstance(value, dict):
+            value = json.dumps(value)
+        elif isinstance(value, UUID):
+            value = value.hex if sqlite else str(value)
+        values.append(value)
+    return values
+
+
+def _write_sqlite(using: BaseDatabaseWrapper, part: Part) -> None:
+    """Straight to the driver: Django's cursor would rewrite the statement's placeholders at each call."""
+    names = (*part.varying, *part.same)
+    fixed = tuple(_prepared(using, part))
+    places = ["?"] * len(names)
+    if part.varying[0] == "id":
+        places[0] = "replace(?, '-', '')"  # SQLite keeps a UUID as 32 letters
+    sql = f"{_into(part.table, names)}({', '.join(places)})"
+    with using.wrap_database_errors:
+        using.connection.executemany(sql, [row + fixed for row in part.rows])
+
+
+def _write_at_once(using: BaseDatabaseWrapper, parts: tuple[Part, Part]) -> None:
+    """PostgreSQL, one diagnosis: both rows in one statement, which is one transaction and one journey."""
+    statements, parameters = [], []
+    for part in parts:
+        names = (*part.varying, *part.same)
+        statements.append(f"{_into(part.table, names)}({', '.join(['%s'] * len(names))})")
+        parameters += [*part.rows[0], *_prepared(using, part)]
+    with using.cursor() as cursor:
+        cursor.execute(f"WITH written AS ({statements[0]}) {statements[1]}", parameters)
+
+
+def _write_many(using: BaseDatabaseWrapper, part: Part) -> None:
     """PostgreSQL: psycopg2's executemany asks the server once a row, so several hundred rows go in one statement."""
-    constant = cursor.cursor.mogrify(", %s" * len(fixed), fixed).decode(using.connection.encoding or "utf-8")
-    place = f"({', '.join(['%s'] * width)}{constant.replace('%', '%%')})"
-    for start in range(0, len(rows), ROWS_PER_STATEMENT):
-        part = rows[start : start + ROWS_PER_STATEMENT]
-        cursor.execute(into + ", ".join([place] * len(part)), [value for row in part for value in row])
+    into = _into(part.table, (*part.varying, *part.same))
+    with using.cursor() as cursor:
+        fixed = cursor.cursor.mogrify(", %s" * len(part.same), _prepared(using, part)).decode()
+        place = f"({', '.join(['%s'] * len(part.varying))}{fixed.replace('%', '%%')})"
+        for start in range(0, len(part.rows), ROWS_PER_STATEMENT):
+            rows = part.rows[start : start + ROWS_PER_STATEMENT]
+            cursor.execute(into + ", ".join([place] * len(rows)), [value for row in rows for value in row])

@@ -59,8 +59,10 @@ def ask(
     fitted = serving.fitted_of(version)
     found = predictions.outcomes(fitted, fitted.predict_records(checked.records), checked.warnings)
     rows = [
-        Row(id_, i, checked.patients[i] or patient, _json(checked.records[i]), found[i][0][:200], found[i][1], _json(found[i][2]))
-        for i, id_ in enumerate(uuid7s(len(found)))
+        Row(str(id_), i, checked.patients[i] or patient, _json(record), value[:200], probability, _json(output))
+        for i, (id_, record, (value, probability, output)) in enumerate(
+            zip(uuid7s(len(found)), checked.records, found, strict=True)
+        )
     ]
     asked = Asked(version, timezone.now(), rows, inputs=checked.records, outputs=[f[2] for f in found])
     if len(rows) == 1:
@@ -80,7 +82,7 @@ def diagnose(*, actor: Actor, version: ModelVersion, records: Sequence[Any]) -> 
     asked = ask(actor=actor, served=serving.version_of(actor, version.pk), records=records)
     return [
         Diagnosis(
-            id=row.id,
+            id=UUID(row.id),
             organisation=actor.organisation,
             model_id=version.model_id,
             model_version=version,
@@ -117,9 +119,9 @@ def diagnose_once(
         first = IdempotencyKey.objects.for_organisation(actor.organisation).get(key=key)
         return UUID(first.body["id"])
     asked = ask(actor=actor, served=served, records=[record], prefix="record", patient=patient)
-    held.status, held.body = 201, {"id": str(asked.rows[0].id)}
+    held.status, held.body = 201, {"id": asked.rows[0].id}
     held.save(update_fields=["status", "body"])
-    return asked.rows[0].id
+    return UUID(asked.rows[0].id)
 
 
 def audit_refusal(actor: Actor, refusal: DiagnosisRefused) -> None:

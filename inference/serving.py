@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.http import Http404
 from django.utils.translation import gettext as _
 
@@ -63,8 +63,9 @@ class State:
 def _read(sql: str, pk: UUID) -> State | None:
     """One query without the ORM: it is asked before every diagnosis."""
     to_python = ModelVersion._meta.pk.to_python
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [ModelVersion._meta.pk.get_db_prep_value(pk, connection)])
+    using = connections[DEFAULT_DB_ALIAS]
+    with using.cursor() as cursor:
+        cursor.execute(sql, [pk.hex if using.vendor == "sqlite" else str(pk)])
         row = cursor.fetchone()
     if row is None:
         return None

@@ -153,9 +153,10 @@ class Columns:
         """All records or none. Raises RecordsInvalid, which names each wrong cell as `records[3].age`."""
         errors: list[dict[str, str]] = []
         clean, patients, warnings = [], [], {}
+        known: set[Any] = set()  # categories that were looked at already; they repeat from record to record
         for index, given in enumerate(records):
             where = f"{prefix}[{index}]" if prefix == "records" else prefix
-            record, patient, strange = self._check_one(given, where, errors)
+            record, patient, strange = self._check_one(given, where, errors, known)
             clean.append(record)
             patients.append(patient)
             if strange:
@@ -167,7 +168,7 @@ class Columns:
         return Checked(clean, patients, warnings)
 
     def _check_one(
-        self, given: Any, where: str, errors: list[dict[str, str]]
+        self, given: Any, where: str, errors: list[dict[str, str]], known: set[Any]
     ) -> tuple[dict[str, Any], str, list[dict[str, Any]]]:
         found = len(errors)
         if type(given) is str:
@@ -180,8 +181,13 @@ class Columns:
         strange: list[dict[str, Any]] = []
         checks, numbers = self.checks, self.numbers
         for name, value in given.items():
-            if type(value) is float and name in numbers and -1e300 < value < 1e300:
-                record[name] = value  # the usual case, without a call
+            kind = type(value)
+            if kind is float or kind is int:  # the usual cases, without a call
+                if name in numbers and -1e300 < value < 1e300:
+                    record[name] = value
+                    continue
+            elif kind is str and (name, value) in known:
+                record[name] = value
                 continue
             check = checks.get(name)
             try:
@@ -189,6 +195,8 @@ class Columns:
                     value = check(value)
                     if value is not None:
                         record[name] = value
+                        if kind is str and check is check_category:
+                            known.add((name, value))
                 elif name == self.patient:
                     patient = _patient_key(value)
                 elif name not in self.ignored and len(strange) < MAX_UNKNOWN:

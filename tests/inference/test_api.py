@@ -107,7 +107,7 @@ def test_a_body_that_is_not_a_question_is_400(api_of: Any, bob: Any, heart_versi
 
 @pytest.mark.parametrize("text", ["\\ud800", "a\\u0000b"])
 def test_text_that_no_database_holds_is_400(api_of: Any, bob: Any, heart_version: Any, text: str) -> None:
-    raw = '{"model": "%s", "record": {"sex": "%s", "age": 60}}' % (heart_version.model_id, text)
+    raw = f'{{"model": "{heart_version.model_id}", "record": {{"sex": "{text}", "age": 60}}}}'
     answer = api_of(bob).generic("POST", URL, raw, content_type="application/json")
     assert answer.status_code == 400
 

@@ -1,9 +1,11 @@
 """The quick inserts write what the ORM and `accounts.audit` would have written; identifiers grow."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.forms.models import model_to_dict
 
 from accounts import audit
@@ -55,13 +57,17 @@ def test_identifier_of_a_moment_divides_before_and_after(bob: Any, heart_version
     assert first_at(moment - timedelta(seconds=120)) < before
 
 
-def test_failure_between_the_two_inserts_leaves_nothing(bob: Any, heart_version: Any, monkeypatch: Any) -> None:
-    from inference import insertion
+class Unstorable(str):
+    """A user agent that no database driver takes: the first table's row is written, the audit event is refused."""
 
-    def broken(*_args: Any, **_kwargs: Any) -> None:
-        raise RuntimeError("the disk is full")
+    def __getitem__(self, _key: Any) -> Any:
+        return object()
 
-    monkeypatch.setattr(insertion, "_insert_events", broken)
-    with pytest.raises(RuntimeError):
-        diagnose(actor=actor(bob), version=heart_version, records=[OLD_MAN, OLD_MAN])
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_failure_of_the_second_insert_leaves_nothing(bob: Any, heart_version: Any, count: int) -> None:
+    asking = replace(actor(bob), user_agent=Unstorable("ward"))
+    with pytest.raises(Exception, match=r"object|type"), transaction.atomic():
+        diagnose(actor=asking, version=heart_version, records=[OLD_MAN] * count)
     assert not Diagnosis.objects.exists()
+    assert not AuditEvent.objects.exists()

@@ -71,7 +71,8 @@ def test_row_that_was_uploaded_already_is_not_touched(bob: Any, diagnosis: Diagn
     ("said", "field"),
     [
         ({"verdict": "corrected"}, "corrected_value"), ({"verdict": "corrected", "corrected_value": "maybe"}, "corrected_value"),
-        ({"verdict": "rejected"}, "reason"), ({"verdict": "perhaps"}, "verdict"), ({"verdict": "rejected", "reason": "x" * 501}, "reason"),
+        ({"verdict": "rejected"}, "reason"), ({"verdict": "perhaps"}, "verdict"),
+        ({"verdict": "rejected", "reason": "x" * 501}, "reason"),
     ],
 )  # fmt: skip
 def test_incomplete_review_is_refused_by_field(bob: Any, diagnosis: Diagnosis, said: dict[str, str], field: str) -> None:

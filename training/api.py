@@ -58,7 +58,11 @@ class RunList(generics.ListAPIView[TrainingRun]):
         dataset = get_or_404(Dataset.objects, actor, pk=data["dataset"])
         try:
             run = services.start_run(
-                actor=actor, dataset=dataset, target=data.get("target"), options=data["options"], trigger="api"
+                actor=actor,
+                dataset=dataset,
+                target=data.get("target"),
+                options=data["options"],
+                trigger="api",
             )
         except services.RunRefused as refused:
             shown = serializers.ProblemSerializer(refused.problems, many=True).data

@@ -169,7 +169,11 @@ class VersionEvaluate(APIView):
         data = valid(serializers.EvaluateSerializer(data=request.data))
         field = "file" if "file" in data else "records"
         try:
-            table = evaluation.from_file(data["file"]) if field == "file" else evaluation.from_records(data["records"])
+            table = (
+                evaluation.from_file(data["file"])
+                if field == "file"
+                else evaluation.from_records(data["records"])
+            )
             report = evaluation.evaluate(actor=actor_of(request), version=version, table=table, field=field)
         except EvaluationRefused as error:
             errors = [{"field": error.field, "message": str(error), "code": error.code}]
@@ -184,7 +188,9 @@ class LeaderboardView(APIView):
     permissions: ClassVar[Permissions] = READ
     serializer_class = serializers.LeaderboardSerializer
 
-    @extend_schema(parameters=[serializers.LeaderboardQuerySerializer], responses=serializers.LeaderboardSerializer)
+    @extend_schema(
+        parameters=[serializers.LeaderboardQuerySerializer], responses=serializers.LeaderboardSerializer
+    )
     def get(self, request: Request) -> Response:
         """The best first; versions that a paired test cannot separate share a rank."""
         query = valid(serializers.LeaderboardQuerySerializer(data=request.query_params))
@@ -194,7 +200,12 @@ class LeaderboardView(APIView):
         elif "dataset" in query:
             own = own.filter(dataset=query["dataset"])
         else:
-            raise Problem(400, "invalid", "model", errors=[{"field": "model", "message": "Give model or dataset.", "code": "required"}])
+            raise Problem(
+                400,
+                "invalid",
+                "model",
+                errors=[{"field": "model", "message": "Give model or dataset.", "code": "required"}],
+            )
         model = get_object_or_404(own.order_by("-created_at")[:1])
         metric = query.get("metric") or leaderboard.default_metric(model)
         rows = leaderboard.rows(model, metric, start=query["start"])

@@ -17,8 +17,14 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("models/<uuid:pk>/publish/", api_models.ModelPublish.as_view(), name="model-publish"),
     path("model-versions/", api_models.VersionList.as_view(), name="model-versions"),
     path("model-versions/<uuid:pk>/", api_models.VersionDetail.as_view(), name="model-version"),
-    path("model-versions/<uuid:pk>/confirm/", api_models.VersionConfirm.as_view(), name="model-version-confirm"),
-    path("model-versions/<uuid:pk>/evaluate/", api_models.VersionEvaluate.as_view(), name="model-version-evaluate"),
+    path(
+        "model-versions/<uuid:pk>/confirm/", api_models.VersionConfirm.as_view(), name="model-version-confirm"
+    ),
+    path(
+        "model-versions/<uuid:pk>/evaluate/",
+        api_models.VersionEvaluate.as_view(),
+        name="model-version-evaluate",
+    ),
     path("leaderboard/", api_models.LeaderboardView.as_view(), name="leaderboard"),
     path("recommendation/", api.RecommendationView.as_view(), name="recommendation"),
 ]

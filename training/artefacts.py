@@ -6,7 +6,6 @@ predictions by record id, for paired tests) and `version.json` (what the ModelVe
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import uuid
@@ -53,13 +52,15 @@ def writing(target: Path, run: TrainingRun) -> Iterator[Path]:
     private = Path(tempfile.mkdtemp(prefix=f".writing-{run.pk.hex}-", dir=target.parent))
     try:
         yield private
-        if target.exists():  # left by an attempt that was killed after its rename; the same numbers, made again
+        if (
+            target.exists()
+        ):  # left by an attempt that was killed after its rename; the same numbers, made again
             old = Path(tempfile.mkdtemp(prefix=f".old-{run.pk.hex}-", dir=target.parent))
-            os.replace(target, old / "was")
-            os.replace(private, target)
+            target.replace(old / "was")
+            private.replace(target)
             shutil.rmtree(old, ignore_errors=True)
         else:
-            os.replace(private, target)
+            private.replace(target)
     finally:
         shutil.rmtree(private, ignore_errors=True)
 
@@ -106,7 +107,9 @@ def load_fitted(version: ModelVersion) -> Any:
     if not path.is_dir():
         raise engine.ArtefactError("artefact_missing", "The files of this model version are gone.")
     if hash_of(path) != version.artefact_hash:
-        raise engine.ArtefactError("artefact_changed", "The files of this model version are not those that were stored.")
+        raise engine.ArtefactError(
+            "artefact_changed", "The files of this model version are not those that were stored."
+        )
     fitted = engine.load(path)
     with _lock:
         _loaded[key] = fitted
@@ -139,7 +142,7 @@ def write_predictions(version: ModelVersion, value: dict[str, Any]) -> None:
     path = folder(version) / "predictions.json"
     temporary = path.with_suffix(".new")
     write_json(temporary, value)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def remove(organisation_id: Any, pk: Any) -> None:

@@ -30,17 +30,30 @@ def charts_of(report: dict[str, Any]) -> list[dict[str, Any]]:
 def roc(curves: dict[str, Any]) -> dict[str, Any]:
     """One line for each class, and chance."""
     series: list[dict[str, Any]] = [
-        {"label": name, "points": [list(p) for p in zip(c["false_positive_rate"], c["true_positive_rate"], strict=True)]}
+        {
+            "label": name,
+            "points": [list(p) for p in zip(c["false_positive_rate"], c["true_positive_rate"], strict=True)],
+        }
         for name, c in curves.items()
     ]
     series.append({"label": _("chance"), "points": DIAGONAL, "dashed": True})
-    text = _("How many are found (up) for how many false alarms (right), as the threshold moves. Nearer the upper left is better.")
-    return {"id": "roc", "title": _("ROC curve"), "data": share(series, _("false alarms"), _("found")), "description": text}
+    text = _(
+        "How many are found (up) for how many false alarms (right), as the threshold moves. Nearer the upper left is better."
+    )
+    return {
+        "id": "roc",
+        "title": _("ROC curve"),
+        "data": share(series, _("false alarms"), _("found")),
+        "description": text,
+    }
 
 
 def precision_recall(curves: dict[str, Any]) -> dict[str, Any]:
     """One line for each class."""
-    series = [{"label": n, "points": [list(p) for p in zip(c["recall"], c["precision"], strict=True)]} for n, c in curves.items()]
+    series = [
+        {"label": n, "points": [list(p) for p in zip(c["recall"], c["precision"], strict=True)]}
+        for n, c in curves.items()
+    ]
     text = _("Of those called positive, how many are right (up), for how many are found (right).")
     data = share(series, _("found (recall)"), _("right (precision)"))
     return {"id": "pr", "title": _("Precision and recall"), "data": data, "description": text}
@@ -52,7 +65,9 @@ def calibration(points: list[dict[str, Any]]) -> dict[str, Any]:
         {"label": _("this version"), "points": [[p["predicted"], p["observed"]] for p in points]},
         {"label": _("perfect"), "points": DIAGONAL, "dashed": True},
     ]
-    text = _("When the model says 70%, is it right for 70 of 100? The nearer to the diagonal, the more the probabilities can be trusted.")
+    text = _(
+        "When the model says 70%, is it right for 70 of 100? The nearer to the diagonal, the more the probabilities can be trusted."
+    )
     data = share(series, _("stated probability"), _("observed share"))
     return {"id": "calibration", "title": _("Calibration"), "data": data, "description": text}
 
@@ -61,16 +76,31 @@ def scatter(points: dict[str, Any]) -> dict[str, Any]:
     """Predicted against true numbers."""
     pairs = [list(p) for p in zip(points["true"], points["predicted"], strict=True)]
     low, high = min(points["true"]), max(points["true"])
-    series = [{"label": _("test records"), "points": pairs}, {"label": _("perfect"), "points": [[low, low], [high, high]], "dashed": True}]
+    series = [
+        {"label": _("test records"), "points": pairs},
+        {"label": _("perfect"), "points": [[low, low], [high, high]], "dashed": True},
+    ]
     data = {"type": "scatter", "x": _("true"), "y": _("predicted"), "series": series}
-    return {"id": "scatter", "title": _("Predicted against true"), "data": data, "description": _("On the line, the prediction is exact.")}
+    return {
+        "id": "scatter",
+        "title": _("Predicted against true"),
+        "data": data,
+        "description": _("On the line, the prediction is exact."),
+    }
 
 
 def residuals(points: dict[str, Any]) -> dict[str, Any]:
     """What is left over against the prediction."""
     pairs = [[p, t - p] for t, p in zip(points["true"], points["predicted"], strict=True)]
-    data = {"type": "scatter", "x": _("predicted"), "y": _("true minus predicted"), "series": [{"label": _("test records"), "points": pairs}]}
-    text = _("A cloud without a shape around zero is good; a slope or a funnel says that something was not learned.")
+    data = {
+        "type": "scatter",
+        "x": _("predicted"),
+        "y": _("true minus predicted"),
+        "series": [{"label": _("test records"), "points": pairs}],
+    }
+    text = _(
+        "A cloud without a shape around zero is good; a slope or a funnel says that something was not learned."
+    )
     return {"id": "residuals", "title": _("Errors"), "data": data, "description": text}
 
 
@@ -86,7 +116,12 @@ def learning(name: str, curve: dict[str, Any]) -> dict[str, Any] | None:
         if curve.get(key)
     ]
     data = {"type": "line", "x": _("epoch"), "y": _("loss"), "series": series}
-    return {"id": f"curve-{name}", "title": _("Learning of %(name)s") % {"name": name}, "data": data, "description": ""}
+    return {
+        "id": f"curve-{name}",
+        "title": _("Learning of %(name)s") % {"name": name},
+        "data": data,
+        "description": "",
+    }
 
 
 def operating_point_text(point: dict[str, Any]) -> str:

@@ -31,9 +31,11 @@ def cut(report: dict[str, Any], rows: list[int]) -> dict[str, Any]:
     return {k: [v[i] for i in rows] if k in per_row else v for k, v in report.items()}
 
 
-def compare(first: ModelVersion, second: ModelVersion, metric: str, loaded: dict[Any, Any] | None = None) -> PairedTest | None:
+def compare(
+    first: ModelVersion, second: ModelVersion, metric: str, loaded: dict[Any, Any] | None = None
+) -> PairedTest | None:
     """The kept test of first minus second, made when it is missing. None: they share too few test records."""
-    kept = PairedTest.objects.filter(first=first, second=second, metric=metric).first()
+    kept: PairedTest | None = PairedTest.objects.filter(first=first, second=second, metric=metric).first()
     if kept is not None:
         return kept
     loaded = {} if loaded is None else loaded
@@ -57,7 +59,9 @@ def _test(
         found = engine.compare(a, b, metric, seed=SEED)
     except engine.EngineError:
         return None
-    test, _created = PairedTest.objects.get_or_create(first=first, second=second, metric=metric, defaults={**found, "records": records})
+    test, _created = PairedTest.objects.get_or_create(
+        first=first, second=second, metric=metric, defaults={**found, "records": records}
+    )
     return test
 
 

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -25,11 +26,16 @@ from training.models import ModelVersion
 class VersionsTouch:
     """Registered with `datasets.erasure`."""
 
-    label = gettext_lazy("Model versions that used the patient's records")
+    label: str | Promise = gettext_lazy("Model versions that used the patient's records")
 
     def _versions(self, dataset: Dataset, record_ids: Sequence[int]) -> QuerySet[ModelVersion]:
         """Versions whose frozen data can hold the records: those frozen after the first of them arrived."""
-        first = Record.objects.filter(pk__in=list(record_ids)).order_by("created_at").values_list("created_at", flat=True).first()
+        first = (
+            Record.objects.filter(pk__in=list(record_ids))
+            .order_by("created_at")
+            .values_list("created_at", flat=True)
+            .first()
+        )
         if first is None:
             return ModelVersion.objects.none()
         return ModelVersion.objects.filter(model__dataset=dataset, run__version__created_at__gte=first)
@@ -40,17 +46,29 @@ class VersionsTouch:
 
     def erase(self, dataset: Dataset, patient_key: str, record_ids: Sequence[int], **_extra: Any) -> int:
         """Flag and retire; called inside the erasure's transaction. Files change once it has committed."""
-        found = list(self._versions(dataset, record_ids).select_related("model").only("id", "artefact", "model", "number"))
+        found = list(
+            self._versions(dataset, record_ids)
+            .select_related("model")
+            .only("id", "artefact", "model", "number")
+        )
         now, ids = timezone.now(), [v.pk for v in found]
         ModelVersion.objects.filter(pk__in=ids).update(erased_at=now)
         champions = [v for v in found if v.model.champion_id == v.pk]
         serving = [v.pk for v in champions]
-        ModelVersion.objects.filter(Q(pk__in=ids) & ~Q(pk__in=serving), retired_at=None).update(retired_at=now)
+        ModelVersion.objects.filter(Q(pk__in=ids) & ~Q(pk__in=serving), retired_at=None).update(
+            retired_at=now
+        )
         for version in champions:
             tell(dataset, version)
         gone = set(record_ids)
-        transaction.on_commit(lambda: [forget(v, gone) for v in found], robust=True)
+        transaction.on_commit(lambda: forget_all(found, gone), robust=True)
         return len(ids)
+
+
+def forget_all(versions: list[ModelVersion], record_ids: set[int]) -> None:
+    """Take the records out of every version's stored predictions."""
+    for version in versions:
+        forget(version, record_ids)
 
 
 def forget(version: ModelVersion, record_ids: set[int]) -> None:
@@ -73,7 +91,9 @@ def tell(dataset: Dataset, champion: ModelVersion) -> None:
         users=holders(dataset.organisation, Permission.TRAIN),
         key=f"erased:{champion.pk}",
         title=_("%(model)s should be retrained") % {"model": champion.model.name},
-        body=_("Its champion learned from, or was tested on, the records of a patient who has been erased since."),
+        body=_(
+            "Its champion learned from, or was tested on, the records of a patient who has been erased since."
+        ),
         url=reverse("training:model", args=[champion.model_id]),
         level="warning",
     )

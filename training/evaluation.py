@@ -26,7 +26,9 @@ MAX_ROWS = 100_000
 HEADER_ROWS = 50
 
 
-def evaluate(*, actor: Actor, version: ModelVersion, table: pd.DataFrame, field: str = "file") -> dict[str, Any]:
+def evaluate(
+    *, actor: Actor, version: ModelVersion, table: pd.DataFrame, field: str = "file"
+) -> dict[str, Any]:
     """The engine's report, without predictions, with n_records and n_patients. Audited. Raises EvaluationRefused."""
     import engine
 
@@ -34,18 +36,26 @@ def evaluate(*, actor: Actor, version: ModelVersion, table: pd.DataFrame, field:
     if table.empty:
         raise EvaluationRefused("empty", _("There are no records to score."), field)
     if target not in table.columns:
-        raise EvaluationRefused("column_missing", _("The column of the true answers, “%(column)s”, is missing.") % {"column": target}, field)
+        raise EvaluationRefused(
+            "column_missing",
+            _("The column of the true answers, “%(column)s”, is missing.") % {"column": target},
+            field,
+        )
     try:
         report = engine.evaluate(artefacts.load_fitted(version), table).to_dict()
     except engine.ArtefactError as error:
-        raise EvaluationRefused("model-unavailable", _("This version's files cannot be loaded."), "version") from error
+        raise EvaluationRefused(
+            "model-unavailable", _("This version's files cannot be loaded."), "version"
+        ) from error
     except engine.EngineError as error:
         raise EvaluationRefused(error.code, problems.from_error(error)["message"], field) from error
     del report["predictions"]
     audit.record(actor, "version.evaluated", version, records=report["n"], patients=report["patients"])
     known = {c["name"] for c in version.schema.get("columns", []) if c.get("role") == "feature"}
     missing = sorted(known - set(table.columns))
-    return clean_json(report | {"n_records": report["n"], "n_patients": report["patients"], "missing_columns": missing})
+    return clean_json(
+        report | {"n_records": report["n"], "n_patients": report["patients"], "missing_columns": missing}
+    )
 
 
 def from_records(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -57,16 +67,22 @@ def from_records(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
                 value = None
             if not isinstance(value, str | int | float | bool | None):
                 text = _("Record %(index)d, “%(column)s”: give a text, a number, true, false or null.")
-                raise EvaluationRefused("invalid", text % {"index": index, "column": str(name)[:100]}, "records")
+                raise EvaluationRefused(
+                    "invalid", text % {"index": index, "column": str(name)[:100]}, "records"
+                )
             if isinstance(value, int) and abs(value) > 10**300:
-                raise EvaluationRefused("invalid", _("Record %(index)d: a number is too large.") % {"index": index}, "records")
+                raise EvaluationRefused(
+                    "invalid", _("Record %(index)d: a number is too large.") % {"index": index}, "records"
+                )
     return pd.DataFrame(rows, dtype=object)
 
 
 def from_file(file: UploadedFile) -> pd.DataFrame:
     """A table from a file in any format that an upload may have. Raises EvaluationRefused."""
     if (file.size or 0) > MAX_BYTES:
-        raise EvaluationRefused("too-large", _("The file is larger than %(mb)d MB.") % {"mb": MAX_BYTES // 1024**2})
+        raise EvaluationRefused(
+            "too-large", _("The file is larger than %(mb)d MB.") % {"mb": MAX_BYTES // 1024**2}
+        )
     with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR) as folder:
         path = Path(folder) / "table"
         with path.open("wb") as out:
@@ -85,9 +101,13 @@ def read(path: Path) -> pd.DataFrame:
         for batch in table.batches():
             rows += batch.rows
             if len(rows) > MAX_ROWS + HEADER_ROWS:
-                raise EvaluationRefused("too-large", _("The file has more than %(rows)d rows.") % {"rows": MAX_ROWS})
+                raise EvaluationRefused(
+                    "too-large", _("The file has more than %(rows)d rows.") % {"rows": MAX_ROWS}
+                )
         sheet = table.described.get("format") != "text" and "delimiter" not in table.described
     names, first, _warnings = headers.find(rows[:HEADER_ROWS], sheet=sheet)
     width = len(names)
-    body = [(row + [None] * width)[:width] for row in rows[first:] if any(cell not in (None, "") for cell in row)]
+    body = [
+        (row + [None] * width)[:width] for row in rows[first:] if any(cell not in (None, "") for cell in row)
+    ]
     return pd.DataFrame(body, columns=names, dtype=object)

@@ -44,11 +44,16 @@ def fit(context: JobContext, run: TrainingRun) -> Any:
 
     context.progress(0.0, _("Reading the records"))
     train = frame(run.version, "train")
-    context.log(_("Learning from %(rows)d records; the locked test split is not among them.") % {"rows": len(train)})
+    context.log(
+        _("Learning from %(rows)d records; the locked test split is not among them.") % {"rows": len(train)}
+    )
     live = LiveCandidates(context, run, FIT_SHARE)
     try:
         return engine.fit_candidates(
-            train, engine.Recipe.from_dict(run.recipe), on_progress=live.report, should_stop=context.should_stop
+            train,
+            engine.Recipe.from_dict(run.recipe),
+            on_progress=live.report,
+            should_stop=context.should_stop,
         )
     except engine.Stopped:
         raise JobStopped from None
@@ -101,7 +106,9 @@ def labelled_test(run: TrainingRun, fitted: Any) -> pd.DataFrame:
     return test[keep]
 
 
-def judge(run: TrainingRun, result: Any, test: pd.DataFrame, floors: dict[str, float], *, chosen: bool) -> dict[str, Any]:
+def judge(
+    run: TrainingRun, result: Any, test: pd.DataFrame, floors: dict[str, float], *, chosen: bool
+) -> dict[str, Any]:
     """Judge one candidate and lay its artefact down whole, by one rename."""
     import engine
 
@@ -109,17 +116,28 @@ def judge(run: TrainingRun, result: Any, test: pd.DataFrame, floors: dict[str, f
     report = engine.evaluate(result.fitted, test, seed=run.recipe["seed"]).to_dict()
     predictions = report.pop("predictions")
     if len(predictions["true"]) != len(test):
-        raise JobError(_("The test records could not be judged one by one."), engineer="the engine left out test rows")
+        raise JobError(
+            _("The test records could not be judged one by one."), engineer="the engine left out test rows"
+        )
     with artefacts.writing(artefacts.folder_of(run.organisation_id, pk), run) as private:
         engine.save(result.fitted, private / "model")
         row = describe(run, result, report, private / "model", test, floors)
-        artefacts.write_json(private / "predictions.json", {"records": test.index.tolist(), "report": predictions})
-        artefacts.write_json(private / "version.json", row | {"id": str(pk), "candidate": result.name, "chosen": chosen})
+        artefacts.write_json(
+            private / "predictions.json", {"records": test.index.tolist(), "report": predictions}
+        )
+        artefacts.write_json(
+            private / "version.json", row | {"id": str(pk), "candidate": result.name, "chosen": chosen}
+        )
     return {"id": str(pk), "candidate": result.name, "chosen": chosen}
 
 
 def describe(
-    run: TrainingRun, result: Any, report: dict[str, Any], path: Path, test: pd.DataFrame, floors: dict[str, float]
+    run: TrainingRun,
+    result: Any,
+    report: dict[str, Any],
+    path: Path,
+    test: pd.DataFrame,
+    floors: dict[str, float],
 ) -> dict[str, Any]:
     """What the ModelVersion row is made of, from the artefact as it can be loaded again."""
     import engine

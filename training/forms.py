@@ -48,16 +48,22 @@ class StartForm(forms.Form):
         default = _("the data set's own: %(name)s") % {"name": own} if own else _("please choose")
         self._choices("target", [("", default), *((c.name, c.name) for c in columns)])
         self._choices("task", [(c, choice_label(c)) for c in CHOICES["task"]])
-        self._choices("metric", [("auto", choice_label("auto")), *((n, metrics.label(n)) for n in metrics.known())])
+        self._choices(
+            "metric", [("auto", choice_label("auto")), *((n, metrics.label(n)) for n in metrics.known())]
+        )
         self._choices("ignore", [(c.name, c.name) for c in columns if c.role == Role.FEATURE])
         for name, (label, meaning) in STEPS.items():
             choices = [(c, choice_label(c)) for c in CHOICES[name]]
-            self.fields[name] = forms.ChoiceField(label=label, choices=choices, required=False, help_text=meaning)
+            self.fields[name] = forms.ChoiceField(
+                label=label, choices=choices, required=False, help_text=meaning
+            )
         self.described = [c for c in registry.describe() if not c["reference"]]
         self._choices("candidates", [(c["name"], c["label"]) for c in self.described])
         for candidate in self.described:
             for parameter in candidate["hyperparameters"]:
-                self.fields[f"{HYPER}{candidate['name']}__{parameter['name']}"] = hyperparameter_field(parameter)
+                self.fields[f"{HYPER}{candidate['name']}__{parameter['name']}"] = hyperparameter_field(
+                    parameter
+                )
 
     def _choices(self, name: str, choices: list[tuple[str, Any]]) -> None:
         self.fields[name].choices = choices  # type: ignore[attr-defined]
@@ -74,7 +80,9 @@ class StartForm(forms.Form):
             for parameter in candidate["hyperparameters"]:
                 value = data.get(f"{HYPER}{candidate['name']}__{parameter['name']}")
                 if value not in (None, ""):
-                    hyperparameters.setdefault(candidate["name"], {})[parameter["name"]] = typed(parameter, value)
+                    hyperparameters.setdefault(candidate["name"], {})[parameter["name"]] = typed(
+                        parameter, value
+                    )
         return chosen | ({"hyperparameters": hyperparameters} if hyperparameters else {})
 
     @property
@@ -153,5 +161,8 @@ class ReasonForm(forms.Form):
     """Why; kept with the change."""
 
     reason = forms.CharField(
-        label=gettext_lazy("Reason"), required=False, max_length=300, help_text=gettext_lazy("Without patient data.")
+        label=gettext_lazy("Reason"),
+        required=False,
+        max_length=300,
+        help_text=gettext_lazy("Without patient data."),
     )

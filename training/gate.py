@@ -48,7 +48,9 @@ def reason_text(reason: dict[str, Any]) -> str:
     """One reason of `judge` in words."""
     wanted = metrics.floor_text(reason["metric"], reason["floor"])
     if reason.get("value") is None:
-        return _("The gate wants %(wanted)s, but it could not be measured on the test records.") % {"wanted": wanted}
+        return _("The gate wants %(wanted)s, but it could not be measured on the test records.") % {
+            "wanted": wanted
+        }
     return _("The gate wants %(wanted)s; measured was %(value).3f on %(n)s test records.") % {
         "wanted": wanted,
         "value": reason["value"],
@@ -63,7 +65,9 @@ def save_gate(*, actor: Actor, dataset: Dataset | None, floors: dict[str, float]
         name, message = next(iter(wrong.items()))
         raise ChangeRefused("invalid", f"{metrics.label(name)}: {message}")
     gate, _created = Gate.objects.update_or_create(
-        organisation=actor.organisation, dataset=dataset, defaults={"floors": floors, "updated_by": actor.user}
+        organisation=actor.organisation,
+        dataset=dataset,
+        defaults={"floors": floors, "updated_by": actor.user},
     )
     audit.record(actor, "gate.changed", gate, floors=floors, dataset=str(dataset.pk) if dataset else "")
     return gate

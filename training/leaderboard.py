@@ -40,9 +40,14 @@ class Row:
 def ordered(model: Model, metric: str) -> QuerySet[ModelVersion]:
     """The model's versions, the best value first, undefined ones last; without their large fields."""
     value = Cast(KeyTransform("value", KeyTransform(metric, "metrics")), FloatField())
-    direction = F("sorting").desc(nulls_last=True) if metrics.higher_is_better(metric) else F("sorting").asc(nulls_last=True)
+    direction = (
+        F("sorting").desc(nulls_last=True)
+        if metrics.higher_is_better(metric)
+        else F("sorting").asc(nulls_last=True)
+    )
     versions = ModelVersion.objects.filter(model=model).annotate(sorting=value).order_by(direction, "-number")
-    return versions.defer(*queries.HEAVY).select_related("model")
+    light: QuerySet[ModelVersion] = versions.defer(*queries.HEAVY).select_related("model")
+    return light
 
 
 def rows(model: Model, metric: str, start: int = 0, count: int = PAGE) -> list[Row]:
@@ -57,7 +62,12 @@ def rows(model: Model, metric: str, start: int = 0, count: int = PAGE) -> list[R
         measured = version.metrics.get(metric) or {}
         rank = ranks.get(str(version.pk), position) if measured.get("value") is not None else None
         found.append(
-            Row(version, rank, shares.count(rank) > 1 if rank else False, *(measured.get(k) for k in ("value", "low", "high", "n")))
+            Row(
+                version,
+                rank,
+                shares.count(rank) > 1 if rank else False,
+                *(measured.get(k) for k in ("value", "low", "high", "n")),
+            )
         )
     return found
 

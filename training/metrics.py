@@ -23,17 +23,29 @@ LABELS: dict[str, Promise] = {
     "r2": gettext_lazy("R²"),
 }
 MEANINGS: dict[str, Promise] = {
-    "roc_auc": gettext_lazy("How often a patient with the finding is ranked above one without it: 0.5 is chance, 1 is always."),
+    "roc_auc": gettext_lazy(
+        "How often a patient with the finding is ranked above one without it: 0.5 is chance, 1 is always."
+    ),
     "accuracy": gettext_lazy("The share of records that were decided correctly."),
-    "balanced_accuracy": gettext_lazy("The share decided correctly within each class, averaged, so that rare classes count as much."),
+    "balanced_accuracy": gettext_lazy(
+        "The share decided correctly within each class, averaged, so that rare classes count as much."
+    ),
     "sensitivity": gettext_lazy("Of those who have the finding, the share that the model finds."),
-    "specificity": gettext_lazy("Of those who do not have the finding, the share that the model leaves alone."),
+    "specificity": gettext_lazy(
+        "Of those who do not have the finding, the share that the model leaves alone."
+    ),
     "precision": gettext_lazy("Of those whom the model calls positive, the share that has the finding."),
     "f1": gettext_lazy("One number for precision and sensitivity together: their harmonic mean."),
     "pr_auc": gettext_lazy("The precision averaged over all sensitivities: telling for rare findings."),
-    "brier": gettext_lazy("The mean squared distance between the probability and what was true: 0 is perfect."),
-    "calibration_error": gettext_lazy("How far the stated probabilities are from the observed shares: 0 is perfect."),
-    "log_loss": gettext_lazy("How surprised the model was by the truth: 0 is perfect; sure and wrong costs most."),
+    "brier": gettext_lazy(
+        "The mean squared distance between the probability and what was true: 0 is perfect."
+    ),
+    "calibration_error": gettext_lazy(
+        "How far the stated probabilities are from the observed shares: 0 is perfect."
+    ),
+    "log_loss": gettext_lazy(
+        "How surprised the model was by the truth: 0 is perfect; sure and wrong costs most."
+    ),
     "mae": gettext_lazy("How far the prediction is off on average, in the target's unit."),
     "rmse": gettext_lazy("How far the prediction is off, in the target's unit; large misses count more."),
     "r2": gettext_lazy("The share of the target's variation that the model explains: 1 is all, 0 is none."),
@@ -105,7 +117,12 @@ def check_floors(floors: dict[str, Any]) -> dict[str, str]:
         metric = known().get(name)
         if metric is None:
             wrong[str(name)[:50]] = _("There is no such metric.")
-        elif isinstance(floor, bool) or not isinstance(floor, int | float) or abs(floor) > 1e12 or floor != floor:
+        elif (
+            isinstance(floor, bool)
+            or not isinstance(floor, int | float)
+            or abs(floor) > 1e12
+            or floor != floor
+        ):
             wrong[name] = _("Give a number.")
         elif metric.lower is not None and floor < metric.lower:
             wrong[name] = _("Must be at least %(limit)g.") % {"limit": metric.lower}

@@ -17,16 +17,24 @@ class Gate(models.Model):
     """The least that a model must reach on the locked test split to enter the repository (dataset null: for all)."""
 
     organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="gates")
-    dataset = models.ForeignKey(Dataset, null=True, blank=True, on_delete=models.CASCADE, related_name="gates")
-    floors = models.JSONField(default=dict, help_text=_("metric name → least (or, for errors, largest) value"))
-    updated_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    dataset = models.ForeignKey(
+        Dataset, null=True, blank=True, on_delete=models.CASCADE, related_name="gates"
+    )
+    floors = models.JSONField(
+        default=dict, help_text=_("metric name → least (or, for errors, largest) value")
+    )
+    updated_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
     updated_at = models.DateTimeField(auto_now=True)
     objects = OrganisationQuerySet.as_manager()
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["organisation", "dataset"], name="gate_once"),
-            models.UniqueConstraint(fields=["organisation"], condition=Q(dataset=None), name="gate_default_once"),
+            models.UniqueConstraint(
+                fields=["organisation"], condition=Q(dataset=None), name="gate_default_once"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -52,10 +60,14 @@ class TrainingRun(models.Model):
     job = models.ForeignKey(Job, null=True, on_delete=models.SET_NULL, related_name="training_runs")
     trigger = models.CharField(max_length=10, choices=Trigger.choices, default=Trigger.MANUAL)
     trigger_day = models.DateField(null=True, blank=True, help_text="of a nightly run: at most one a day")
-    repeat_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="repeats")
+    repeat_of = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="repeats"
+    )
     problems = models.JSONField(default=list)
     summary = models.JSONField(default=dict)
-    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     objects = OrganisationQuerySet.as_manager()
 
@@ -64,7 +76,9 @@ class TrainingRun(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["dataset", "number"], name="run_number_once"),
             models.UniqueConstraint(
-                fields=["dataset", "target", "trigger_day"], condition=Q(trigger="nightly"), name="run_nightly_once_a_day"
+                fields=["dataset", "target", "trigger_day"],
+                condition=Q(trigger="nightly"),
+                name="run_nightly_once_a_day",
             ),
         ]
 
@@ -108,9 +122,13 @@ class Model(models.Model):
     target = models.CharField(max_length=200)
     task = models.CharField(max_length=20)
     name = models.CharField(max_length=200)
-    champion = models.ForeignKey("ModelVersion", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    champion = models.ForeignKey(
+        "ModelVersion", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
     published_at = models.DateTimeField(null=True, blank=True)
-    published_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    published_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
     nightly = models.BooleanField(default=True, help_text=_("retrain every night when there are new records"))
     created_at = models.DateTimeField(auto_now_add=True)
     objects = OrganisationQuerySet.as_manager()
@@ -148,7 +166,9 @@ class ModelVersion(models.Model):
     lineage = models.JSONField(help_text="data hash, recipe, seed, code version, requester, library versions")
     retired_at = models.DateTimeField(null=True, blank=True)
     erased_at = models.DateTimeField(
-        null=True, blank=True, help_text="when a patient whose records it learned from or was tested on was erased"
+        null=True,
+        blank=True,
+        help_text="when a patient whose records it learned from or was tested on was erased",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     objects = OrganisationQuerySet.as_manager()
@@ -192,7 +212,9 @@ class Ranking(models.Model):
     organisation_path = "model__organisation"
     model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="rankings")
     metric = models.CharField(max_length=40)
-    ranks = models.JSONField(default=dict, help_text="version id → rank; those that a paired test cannot separate share one")
+    ranks = models.JSONField(
+        default=dict, help_text="version id → rank; those that a paired test cannot separate share one"
+    )
     updated_at = models.DateTimeField(auto_now=True)
     objects = OrganisationQuerySet.as_manager()
 
@@ -210,9 +232,13 @@ class ChampionChange(models.Model):
     model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="champion_changes")
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
     previous = models.ForeignKey(ModelVersion, null=True, on_delete=models.PROTECT, related_name="+")
-    kind = models.CharField(max_length=10, choices=[("confirm", _("confirmed")), ("rollback", _("rolled back"))])
+    kind = models.CharField(
+        max_length=10, choices=[("confirm", _("confirmed")), ("rollback", _("rolled back"))]
+    )
     reason = models.CharField(max_length=300, blank=True)
-    changed_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    changed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
     changed_at = models.DateTimeField(auto_now_add=True)
     objects = OrganisationQuerySet.as_manager()
 
@@ -227,7 +253,9 @@ class Recommendation(models.Model):
     """What was recommended to a person by their preferences, why, and why not the others."""
 
     organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="recommendations")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="recommendations")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="recommendations"
+    )
     outcome = models.CharField(max_length=200)
     weights = models.JSONField(default=dict)
     floors = models.JSONField(default=dict)

@@ -24,7 +24,9 @@ def retrain_all(day: date | None = None) -> int:
     """Start what is due. One model's failure never keeps the others from their run."""
     day = day or timezone.localdate()
     started = 0
-    models = Model.objects.filter(nightly=True, dataset__archived_at=None).select_related("dataset", "organisation")
+    models = Model.objects.filter(nightly=True, dataset__archived_at=None).select_related(
+        "dataset", "organisation"
+    )
     for model in models.iterator():
         try:
             started += retrain(model, day) is not None

@@ -9,10 +9,19 @@ from training import metrics
 
 STEPS: dict[str, tuple[Any, Any]] = {
     "scaling": (gettext_lazy("Scaling"), gettext_lazy("Brings numbers to a common scale.")),
-    "normalisation": (gettext_lazy("Normalisation"), gettext_lazy("Changes the shape of a column's distribution, or a row's length.")),
-    "imputation": (gettext_lazy("Missing values"), gettext_lazy("What stands in for a missing value; learned on training data only.")),
+    "normalisation": (
+        gettext_lazy("Normalisation"),
+        gettext_lazy("Changes the shape of a column's distribution, or a row's length."),
+    ),
+    "imputation": (
+        gettext_lazy("Missing values"),
+        gettext_lazy("What stands in for a missing value; learned on training data only."),
+    ),
     "outliers": (gettext_lazy("Outliers"), gettext_lazy("What becomes of extreme values.")),
-    "feature_selection": (gettext_lazy("Choice of columns"), gettext_lazy("Leaves out columns that do not help.")),
+    "feature_selection": (
+        gettext_lazy("Choice of columns"),
+        gettext_lazy("Leaves out columns that do not help."),
+    ),
 }
 CHOICE_LABELS: dict[str, Any] = {
     "search": gettext_lazy("let validation choose"),
@@ -48,11 +57,34 @@ def describe_options() -> dict[str, Any]:
     from engine.recipe import CHOICES
 
     options: dict[str, Any] = {
-        name: {"default": "search", "choices": list(CHOICES[name]), "meaning": str(meaning)} for name, (_label, meaning) in STEPS.items()
+        name: {"default": "search", "choices": list(CHOICES[name]), "meaning": str(meaning)}
+        for name, (_label, meaning) in STEPS.items()
     }
-    options["task"] = {"default": "auto", "choices": list(CHOICES["task"]), "meaning": _("What is to be learned.")}
-    options["metric"] = {"default": "auto", "choices": ["auto", *metrics.known()], "meaning": _("What validation chooses by.")}
-    options["time_budget"] = {"default": 60.0, "low": 0.1, "high": 43200, "meaning": _("Seconds of computing to try candidates.")}
-    options["seed"] = {"default": 0, "low": 0, "high": 2**32 - 1, "meaning": _("The same seed and data give the same numbers.")}
+    options["task"] = {
+        "default": "auto",
+        "choices": list(CHOICES["task"]),
+        "meaning": _("What is to be learned."),
+    }
+    options["metric"] = {
+        "default": "auto",
+        "choices": ["auto", *metrics.known()],
+        "meaning": _("What validation chooses by."),
+    }
+    options["time_budget"] = {
+        "default": 60.0,
+        "low": 0.1,
+        "high": 43200,
+        "meaning": _("Seconds of computing to try candidates."),
+    }
+    options["seed"] = {
+        "default": 0,
+        "low": 0,
+        "high": 2**32 - 1,
+        "meaning": _("The same seed and data give the same numbers."),
+    }
     candidates = [c for c in registry.describe() if not c["reference"]]
-    return {"options": options, "candidates": candidates, "metrics": [m.to_dict() for m in metrics.known().values()]}
+    return {
+        "options": options,
+        "candidates": candidates,
+        "metrics": [m.to_dict() for m in metrics.known().values()],
+    }

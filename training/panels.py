@@ -23,7 +23,15 @@ def dataset_panel(request: HttpRequest, dataset: Dataset) -> SafeString | str:
     models = Model.objects.for_organisation(actor.organisation).filter(dataset=dataset)
     lines = [
         {"model": m, "new": new_since(dataset, m.champion.run) if m.champion else None}
-        for m in models.select_related("champion__run__version").defer("champion__report", "champion__schema")[:10]
+        for m in models.select_related("champion__run__version").defer(
+            "champion__report", "champion__schema"
+        )[:10]
     ]
-    runs = TrainingRun.objects.for_organisation(actor.organisation).filter(dataset=dataset).select_related("job")[:3]
-    return render_to_string("training/_dataset_panel.html", {"dataset": dataset, "lines": lines, "runs": runs}, request=request)
+    runs = (
+        TrainingRun.objects.for_organisation(actor.organisation)
+        .filter(dataset=dataset)
+        .select_related("job")[:3]
+    )
+    return render_to_string(
+        "training/_dataset_panel.html", {"dataset": dataset, "lines": lines, "runs": runs}, request=request
+    )

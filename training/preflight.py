@@ -20,12 +20,20 @@ def usable(version: DatasetVersion) -> list[dict[str, Any]]:
     return []
 
 
-def profile_for(version: DatasetVersion, recipe: Mapping[str, Any], wanted: str | None) -> tuple[str, list[dict[str, Any]]]:
+def profile_for(
+    version: DatasetVersion, recipe: Mapping[str, Any], wanted: str | None
+) -> tuple[str, list[dict[str, Any]]]:
     """The resource profile, and a problem when the work does not fit into it."""
-    kinds = [c["kind"] for c in version.columns if c["name"] not in recipe["ignore"] and c["name"] != recipe["patient"]]
+    kinds = [
+        c["kind"]
+        for c in version.columns
+        if c["name"] not in recipe["ignore"] and c["name"] != recipe["patient"]
+    ]
     need = estimate_memory_mb(kinds=kinds, records=version.record_count)
     if wanted is not None and wanted not in PROFILES:
-        return "medium", [problems.make("recipe_invalid", column="profile", key="profile", why=" | ".join(PROFILES))]
+        return "medium", [
+            problems.make("recipe_invalid", column="profile", key="profile", why=" | ".join(PROFILES))
+        ]
     name = choose(kinds=kinds, records=version.record_count, recipe={"profile": wanted} if wanted else None)
     has = PROFILES[name].memory_mb
     if need > has:

@@ -7,9 +7,15 @@ from django.utils.translation import gettext_lazy as _
 TEXTS: dict[str, Any] = {
     "labels_missing": _("%(count)s of %(total)s rows have no value in “%(column)s” and are left out."),
     "one_class": _("“%(column)s” has the same value in every row: there is nothing to tell apart."),
-    "too_many_classes": _("“%(column)s” has %(count)s classes in %(total)s rows: is it an amount, or a text?"),
-    "class_too_small": _("The class “%(value)s” of “%(column)s” has %(count)s patient; at least 2 are needed to learn and to check."),
-    "class_small": _("The class “%(value)s” of “%(column)s” has only %(count)s patients; its figures will be uncertain."),
+    "too_many_classes": _(
+        "“%(column)s” has %(count)s classes in %(total)s rows: is it an amount, or a text?"
+    ),
+    "class_too_small": _(
+        "The class “%(value)s” of “%(column)s” has %(count)s patient; at least 2 are needed to learn and to check."
+    ),
+    "class_small": _(
+        "The class “%(value)s” of “%(column)s” has only %(count)s patients; its figures will be uncertain."
+    ),
     "too_few_records": _("Only %(count)s labelled records to learn from; at least %(least)s are needed."),
     "few_records": _("Only %(count)s labelled records; with fewer than %(least)s every figure is uncertain."),
     "too_few_patients": _("Only %(count)s patients; at least %(least)s are needed."),
@@ -17,12 +23,18 @@ TEXTS: dict[str, Any] = {
     "no_features": _("There is no column to learn from."),
     "positive_unknown": _("“%(value)s” is no class of “%(column)s”."),
     "candidate_wrong_task": _("The candidate “%(candidate)s” cannot do %(task)s."),
-    "kind_not_used": _("“%(column)s” holds %(kind)s data, which this version does not use yet; it is left out."),
-    "patient_guessed": _("“%(column)s” looks like the patient's number: it keeps each patient's records together."),
+    "kind_not_used": _(
+        "“%(column)s” holds %(kind)s data, which this version does not use yet; it is left out."
+    ),
+    "patient_guessed": _(
+        "“%(column)s” looks like the patient's number: it keeps each patient's records together."
+    ),
     "patient_contradicts": _("%(count)s patients have records with different values in “%(column)s”."),
     "column_empty": _("“%(column)s” is empty and left out."),
     "column_identifier": _("“%(column)s” looks like an identifier and is left out."),
-    "column_identifier_used": _("“%(column)s” looks like an identifier; nothing general can be learned from it."),
+    "column_identifier_used": _(
+        "“%(column)s” looks like an identifier; nothing general can be learned from it."
+    ),
     "values_infinite": _("%(count)s values of “%(column)s” are infinite and count as missing."),
     "values_not_a_number": _("%(count)s values of “%(column)s” are no numbers and count as missing."),
     "duplicates": _("%(count)s rows repeat another row in every column; the figures may be flattered."),
@@ -42,10 +54,18 @@ TEXTS: dict[str, Any] = {
     "no_records": _("There are no records to learn from: upload some first."),
     "archived": _("This data set is archived: restore it before training."),
     "busy": _("Records are being added to this data set: try again when the upload has ended."),
-    "version_erased": _("The records of this version have been erased, so the run cannot be repeated. Train on the current records."),
-    "version_changed": _("%(count)s records of this version have been erased since: the numbers will differ from the first run's."),
-    "test_empty": _("No labelled record is in the locked test split, so the models could not be judged. Add more records."),
-    "test_small": _("Only %(count)s labelled records are in the locked test split: the intervals will be wide."),
+    "version_erased": _(
+        "The records of this version have been erased, so the run cannot be repeated. Train on the current records."
+    ),
+    "version_changed": _(
+        "%(count)s records of this version have been erased since: the numbers will differ from the first run's."
+    ),
+    "test_empty": _(
+        "No labelled record is in the locked test split, so the models could not be judged. Add more records."
+    ),
+    "test_small": _(
+        "Only %(count)s labelled records are in the locked test split: the intervals will be wide."
+    ),
     "memory": _(
         "About %(need)s MB of memory are needed, but the profile “%(profile)s” has %(has)s MB. "
         "Choose a larger profile, fewer columns or fewer records."
@@ -69,7 +89,13 @@ def text(code: str, params: dict[str, Any], fallback: str) -> str:
 def make(code: str, *, severity: str = "error", column: str | None = None, **params: Any) -> dict[str, Any]:
     """A problem of the portal's own."""
     values = {"column": column, **params} if column else params
-    return {"code": code, "severity": severity, "column": column, "message": text(code, values, code), "params": values}
+    return {
+        "code": code,
+        "severity": severity,
+        "column": column,
+        "message": text(code, values, code),
+        "params": values,
+    }
 
 
 def from_engine(problem: dict[str, Any]) -> dict[str, Any]:

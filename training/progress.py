@@ -19,7 +19,9 @@ def thin(curve: dict[str, Any]) -> dict[str, Any]:
         return curve
     step = -(-epochs // CURVE_POINTS)
     keep = sorted({*range(0, epochs, step), epochs - 1})
-    return {name: [values[i] for i in keep] if len(values) == epochs else values for name, values in curve.items()}
+    return {
+        name: [values[i] for i in keep] if len(values) == epochs else values for name, values in curve.items()
+    }
 
 
 class LiveCandidates:
@@ -37,7 +39,10 @@ class LiveCandidates:
         if progress.candidate and progress.step != "done":
             self._candidate(progress)
         self.context.progress(
-            progress.fraction * self.share, self._words(progress), progress.candidate or "", {"candidates": self.detail}
+            progress.fraction * self.share,
+            self._words(progress),
+            progress.candidate or "",
+            {"candidates": self.detail},
         )
 
     def _words(self, progress: Any) -> str:
@@ -45,7 +50,10 @@ class LiveCandidates:
         if progress.step == "check":
             return _("Checking the data")
         if progress.step in ("trial", "epoch"):
-            return _("Trial %(trial)d of %(trials)d") % {"trial": detail.get("trial", 1), "trials": detail.get("trials", 1)}
+            return _("Trial %(trial)d of %(trials)d") % {
+                "trial": detail.get("trial", 1),
+                "trials": detail.get("trials", 1),
+            }
         if progress.step == "fit":
             return _("Fitted on all records")
         return _("Weighting the candidates") if progress.step == "ensemble" else _("Fitted")

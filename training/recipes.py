@@ -25,7 +25,7 @@ def target_of(dataset: Dataset, target: str | None) -> str:
     found = next((c.name for c in columns.values() if c.role == Role.TARGET), None)
     if found is None:
         raise RunRefused([problems.make("no_target")])
-    return found
+    return str(found)
 
 
 def resolve(dataset: Dataset, target: str | None, options: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +57,9 @@ def _from_columns(columns: list[Column], target: str) -> dict[str, Any]:
 def _merged(given: dict[str, Any], columns: list[Column], target: str) -> dict[str, Any]:
     """The options, with the columns that the data set leaves out added to those of this run."""
     ignored = {c.name for c in columns if c.role == Role.IGNORE and c.name != target}
-    ignored |= {c.name for c in columns if c.role == Role.TARGET and c.name != target}  # another answer, not a feature
+    ignored |= {
+        c.name for c in columns if c.role == Role.TARGET and c.name != target
+    }  # another answer, not a feature
     return {**given, "ignore": tuple(sorted(ignored | set(given.get("ignore") or ())))}
 
 

@@ -36,9 +36,15 @@ class Scored:
 
 def known_outcomes(organisation: Organisation | None) -> list[tuple[str, str]]:
     """(value, label) of what published models and the organisation's own predict, for the registration's form."""
-    models = queries.visible_models(organisation) if organisation else Model.objects.filter(published_at__isnull=False)
+    models = (
+        queries.visible_models(organisation)
+        if organisation
+        else Model.objects.filter(published_at__isnull=False)
+    )
     found: dict[str, str] = {}
-    for target, name in models.filter(champion__isnull=False).order_by("target", "name").values_list("target", "name"):
+    for target, name in (
+        models.filter(champion__isnull=False).order_by("target", "name").values_list("target", "name")
+    ):
         found.setdefault(target, _("%(target)s (%(model)s)") % {"target": target, "model": name})
     return list(found.items())
 
@@ -60,8 +66,8 @@ def goodness(name: str, metric: dict[str, Any] | None) -> float:
     if spec.better == "higher":
         return min(1.0, max(0.0, end))
     if spec.upper is not None:
-        return min(1.0, max(0.0, 1.0 - end / spec.upper))
-    return 1.0 / (1.0 + max(0.0, end))
+        return float(min(1.0, max(0.0, 1.0 - end / spec.upper)))
+    return float(1.0 / (1.0 + max(0.0, end)))
 
 
 def score(version: ModelVersion, weights: dict[str, float], floors: dict[str, float]) -> Scored | None:
@@ -72,12 +78,14 @@ def score(version: ModelVersion, weights: dict[str, float], floors: dict[str, fl
         return None
     total = sum(counted.values())
     value = sum(w * goodness(name, version.metrics.get(name)) for name, w in counted.items()) / total
-    missed = []
+    missed: list[dict[str, Any]] = []
+    shortfall = 0.0
     for name, floor in sorted(floors.items()):
         end = metrics.pessimistic(name, version.metrics.get(name))
         if name in own and not metrics.reaches(name, end, floor):
-            missed.append({"metric": name, "floor": floor, "end": end, "n": (version.metrics.get(name) or {}).get("n")})
-    shortfall = sum(abs(m["floor"] - m["end"]) / max(abs(m["floor"]), 1e-9) if m["end"] is not None else 1.0 for m in missed)
+            n = (version.metrics.get(name) or {}).get("n")
+            missed.append({"metric": name, "floor": floor, "end": end, "n": n})
+            shortfall += 1.0 if end is None else abs(floor - end) / max(abs(floor), 1e-9)
     return Scored(version, value, missed, shortfall)
 
 
@@ -86,7 +94,9 @@ def matches(model: Model, outcome: str) -> bool:
     wanted, target, name = outcome.strip().casefold(), model.target.casefold(), model.name.casefold()
     if not wanted or wanted in (str(model.pk), target):
         return True
-    return len(wanted) >= 3 and (wanted in name or wanted in target or (len(target) >= 3 and target in wanted))
+    return len(wanted) >= 3 and (
+        wanted in name or wanted in target or (len(target) >= 3 and target in wanted)
+    )
 
 
 def versions_for(organisation: Organisation, outcome: str) -> list[ModelVersion]:
@@ -127,7 +137,9 @@ def compute(organisation: Organisation, user: User) -> Recommendation:
 def last_of(organisation: Organisation, user: User) -> Recommendation | None:
     """The last one that was kept."""
     rows: Any = Recommendation.objects.for_organisation(organisation).filter(user=user)
-    found: Recommendation | None = rows.select_related("version__model", "nearest__model").order_by("-pk").first()
+    found: Recommendation | None = (
+        rows.select_related("version__model", "nearest__model").order_by("-pk").first()
+    )
     return found
 
 
@@ -156,7 +168,9 @@ def same(last: Recommendation, made: Recommendation) -> bool:
     return all(getattr(last, name) == getattr(made, name) for name in names)
 
 
-def explain(best: Scored | None, nearest: Scored | None, everyone: list[Scored], weights: dict[str, float]) -> dict[str, Any]:
+def explain(
+    best: Scored | None, nearest: Scored | None, everyone: list[Scored], weights: dict[str, float]
+) -> dict[str, Any]:
     """JSON: why this one, and why not the others, as codes and numbers that are worded when they are shown."""
     chosen = best or nearest
     if chosen is None:
@@ -191,7 +205,10 @@ def missed_text(missed: dict[str, Any]) -> str:
     wanted = metrics.floor_text(missed["metric"], missed["floor"])
     if missed["end"] is None:
         return _("You want %(wanted)s, but it could not be measured.") % {"wanted": wanted}
-    return _("You want %(wanted)s; the worse end of its 95%% interval is %(end).3f.") % {"wanted": wanted, "end": missed["end"]}
+    return _("You want %(wanted)s; the worse end of its 95%% interval is %(end).3f.") % {
+        "wanted": wanted,
+        "end": missed["end"],
+    }
 
 
 def other_text(other: dict[str, Any]) -> str:
@@ -210,8 +227,13 @@ def tell(last: Recommendation | None, made: Recommendation) -> None:
     if chosen is None:
         title, body = _("No model matches what you are looking for any more"), ""
     elif made.version is not None:
-        title = _("Recommended for you: %(model)s, version %(number)d") % {"model": chosen.model.name, "number": chosen.number}
-        body = _("It fits best what you said matters, judged by the worse end of each 95% interval. The page says why.")
+        title = _("Recommended for you: %(model)s, version %(number)d") % {
+            "model": chosen.model.name,
+            "number": chosen.number,
+        }
+        body = _(
+            "It fits best what you said matters, judged by the worse end of each 95% interval. The page says why."
+        )
     else:
         title = _("No model reaches your floors yet")
         body = _("The nearest is %(model)s, version %(number)d. The page says what is missing.") % {
@@ -226,7 +248,9 @@ def tell(last: Recommendation | None, made: Recommendation) -> None:
 
 def remake_for(organisations: Any = None) -> int:
     """Make the recommendation of everyone with preferences again (of these organisations only, when given)."""
-    rows = Preference.objects.filter(user__memberships__organisation=F("organisation")).select_related("organisation", "user")
+    rows = Preference.objects.filter(user__memberships__organisation=F("organisation")).select_related(
+        "organisation", "user"
+    )
     if organisations is not None:
         rows = rows.filter(organisation__in=organisations)
     count = 0

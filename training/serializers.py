@@ -60,7 +60,9 @@ class VersionBriefSerializer(serializers.ModelSerializer[ModelVersion]):
     def get_name(self, version: ModelVersion) -> str:
         return str(version)
 
-    @extend_schema_field({"type": "object", "additionalProperties": {"type": "object", "additionalProperties": {}}})
+    @extend_schema_field(
+        {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": {}}}
+    )
     def get_metrics(self, version: ModelVersion) -> Any:
         return version.metrics
 
@@ -83,7 +85,15 @@ class VersionSerializer(VersionBriefSerializer):
     operating_point = serializers.SerializerMethodField()
 
     class Meta(VersionBriefSerializer.Meta):
-        fields = [*VersionBriefSerializer.Meta.fields, "run", "classes", "columns", "operating_point", "report", "lineage"]
+        fields = [
+            *VersionBriefSerializer.Meta.fields,
+            "run",
+            "classes",
+            "columns",
+            "operating_point",
+            "report",
+            "lineage",
+        ]
 
     def own(self, version: ModelVersion) -> bool:
         return queries.is_own(actor_of(self.context["request"]).organisation, version.model)
@@ -122,7 +132,19 @@ class RunSerializer(serializers.ModelSerializer[TrainingRun]):
 
     class Meta:
         model = TrainingRun
-        fields = ["id", "dataset", "version", "number", "target", "trigger", "repeat_of", "recipe", "problems", "job", "created_at"]
+        fields = [
+            "id",
+            "dataset",
+            "version",
+            "number",
+            "target",
+            "trigger",
+            "repeat_of",
+            "recipe",
+            "problems",
+            "job",
+            "created_at",
+        ]
 
     @extend_schema_field(JobStateSerializer(allow_null=True))
     def get_job(self, run: TrainingRun) -> Any:
@@ -158,7 +180,9 @@ class RunStartSerializer(serializers.Serializer[Any]):
 
     dataset = serializers.UUIDField()
     target = serializers.CharField(required=False, allow_null=True, max_length=200)
-    options = serializers.DictField(required=False, default=dict, help_text="fields of the recipe; see /recipe-options/")
+    options = serializers.DictField(
+        required=False, default=dict, help_text="fields of the recipe; see /recipe-options/"
+    )
 
 
 class ModelSerializer(serializers.ModelSerializer[Model]):
@@ -171,7 +195,19 @@ class ModelSerializer(serializers.ModelSerializer[Model]):
 
     class Meta:
         model = Model
-        fields = ["id", "name", "target", "task", "organisation", "own", "dataset", "champion", "nightly", "published_at", "created_at"]
+        fields = [
+            "id",
+            "name",
+            "target",
+            "task",
+            "organisation",
+            "own",
+            "dataset",
+            "champion",
+            "nightly",
+            "published_at",
+            "created_at",
+        ]
 
     def get_own(self, model: Model) -> bool:
         return queries.is_own(actor_of(self.context["request"]).organisation, model)
@@ -202,8 +238,12 @@ class PublishSerializer(serializers.Serializer[Any]):
 class EvaluateSerializer(serializers.Serializer[Any]):
     """New labelled records: a file (multipart) or `records` (JSON)."""
 
-    file = serializers.FileField(required=False, help_text="CSV, TSV, XLSX or Parquet, with the target's column")
-    records = serializers.ListField(child=serializers.DictField(), required=False, allow_empty=False, max_length=10_000)
+    file = serializers.FileField(
+        required=False, help_text="CSV, TSV, XLSX or Parquet, with the target's column"
+    )
+    records = serializers.ListField(
+        child=serializers.DictField(), required=False, allow_empty=False, max_length=10_000
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("file" in attrs) == ("records" in attrs):
@@ -215,7 +255,9 @@ class EvaluationSerializer(serializers.Serializer[Any]):
     """How the version did on the records that were sent."""
 
     model_version = serializers.DictField()
-    report = serializers.DictField(help_text="n_records, n_patients, metrics, curves, confusion, per_class, …")
+    report = serializers.DictField(
+        help_text="n_records, n_patients, metrics, curves, confusion, per_class, …"
+    )
 
 
 class LeaderboardRowSerializer(serializers.Serializer[Any]):

@@ -23,7 +23,16 @@ from training.models import ChampionChange, Model, ModelVersion, TrainingRun
 from training.queries import can_serve
 from training.signals import model_changed
 
-__all__ = ["ChangeRefused", "RunRefused", "confirm_champion", "publish", "repeat_run", "roll_back", "start_run", "unpublish"]
+__all__ = [
+    "ChangeRefused",
+    "RunRefused",
+    "confirm_champion",
+    "publish",
+    "repeat_run",
+    "roll_back",
+    "start_run",
+    "unpublish",
+]
 
 TASK = "training.tasks.run_training"
 
@@ -59,7 +68,12 @@ def repeat_run(*, actor: Actor, run: TrainingRun) -> TrainingRun:
     preflight.refuse_archived(run.dataset)
     profile = run.summary.get("wanted_profile")
     return launch(
-        actor=actor, version=run.version, recipe=run.recipe, trigger=TrainingRun.Trigger.REPEAT, profile=profile, repeat_of=run
+        actor=actor,
+        version=run.version,
+        recipe=run.recipe,
+        trigger=TrainingRun.Trigger.REPEAT,
+        profile=profile,
+        repeat_of=run,
     )
 
 
@@ -76,7 +90,10 @@ def launch(
     """Queue a run of a recipe on a frozen version, unless the same is under way."""
     key = run_key(version, recipe)
     live = live_job(actor, key)
-    if live is not None and (same := TrainingRun.objects.filter(pk=live.payload.get("run")).first()) is not None:
+    if (
+        live is not None
+        and (same := TrainingRun.objects.filter(pk=live.payload.get("run")).first()) is not None
+    ):
         return same
     found = preflight.refuse_errors(preflight.usable(version))
     name, memory = preflight.profile_for(version, recipe, profile)
@@ -155,7 +172,12 @@ def confirm_champion(*, actor: Actor, version: ModelVersion, reason: str = "") -
 
 def _change(actor: Actor, model: Model, version: ModelVersion, kind: str, reason: str) -> ChampionChange:
     change = ChampionChange.objects.create(
-        model=model, version=version, previous_id=model.champion_id, kind=kind, reason=reason[:300], changed_by=actor.user
+        model=model,
+        version=version,
+        previous_id=model.champion_id,
+        kind=kind,
+        reason=reason[:300],
+        changed_by=actor.user,
     )
     action = "champion.confirmed" if kind == "confirm" else "champion.rolled_back"
     previous = str(model.champion_id or "")
@@ -196,7 +218,9 @@ def publish(*, actor: Actor, model: Model) -> Model:
     """Let all organisations see and use the model's champion. Raises ChangeRefused when it has none."""
     model = Model.objects.select_for_update().get(pk=model.pk)
     if model.champion_id is None:
-        raise ChangeRefused("no-champion", _("Confirm a champion first: only a model with a champion can be published."))
+        raise ChangeRefused(
+            "no-champion", _("Confirm a champion first: only a model with a champion can be published.")
+        )
     if model.published_at is None:
         model.published_at, model.published_by = timezone.now(), actor.user
         model.save(update_fields=["published_at", "published_by"])
@@ -227,13 +251,22 @@ def set_nightly(*, actor: Actor, model: Model, nightly: bool) -> Model:
     return model
 
 
-def nightly_run(*, actor: Actor, model: Model, recipe_options: dict[str, Any], day: date) -> TrainingRun | None:
+def nightly_run(
+    *, actor: Actor, model: Model, recipe_options: dict[str, Any], day: date
+) -> TrainingRun | None:
     """The model's run of that night; None when it has had one."""
-    if TrainingRun.objects.filter(dataset=model.dataset_id, target=model.target, trigger="nightly", trigger_day=day).exists():
+    if TrainingRun.objects.filter(
+        dataset=model.dataset_id, target=model.target, trigger="nightly", trigger_day=day
+    ).exists():
         return None
     try:
         return start_run(
-            actor=actor, dataset=model.dataset, target=model.target, options=recipe_options, trigger="nightly", day=day
+            actor=actor,
+            dataset=model.dataset,
+            target=model.target,
+            options=recipe_options,
+            trigger="nightly",
+            day=day,
         )
     except IntegrityError:
         return None

@@ -20,7 +20,11 @@ from training.signals import model_version_created
 
 def settle(job: Job) -> None:
     """The settle step of training.tasks.run_training."""
-    run = TrainingRun.objects.select_related("dataset", "version", "requested_by", "organisation").filter(pk=job.payload["run"]).first()
+    run = (
+        TrainingRun.objects.select_related("dataset", "version", "requested_by", "organisation")
+        .filter(pk=job.payload["run"])
+        .first()
+    )
     if run is None:
         return
     artefacts.clear_unfinished_of(run)
@@ -49,7 +53,10 @@ def sweep(run: TrainingRun) -> None:
 @transaction.atomic
 def create_versions(run: TrainingRun, result: dict[str, Any]) -> list[ModelVersion]:
     """The rows of what the run laid down; those that exist already are returned as they are."""
-    described = [artefacts.read_json(artefacts.folder_of(run.organisation_id, made["id"]) / "version.json") for made in result.get("versions", [])]
+    described = [
+        artefacts.read_json(artefacts.folder_of(run.organisation_id, made["id"]) / "version.json")
+        for made in result.get("versions", [])
+    ]
     if not described or None in described:
         return list(run.versions.select_related("model"))
     Model.objects.get_or_create(
@@ -71,7 +78,9 @@ def create_versions(run: TrainingRun, result: dict[str, Any]) -> list[ModelVersi
 
 def create_version(run: TrainingRun, model: Model, row: dict[str, Any]) -> ModelVersion:
     """One row, once."""
-    existing = ModelVersion.objects.select_related("model").filter(run=run, candidate=row["candidate"]).first()
+    existing = (
+        ModelVersion.objects.select_related("model").filter(run=run, candidate=row["candidate"]).first()
+    )
     if existing is not None:
         return existing
     number = (model.versions.aggregate(Max("number"))["number__max"] or 0) + 1
@@ -84,7 +93,11 @@ def create_version(run: TrainingRun, model: Model, row: dict[str, Any]) -> Model
 def holders(organisation: Any, permission: Permission) -> list[User]:
     """The organisation's people whose role allows it."""
     roles = [role.name for role in ROLES.values() if permission in role.permissions]
-    return list(User.objects.filter(memberships__organisation=organisation, memberships__role__in=roles, is_active=True).distinct())
+    return list(
+        User.objects.filter(
+            memberships__organisation=organisation, memberships__role__in=roles, is_active=True
+        ).distinct()
+    )
 
 
 def tell_requester(run: TrainingRun, job: Job) -> None:
@@ -103,7 +116,11 @@ def tell_requester(run: TrainingRun, job: Job) -> None:
         )
         level = "success" if passed else "warning"
     else:
-        title, body, level = _("Training of “%(target)s” on %(dataset)s has failed") % what, job.error_person, "danger"
+        title, body, level = (
+            _("Training of “%(target)s” on %(dataset)s has failed") % what,
+            job.error_person,
+            "danger",
+        )
     notify(
         organisation=run.organisation, users=users, key=f"run:{run.pk}:{job.pk}", title=title, body=body,
         url=reverse("training:run", args=[run.pk]), level=level,

@@ -14,11 +14,16 @@ def run_training(context: JobContext) -> dict[str, Any]:
     from training.fitting import execute
     from training.services import adopt_job
 
-    run = TrainingRun.objects.select_related("dataset", "version__file", "organisation", "requested_by").get(pk=context.payload["run"])
+    run = TrainingRun.objects.select_related("dataset", "version__file", "organisation", "requested_by").get(
+        pk=context.payload["run"]
+    )
     with context.fenced():
         adopt_job(run=run, job=context.job)
     if run.version.file is None:
-        raise JobError(_("The records of this version have been erased. Train on the current records."), engineer="no file")
+        raise JobError(
+            _("The records of this version have been erased. Train on the current records."),
+            engineer="no file",
+        )
     return execute(context, run)
 
 

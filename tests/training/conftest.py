@@ -12,7 +12,9 @@ QUICK = {"candidates": ["linear"], "time_budget": 1.0, "scaling": "zscore", "nor
          "outliers": "none", "feature_selection": "none"}  # fmt: skip
 
 
-def make_dataset(user: Any, name: str = "Breast cancer", rows: int = 569, labels: Callable[[int, str], Any] | None = None) -> Any:
+def make_dataset(
+    user: Any, name: str = "Breast cancer", rows: int = 569, labels: Callable[[int, str], Any] | None = None
+) -> Any:
     """The data set with its records, dealt into the locked split as an upload would."""
     from sklearn.datasets import load_breast_cancer
 
@@ -29,7 +31,9 @@ def make_dataset(user: Any, name: str = "Breast cancer", rows: int = 569, labels
         finding = labels(i, finding) if labels else finding
         values.append({"mrn": f"p{i:04d}", **{c: float(row[c]) for c in COLUMNS}, "finding": finding})
     for start in range(0, len(values), 500):
-        records.add_records(actor=actor(user), dataset=dataset, rows=values[start : start + 500], source="api")
+        records.add_records(
+            actor=actor(user), dataset=dataset, rows=values[start : start + 500], source="api"
+        )
     dataset.refresh_from_db()
     return dataset
 

@@ -31,7 +31,8 @@ def twin(version: Any, candidate: str, *, worse: float = 0.0, **changes: Any) ->
     assert stored is not None
     if worse:
         stored["report"]["probabilities"] = [
-            [(1 - worse) * a + worse * b, (1 - worse) * b + worse * a] for a, b in stored["report"]["probabilities"]
+            [(1 - worse) * a + worse * b, (1 - worse) * b + worse * a]
+            for a, b in stored["report"]["probabilities"]
         ]
     artefacts.folder(row).mkdir(parents=True, exist_ok=True)
     artefacts.write_predictions(row, stored)
@@ -102,7 +103,10 @@ def test_errors_are_ordered_from_the_smallest(version: Any) -> None:
     worse = twin(version, "boosting")
     worse.metrics["log_loss"] = {"value": 9.0, "low": 8.0, "high": 10.0, "n": 114}
     worse.save()
-    assert [r.version.candidate for r in leaderboard.rows(version.model, "log_loss")] == ["linear", "boosting"]
+    assert [r.version.candidate for r in leaderboard.rows(version.model, "log_loss")] == [
+        "linear",
+        "boosting",
+    ]
 
 
 def test_publishing_needs_a_champion(version: Any, dana: Any) -> None:
@@ -113,7 +117,9 @@ def test_publishing_needs_a_champion(version: Any, dana: Any) -> None:
     assert unpublish(actor=actor(dana), model=version.model).published_at is None
 
 
-def test_erasing_a_patient_flags_what_learned_from_them(version: Any, dana: Any, django_capture_on_commit_callbacks: Any) -> None:
+def test_erasing_a_patient_flags_what_learned_from_them(
+    version: Any, dana: Any, django_capture_on_commit_callbacks: Any
+) -> None:
     from datasets.erasure import erase_patient, preview_erasure
 
     confirm_champion(actor=actor(dana), version=version)
@@ -124,7 +130,9 @@ def test_erasing_a_patient_flags_what_learned_from_them(version: Any, dana: Any,
     assert 2 in touched.values()
     gone = record.pk
     with django_capture_on_commit_callbacks(execute=True):
-        erase_patient(actor=actor(dana), dataset=dataset, patient_key=record.patient_key, reason="asked for it")
+        erase_patient(
+            actor=actor(dana), dataset=dataset, patient_key=record.patient_key, reason="asked for it"
+        )
     version.refresh_from_db()
     other.refresh_from_db()
     assert version.erased_at and version.retired_at is None, "the champion keeps serving"
@@ -139,7 +147,8 @@ def add_patients(user: Any, dataset: Any, count: int) -> None:
     from datasets import records
 
     rows = [
-        {"mrn": f"new{i}", **dict.fromkeys(COLUMNS, 10.0 + i), "finding": "benign" if i % 2 else "malignant"} for i in range(count)
+        {"mrn": f"new{i}", **dict.fromkeys(COLUMNS, 10.0 + i), "finding": "benign" if i % 2 else "malignant"}
+        for i in range(count)
     ]
     records.add_records(actor=actor(user), dataset=dataset, rows=rows, source="api")
 
@@ -215,7 +224,9 @@ def test_the_recommendation_goes_by_the_lower_end(version: Any, bob: Any, organi
     assert bob.notifications.filter(key=f"recommendation:{made.pk}").count() == 1
 
 
-def test_floors_hold_for_the_lower_end_and_the_nearest_is_shown(version: Any, bob: Any, organisation: Any) -> None:
+def test_floors_hold_for_the_lower_end_and_the_nearest_is_shown(
+    version: Any, bob: Any, organisation: Any
+) -> None:
     further = twin(version, "boosting")
     further.metrics["sensitivity"] = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 114}
     further.save()
@@ -240,7 +251,9 @@ def test_an_outcome_that_nothing_predicts_gets_no_model(version: Any, bob: Any, 
     assert made.version is None and made.nearest is None and made.reasons["state"] == "none"
 
 
-def test_a_new_version_makes_the_recommendation_again(version: Any, bob: Any, organisation: Any, dana: Any, train: Any) -> None:
+def test_a_new_version_makes_the_recommendation_again(
+    version: Any, bob: Any, organisation: Any, dana: Any, train: Any
+) -> None:
     prefer(bob, organisation, outcome="finding", weights={"fit": 0, "roc_auc": 1.0}, floors={})
     recommendation.recommend(organisation=organisation, user=bob)
     train(version.model.dataset, ignore=["mean texture"])
@@ -249,7 +262,9 @@ def test_a_new_version_makes_the_recommendation_again(version: Any, bob: Any, or
     assert len(latest.reasons["others"]) == 1
 
 
-def test_known_outcomes_and_metrics_feed_the_registration(version: Any, organisation: Any, other_organisation: Any, dana: Any) -> None:
+def test_known_outcomes_and_metrics_feed_the_registration(
+    version: Any, organisation: Any, other_organisation: Any, dana: Any
+) -> None:
     from accounts.choices import metric_choices, outcome_choices
 
     assert outcome_choices(other_organisation) == []

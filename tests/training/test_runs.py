@@ -161,11 +161,17 @@ def test_an_erased_version_cannot_be_repeated(run: Any, dana: Any) -> None:
         ({"candidates": ["oracle"]}, "candidates", "oracle"),
         ({"candidates": "linear"}, "candidates", "list"),
         ({"ignore": ["nobody"]}, "nobody", "nobody"),
-        ({"hyperparameters": {"network": {"learning_rate": 99}}}, "hyperparameters.network.learning_rate", "learning_rate"),
+        (
+            {"hyperparameters": {"network": {"learning_rate": 99}}},
+            "hyperparameters.network.learning_rate",
+            "learning_rate",
+        ),
         ({"profile": "enormous"}, "profile", "medium"),
     ],
 )
-def test_a_wrong_option_is_named_with_its_limits(dataset: Any, dana: Any, options: Any, field: str, limit: str) -> None:
+def test_a_wrong_option_is_named_with_its_limits(
+    dataset: Any, dana: Any, options: Any, field: str, limit: str
+) -> None:
     with pytest.raises(RunRefused) as refused:
         start_run(actor=actor(dana), dataset=dataset, options=options)
     assert refused.value.problems[0]["column"] == field
@@ -183,7 +189,9 @@ def test_a_cancelled_run_leaves_no_version(dataset: Any, dana: Any, run_jobs: An
     assert not ModelVersion.objects.exists()
 
 
-def test_a_killed_attempt_leaves_nothing_half_written(dataset: Any, dana: Any, run_jobs: Any, monkeypatch: Any) -> None:
+def test_a_killed_attempt_leaves_nothing_half_written(
+    dataset: Any, dana: Any, run_jobs: Any, monkeypatch: Any
+) -> None:
     """The first attempt dies between writing the artefact and renaming it; the second one starts anew."""
     import engine
 

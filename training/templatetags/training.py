@@ -30,7 +30,10 @@ def candidate_status(status: str) -> str:
 @register.filter
 def recipe_steps(recipe: dict[str, Any]) -> list[tuple[str, str]]:
     """(step, choice) of the five preprocessing steps."""
-    return [(str(label), options.choice_label(recipe.get(name, ""))) for name, (label, _meaning) in options.STEPS.items()]
+    return [
+        (str(label), options.choice_label(recipe.get(name, "")))
+        for name, (label, _meaning) in options.STEPS.items()
+    ]
 
 
 @register.filter

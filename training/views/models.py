@@ -27,7 +27,11 @@ def models(request: HttpRequest) -> HttpResponse:
     """One's own models and those that others have published."""
     organisation = actor_of(request).organisation
     heavy = [f"champion__{name}" for name in queries.HEAVY]
-    rows = queries.visible_models(organisation).select_related("organisation", "dataset", "champion").defer(*heavy)
+    rows = (
+        queries.visible_models(organisation)
+        .select_related("organisation", "dataset", "champion")
+        .defer(*heavy)
+    )
     page = Paginator(rows.order_by("-created_at", "-id"), 25).get_page(request.GET.get("page"))
     lines = [
         {"model": m, "own": queries.is_own(organisation, m), "metric": m.champion.metrics.get(name) if m.champion else None,
@@ -44,16 +48,27 @@ def model(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The leaderboard; of another organisation's published model, its champion's report."""
     actor = actor_of(request)
     heavy = [f"champion__{name}" for name in queries.HEAVY]
-    visible = queries.visible_models(actor.organisation).select_related("organisation", "dataset", "champion").defer(*heavy)
+    visible = (
+        queries.visible_models(actor.organisation)
+        .select_related("organisation", "dataset", "champion")
+        .defer(*heavy)
+    )
     row = get_object_or_404(visible, pk=pk)
     if not queries.is_own(actor.organisation, row):
-        return redirect("training:version", pk=row.champion_id) if row.champion_id else render(request, "training/model_foreign.html", {"model": row})
+        return (
+            redirect("training:version", pk=row.champion_id)
+            if row.champion_id
+            else render(request, "training/model_foreign.html", {"model": row})
+        )
     metric = request.GET.get("metric", "")
     if metric not in metrics.names_of(row.task):
         metric = leaderboard.default_metric(row)
     count = row.versions.count()
     start = page_start(request, count)
-    lines = [{"row": r, "reasons": [gate.reason_text(x) for x in r.version.gate_reasons]} for r in leaderboard.rows(row, metric, start)]
+    lines = [
+        {"row": r, "reasons": [gate.reason_text(x) for x in r.version.gate_reasons]}
+        for r in leaderboard.rows(row, metric, start)
+    ]
     context = {
         "model": row, "lines": lines, "metric": metric, "metric_label": metrics.label(metric), "metric_meaning": metrics.meaning(metric),
         "choices": leaderboard.choices(row), "previous": services.before_champion(row), "new_records": new_records(row),
@@ -92,11 +107,19 @@ def confirm(request: HttpRequest, pk: UUID) -> HttpResponse:
         except ChangeRefused as error:
             messages.error(request, str(error))
         else:
-            messages.success(request, _("Version %(number)d serves from now on.") % {"number": version.number})
+            messages.success(
+                request, _("Version %(number)d serves from now on.") % {"number": version.number}
+            )
         return redirect(back)
-    consequences = [_("All new diagnoses of this model are made by this version."), _("The audit log keeps who confirmed it, and when.")]
+    consequences = [
+        _("All new diagnoses of this model are made by this version."),
+        _("The audit log keeps who confirmed it, and when."),
+    ]
     if version.model.champion is not None:
-        consequences.append(_("Version %(number)d stops serving; rolling back brings it back.") % {"number": version.model.champion.number})
+        consequences.append(
+            _("Version %(number)d stops serving; rolling back brings it back.")
+            % {"number": version.model.champion.number}
+        )
     if version.model.published_at is not None:
         consequences.append(_("The model is published: other organisations get this version too."))
     context = {
@@ -118,7 +141,9 @@ def roll_back(request: HttpRequest, pk: UUID) -> HttpResponse:
     except ChangeRefused as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, _("Rolled back: version %(number)d serves again.") % {"number": change.version.number})
+        messages.success(
+            request, _("Rolled back: version %(number)d serves again.") % {"number": change.version.number}
+        )
     return redirect("training:model", pk=pk)
 
 
@@ -136,17 +161,28 @@ def publish(request: HttpRequest, pk: UUID) -> HttpResponse:
         return redirect(back)
     if row.published_at:
         title, action = _("Take “%(model)s” back?") % {"model": row.name}, _("Make it private")
-        consequences = [_("Other organisations can no longer see or use it."), _("Diagnoses that they have made stay.")]
+        consequences = [
+            _("Other organisations can no longer see or use it."),
+            _("Diagnoses that they have made stay."),
+        ]
     else:
         title, action = _("Publish “%(model)s” to all organisations?") % {"model": row.name}, _("Publish")
         consequences = [
-            _("They see the model's name and target, your organisation's name (%(organisation)s), and the champion's report.")
+            _(
+                "They see the model's name and target, your organisation's name (%(organisation)s), and the champion's report."
+            )
             % {"organisation": row.organisation.name},
             _("They see the columns that the form asks for, with their categories and usual ranges."),
             _("They can ask the champion for diagnoses."),
             _("They never see your data set, records, runs, or who trained it."),
         ]
-    context = {"title": title, "consequences": consequences, "action_label": action, "back_url": back, "level": "warning"}
+    context = {
+        "title": title,
+        "consequences": consequences,
+        "action_label": action,
+        "back_url": back,
+        "level": "warning",
+    }
     return render(request, "training/confirm.html", context)
 
 

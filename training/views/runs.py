@@ -29,7 +29,9 @@ LOG_LINES = 50
 def runs(request: HttpRequest) -> HttpResponse:
     """The organisation's runs, newest first."""
     actor = actor_of(request)
-    rows = TrainingRun.objects.for_organisation(actor.organisation).select_related("job", "dataset", "requested_by")
+    rows = TrainingRun.objects.for_organisation(actor.organisation).select_related(
+        "job", "dataset", "requested_by"
+    )
     page = Paginator(rows, 25).get_page(request.GET.get("page"))
     datasets = Dataset.objects.for_organisation(actor.organisation).filter(archived_at=None)[:20]
     return render(request, "training/runs.html", {"page": page, "datasets": datasets, **pager(page)})
@@ -49,7 +51,14 @@ def live_context(run: TrainingRun) -> dict[str, Any]:
     candidates = list(run.candidates.all())
     curves = [c for row in candidates if (c := charts.learning(row.name, row.curve)) is not None]
     log = list(job.log.order_by("-pk")[:LOG_LINES])[::-1] if job else []
-    return {"run": run, "job": job, "candidates": candidates, "curves": curves, "log": log, "live": bool(job and not job.is_terminal)}
+    return {
+        "run": run,
+        "job": job,
+        "candidates": candidates,
+        "curves": curves,
+        "log": log,
+        "live": bool(job and not job.is_terminal),
+    }
 
 
 @require_GET
@@ -62,7 +71,10 @@ def run(request: HttpRequest, pk: UUID) -> HttpResponse:
         {"version": v, "reasons": [reason_text(r) for r in v.gate_reasons]}
         for v in row.versions.select_related("model").defer(*queries.HEAVY).order_by("number")
     ]
-    context = live_context(row) | {"versions": versions, "problems": [problems.retold(p) for p in row.problems]}
+    context = live_context(row) | {
+        "versions": versions,
+        "problems": [problems.retold(p) for p in row.problems],
+    }
     return render(request, "training/run.html", context)
 
 
@@ -84,14 +96,22 @@ def start(request: HttpRequest, pk: UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             made = services.start_run(
-                actor=actor, dataset=dataset, target=form.cleaned_data["target"] or None, options=form.options()
+                actor=actor,
+                dataset=dataset,
+                target=form.cleaned_data["target"] or None,
+                options=form.options(),
             )
         except services.RunRefused as refused:
             found = refused.problems
         else:
             return redirect("training:run", pk=made.pk)
     status = 422 if found or form.errors else 200
-    context = {"dataset": dataset, "form": form, "problems": found, "advanced": bool(form.errors) or "advanced" in request.GET}
+    context = {
+        "dataset": dataset,
+        "form": form,
+        "problems": found,
+        "advanced": bool(form.errors) or "advanced" in request.GET,
+    }
     return render(request, "training/start.html", context, status=status)
 
 

@@ -24,11 +24,19 @@ from training.models import Gate, ModelVersion
 def version(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The report; of another organisation's champion without where it comes from."""
     organisation = actor_of(request).organisation
-    row = get_object_or_404(queries.visible_versions(organisation).select_related("model__organisation"), pk=pk)
+    row = get_object_or_404(
+        queries.visible_versions(organisation).select_related("model__organisation"), pk=pk
+    )
     own = queries.is_own(organisation, row.model)
     report = row.report
     lines = [
-        {"name": name, "label": metrics.label(name), "metric": m, "meaning": metrics.meaning(name), "reason": m.get("reason", "")}
+        {
+            "name": name,
+            "label": metrics.label(name),
+            "metric": m,
+            "meaning": metrics.meaning(name),
+            "reason": m.get("reason", ""),
+        }
         for name, m in report.get("metrics", {}).items()
     ]
     context: dict[str, Any] = {
@@ -81,7 +89,11 @@ def pairs_text(values: Any) -> str:
 def gate_page(request: HttpRequest) -> HttpResponse:
     """The floors of the organisation and of its data sets."""
     actor = actor_of(request)
-    return render(request, "training/gate.html", gate_context(request, gate_dataset(request, request.GET.get("dataset", ""))) | {"actor": actor})
+    return render(
+        request,
+        "training/gate.html",
+        gate_context(request, gate_dataset(request, request.GET.get("dataset", ""))) | {"actor": actor},
+    )
 
 
 def gate_dataset(request: HttpRequest, given: str) -> Dataset | None:
@@ -96,7 +108,9 @@ def gate_dataset(request: HttpRequest, given: str) -> Dataset | None:
     return dataset
 
 
-def gate_context(request: HttpRequest, dataset: Dataset | None, form: GateForm | None = None) -> dict[str, Any]:
+def gate_context(
+    request: HttpRequest, dataset: Dataset | None, form: GateForm | None = None
+) -> dict[str, Any]:
     """What the gate's page shows."""
     actor = actor_of(request)
     own = Gate.objects.for_organisation(actor.organisation)

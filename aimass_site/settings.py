@@ -249,6 +249,12 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
+        "ColumnRoleEnum": "datasets.models.Role.choices",
+        "JobStateEnum": "jobs.models.State.choices",
+        "UploadStateEnum": "datasets.models.Upload.State.choices",
+        "SplitEnum": "datasets.models.Split.choices",
+    },
+    "ENUM_NAME_OVERRIDES": {
         "MemberRoleEnum": "accounts.serializers.ROLE_CHOICES",
         "KeyStateEnum": "accounts.serializers.KEY_STATES",
     },

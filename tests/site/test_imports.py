@@ -30,8 +30,10 @@ def test_the_web_process_does_not_load_torch() -> None:
         "heavy = [name for name in ('torch',) if name in sys.modules]\n"
         "print(heavy); sys.exit(bool(heavy))"
     )
-    environment = {"AIMASS_DEMO": "1", "AIMASS_DATA_DIR": str(settings.DATA_DIR), "DJANGO_SETTINGS_MODULE": "aimass_site.settings"}
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    environment = {"AIMASS_DEMO": "1", "AIMASS_DATA_DIR": str(settings.DATA_DIR)}
+    environment["DJANGO_SETTINGS_MODULE"] = "aimass_site.settings"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr[-2000:]
 
 

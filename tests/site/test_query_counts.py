@@ -95,7 +95,10 @@ def notifications(world: World, count: int) -> None:
 
 
 def keys(world: World, count: int) -> None:
-    copies(world.key, count, lambda number: {"prefix": uuid.uuid4().hex[:12], "key_hash": uuid.uuid4().hex, "user_id": world.owner.pk})
+    def unique(number: int) -> dict[str, Any]:
+        return {"prefix": uuid.uuid4().hex[:12], "key_hash": uuid.uuid4().hex}
+
+    copies(world.key, count, unique)
 
 
 def events(world: World, count: int) -> None:

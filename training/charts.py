@@ -66,7 +66,7 @@ def calibration(points: list[dict[str, Any]]) -> dict[str, Any]:
         {"label": _("perfect"), "points": DIAGONAL, "dashed": True},
     ]
     text = _(
-        "When the model says 70%, is it right for 70 of 100? The nearer to the diagonal, the more the probabilities can be trusted."
+        "When the model says 70%, is it right for 70 of 100? The nearer to the diagonal, the more they can be trusted."
     )
     data = share(series, _("stated probability"), _("observed share"))
     return {"id": "calibration", "title": _("Calibration"), "data": data, "description": text}
@@ -129,7 +129,8 @@ def operating_point_text(point: dict[str, Any]) -> str:
     if not point or point.get("sensitivity") is None or point.get("specificity") is None:
         return ""
     return _(
-        "Called “%(positive)s” from a probability of %(threshold).0f%% on. On %(n)s validation records this found %(found)d of 100 with "
+        "Called “%(positive)s” from a probability of %(threshold).0f%% on. On %(n)s validation records this found "
+        "%(found)d of 100 with "
         "“%(positive)s” and left alone %(spared)d of 100 without."
     ) % {
         "positive": point["positive"],

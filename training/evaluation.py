@@ -53,9 +53,10 @@ def evaluate(
     audit.record(actor, "version.evaluated", version, records=report["n"], patients=report["patients"])
     known = {c["name"] for c in version.schema.get("columns", []) if c.get("role") == "feature"}
     missing = sorted(known - set(table.columns))
-    return clean_json(
+    answer: dict[str, Any] = clean_json(
         report | {"n_records": report["n"], "n_patients": report["patients"], "missing_columns": missing}
     )
+    return answer
 
 
 def from_records(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -77,7 +78,7 @@ def from_records(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, dtype=object)
 
 
-def from_file(file: UploadedFile) -> pd.DataFrame:
+def from_file(file: "UploadedFile[Any]") -> pd.DataFrame:
     """A table from a file in any format that an upload may have. Raises EvaluationRefused."""
     if (file.size or 0) > MAX_BYTES:
         raise EvaluationRefused(

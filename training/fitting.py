@@ -145,7 +145,7 @@ def describe(
 
     fitted = engine.load(path)
     reasons = gate.judge(floors, report["metrics"])
-    return clean_json(
+    row: dict[str, Any] = clean_json(
         {
             "artefact": f"{run.organisation_id}/{artefacts.version_id(run, result.name)}",
             "artefact_hash": artefacts.hash_of(path),
@@ -162,6 +162,7 @@ def describe(
             "lineage": lineage_of(run, fitted, floors),
         }
     )
+    return row
 
 
 def short(metric: dict[str, Any]) -> dict[str, Any]:

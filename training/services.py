@@ -89,6 +89,7 @@ def launch(
 ) -> TrainingRun:
     """Queue a run of a recipe on a frozen version, unless the same is under way."""
     key = run_key(version, recipe)
+    same: TrainingRun | None
     live = live_job(actor, key)
     if (
         live is not None
@@ -138,8 +139,9 @@ def _create(
         recipe=recipe, trigger=trigger, trigger_day=day, repeat_of=repeat_of, problems=found, requested_by=actor.user,
         summary={"profile": profile, "wanted_profile": wanted},
     )  # fmt: skip
+    what = {"target": recipe["target"], "dataset": dataset.name}
     job = submit(
-        actor=actor, task=TASK, title=_("Train “%(target)s” on %(dataset)s") % {"target": recipe["target"], "dataset": dataset.name},
+        actor=actor, task=TASK, title=_("Train “%(target)s” on %(dataset)s") % what,
         payload={"run": str(run.pk)}, profile=profile, key=key, subject_url=reverse("training:run", args=[run.pk]),
     )  # fmt: skip
     if job.payload.get("run") != str(run.pk):

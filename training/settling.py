@@ -78,7 +78,7 @@ def create_versions(run: TrainingRun, result: dict[str, Any]) -> list[ModelVersi
 
 def create_version(run: TrainingRun, model: Model, row: dict[str, Any]) -> ModelVersion:
     """One row, once."""
-    existing = (
+    existing: ModelVersion | None = (
         ModelVersion.objects.select_related("model").filter(run=run, candidate=row["candidate"]).first()
     )
     if existing is not None:

@@ -70,7 +70,8 @@ def model(request: HttpRequest, pk: UUID) -> HttpResponse:
         for r in leaderboard.rows(row, metric, start)
     ]
     context = {
-        "model": row, "lines": lines, "metric": metric, "metric_label": metrics.label(metric), "metric_meaning": metrics.meaning(metric),
+        "model": row, "lines": lines, "metric": metric,
+        "metric_label": metrics.label(metric), "metric_meaning": metrics.meaning(metric),
         "choices": leaderboard.choices(row), "previous": services.before_champion(row), "new_records": new_records(row),
         "changes": row.champion_changes.select_related("version", "changed_by").defer("version__report", "version__schema")[:10],
         "previous_url": f"?metric={metric}&start={max(0, start - leaderboard.PAGE)}" if start else "",

@@ -253,8 +253,6 @@ SPECTACULAR_SETTINGS = {
         "JobStateEnum": "jobs.models.State.choices",
         "UploadStateEnum": "datasets.models.Upload.State.choices",
         "SplitEnum": "datasets.models.Split.choices",
-    },
-    "ENUM_NAME_OVERRIDES": {
         "MemberRoleEnum": "accounts.serializers.ROLE_CHOICES",
         "KeyStateEnum": "accounts.serializers.KEY_STATES",
     },

@@ -79,7 +79,7 @@ class DiagnosesView(APIView):
         request=AskSerializer,
         responses={
             201: PolymorphicProxySerializer(
-                component_name="Answered",
+                component_name="AnsweredOneOrMany",
                 serializers=[DiagnosisSerializer, AnsweredSerializer],
                 resource_type_field_name=None,
             )

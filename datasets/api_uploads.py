@@ -105,7 +105,11 @@ class UploadList(generics.ListAPIView):
     queryset = Upload.objects.none()
 
     def get_queryset(self) -> Any:
-        return Upload.objects.for_organisation(actor_of(self.request).organisation).select_related("job").defer("preview", "options", "report")
+        return (
+            Upload.objects.for_organisation(actor_of(self.request).organisation)
+            .select_related("job")
+            .defer("preview", "options", "report")
+        )
 
     @extend_schema(request={"multipart/form-data": NewUploadSerializer}, responses={201: UploadSerializer})
     @idempotent
@@ -183,7 +187,10 @@ class UploadDiscard(APIView):
     permissions = PERMISSIONS
     parser_classes = (JSONParser,)
 
-    @extend_schema(request=None, responses={200: UploadSerializer, 409: OpenApiResponse(description="it was confirmed already")})
+    @extend_schema(
+        request=None,
+        responses={200: UploadSerializer, 409: OpenApiResponse(description="it was confirmed already")},
+    )
     def post(self, request: Request, pk: Any) -> Response:
         actor = actor_of(request)
         upload = get_or_404(Upload.objects, actor, pk=pk)

@@ -11,14 +11,29 @@ from datasets.readers.delimited import DELIMITERS
 from datasets.readers.encodings import ENCODINGS
 
 ENCODING_CHOICES = [("", _("found out"))] + [(e, e.upper()) for e in ENCODINGS]
-DELIMITER_CHOICES = [("", _("found out")), (",", _("comma")), (";", _("semicolon")), ("\t", _("tab")), ("|", _("vertical bar"))]
-HEADER_CHOICES = [("", _("found out")), ("yes", _("the first row is the header")), ("no", _("there is no header"))]
+DELIMITER_CHOICES = [
+    ("", _("found out")),
+    (",", _("comma")),
+    (";", _("semicolon")),
+    ("\t", _("tab")),
+    ("|", _("vertical bar")),
+]
+HEADER_CHOICES = [
+    ("", _("found out")),
+    ("yes", _("the first row is the header")),
+    ("no", _("there is no header")),
+]
 KINDS = [c for c in Kind.choices if c[0] in (Kind.NUMBER, Kind.CATEGORY, Kind.TEXT, Kind.DATE)]
 NUMBER_FORMATS = [
     ("|", _("not decided")), (".|", "1234.5"), (".|,", "1,234.5"), (",|", "1234,5"), (",|.", "1.234,5"), (",| ", "1 234,5"),
     (".| ", "1 234.5"), (".|'", "1'234.5"), (",|'", "1'234,5"),
 ]  # fmt: skip
-DATE_ORDERS = [("", _("not decided")), ("ymd", _("year-month-day")), ("dmy", _("day/month/year")), ("mdy", _("month/day/year"))]
+DATE_ORDERS = [
+    ("", _("not decided")),
+    ("ymd", _("year-month-day")),
+    ("dmy", _("day/month/year")),
+    ("mdy", _("month/day/year")),
+]
 assert set(DELIMITERS) == {value for value, _label in DELIMITER_CHOICES if value}
 
 
@@ -80,10 +95,19 @@ class ColumnForm(forms.Form):
 
     def __init__(self, column: Mapping[str, Any], place: int, data: Mapping[str, Any] | None = None) -> None:
         number_format = f"{column['decimal']}|{column['thousands']}"
-        super().__init__(data, prefix=f"c{place}", initial={**column, "number_format": number_format}, use_required_attribute=False)
+        super().__init__(
+            data,
+            prefix=f"c{place}",
+            initial={**column, "number_format": number_format},
+            use_required_attribute=False,
+        )
         self.column = column
         for name, field in self.fields.items():
-            small = "form-select form-select-sm" if isinstance(field, forms.ChoiceField) else "form-control form-control-sm"
+            small = (
+                "form-select form-select-sm"
+                if isinstance(field, forms.ChoiceField)
+                else "form-control form-control-sm"
+            )
             css = "form-check-input" if isinstance(field, forms.BooleanField) else small
             field.widget.attrs |= {"class": css, "aria-label": f"{LABELS[name]}: {column['name']}"}
         self.fields["number_format"].strip = False  # type: ignore[attr-defined]
@@ -112,7 +136,10 @@ class ConfirmForm(forms.Form):
     new_dataset_name = forms.CharField(label=_("Name of the new data set"), max_length=150, required=False)
     keep_good_rows = forms.ChoiceField(
         label=_("If some rows are refused"),
-        choices=[("yes", _("import the good rows and report the others")), ("no", _("import nothing and report them"))],
+        choices=[
+            ("yes", _("import the good rows and report the others")),
+            ("no", _("import nothing and report them")),
+        ],
         widget=forms.RadioSelect,
         initial="yes",
         required=False,

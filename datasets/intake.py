@@ -21,7 +21,18 @@ from jobs.services import submit
 
 State = Upload.State
 SETTINGS = ("encoding", "delimiter", "member", "sheet", "header")
-COLUMN_SETTINGS = ("kind", "role", "minimum", "maximum", "decimal", "thousands", "date_order", "future", "keep_words", "include")
+COLUMN_SETTINGS = (
+    "kind",
+    "role",
+    "minimum",
+    "maximum",
+    "decimal",
+    "thousands",
+    "date_order",
+    "future",
+    "keep_words",
+    "include",
+)
 
 
 class IntakeRefused(ValueError):
@@ -42,7 +53,9 @@ def receive(*, actor: Actor, file: Any, name: str, dataset: Dataset | None = Non
     """Keep a file (path or stream) and preview it. Raises IntakeRefused for what is too large or not a table."""
     assert actor.organisation is not None
     if dataset is not None and dataset.archived_at is not None:
-        raise IntakeRefused("archived", _("This data set is archived: restore it first, or choose another one."))
+        raise IntakeRefused(
+            "archived", _("This data set is archived: restore it first, or choose another one.")
+        )
     try:
         with storage.received(file) as (path, sha256, size):
             options, preview = build(path, Settings(), dataset)
@@ -61,16 +74,27 @@ def receive(*, actor: Actor, file: Any, name: str, dataset: Dataset | None = Non
             preview=preview,
             created_by=actor.user,
         )
-        audit.record(actor, "upload.received", upload, size=size, format=options["format"], columns=len(preview["columns"]))
+        audit.record(
+            actor,
+            "upload.received",
+            upload,
+            size=size,
+            format=options["format"],
+            columns=len(preview["columns"]),
+        )
     return upload
 
 
-def preview_again(*, actor: Actor, upload: Upload, settings: Mapping[str, Any], columns: Sequence[Mapping[str, Any]] = ()) -> Upload:
+def preview_again(
+    *, actor: Actor, upload: Upload, settings: Mapping[str, Any], columns: Sequence[Mapping[str, Any]] = ()
+) -> Upload:
     """Read the file anew with other settings (encoding, delimiter, member, sheet, header) and the person's columns.
 
     Raises IntakeRefused; then the upload is unchanged.
     """
-    chosen = Settings(**{**settings_of(upload.options).__dict__, **{k: v for k, v in settings.items() if k in SETTINGS}})
+    chosen = Settings(
+        **{**settings_of(upload.options).__dict__, **{k: v for k, v in settings.items() if k in SETTINGS}}
+    )
     try:
         with storage.local(upload.file) as path:
             options, preview = build(path, chosen, upload.dataset)
@@ -99,7 +123,10 @@ def apply_columns(preview: dict[str, Any], columns: Sequence[Mapping[str, Any]])
     for given in columns:
         column = known.get(str(given.get("name", "")))
         if column is None:
-            raise IntakeRefused("unknown_column", _("The file has no column “%(name)s”.") % {"name": str(given.get("name", ""))[:100]})
+            raise IntakeRefused(
+                "unknown_column",
+                _("The file has no column “%(name)s”.") % {"name": str(given.get("name", ""))[:100]},
+            )
         for key in COLUMN_SETTINGS:
             if key not in given or (column["fixed"] and key in ("kind", "role", "minimum", "maximum")):
                 continue
@@ -155,13 +182,21 @@ def _for_dataset(row: Upload, dataset: Dataset) -> Upload:
     return row
 
 
-def _dataset(actor: Actor, row: Upload, dataset: Dataset | None, included: list[dict[str, Any]], name: str | None) -> Dataset:
+def _dataset(
+    actor: Actor, row: Upload, dataset: Dataset | None, included: list[dict[str, Any]], name: str | None
+) -> Dataset:
     """The data set that the rows go into: a new one with these columns, or the given one with the accepted new columns."""
     if dataset is None:
-        return services.create_dataset(actor=actor, name=name or Path(row.original_name).stem or row.original_name, columns=_specs(included))
+        return services.create_dataset(
+            actor=actor,
+            name=name or Path(row.original_name).stem or row.original_name,
+            columns=_specs(included),
+        )
     dataset = Dataset.objects.select_for_update().get(pk=dataset.pk)
     if dataset.archived_at is not None:
-        raise IntakeRefused("archived", _("This data set is archived: restore it first, or choose another one."))
+        raise IntakeRefused(
+            "archived", _("This data set is archived: restore it first, or choose another one.")
+        )
     fresh = [c for c in included if not c["fixed"]]
     if fresh:
         services.add_columns(dataset=dataset, columns=_specs(fresh))
@@ -204,5 +239,3 @@ def discard(*, actor: Actor, upload: Upload) -> Upload:
     row.save(update_fields=["state", "finished_at", "preview"])
     audit.record(actor, "upload.discarded", row)
     return row
-
-

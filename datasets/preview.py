@@ -33,7 +33,9 @@ def settings_of(options: dict[str, Any]) -> Settings:
     return Settings(**options.get("settings", {}))
 
 
-def build(path: Path, settings: Settings, dataset: Dataset | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+def build(
+    path: Path, settings: Settings, dataset: Dataset | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """(options, preview) of a file: options is how it is read again, exactly so. Raises ReadError."""
     with open_table(path, asdict(settings)) as table:
         rows: list[list[Cell]] = []
@@ -47,7 +49,9 @@ def build(path: Path, settings: Settings, dataset: Dataset | None = None) -> tup
     data = [r for r in rows[skip:] if headers.filled(r)]
     if options["format"] == "xlsx" and data:
         raw += [""] * (max(map(len, data)) - len(raw))
-    while raw and not raw[-1] and not any(len(r) >= len(raw) and headers.text_of(r[len(raw) - 1]) for r in data):
+    while (
+        raw and not raw[-1] and not any(len(r) >= len(raw) and headers.text_of(r[len(raw) - 1]) for r in data)
+    ):
         raw.pop()
     if not raw:
         raise ReadError("empty", _("No column was found in the file."))
@@ -58,7 +62,9 @@ def build(path: Path, settings: Settings, dataset: Dataset | None = None) -> tup
     fitting = [r for r in data if len(r) == len(raw)] if options["format"] in ("csv", "tsv") else data
     cells = [[r[i] if i < len(r) else None for r in fitting] for i in range(len(raw))]
     if ragged := len(data) - len(fitting):
-        text = _("%(count)d of the rows looked at have more or fewer cells than the header: they are refused.")
+        text = _(
+            "%(count)d of the rows looked at have more or fewer cells than the header: they are refused."
+        )
         warnings.append(headers.warning("ragged_rows", text % {"count": ragged}))
     columns = _columns(names, raw, cells)
     changes = _match(columns, dataset) if dataset is not None else {"new": [], "missing": [], "changed": []}
@@ -68,7 +74,9 @@ def build(path: Path, settings: Settings, dataset: Dataset | None = None) -> tup
         **{k: v for k, v in options.items() if k != "settings"},
         **_written(columns),
         "columns": columns,
-        "rows": [[_shown(r[i] if i < len(r) else None) for i in range(len(raw))] for r in islice(data, SHOWN)],
+        "rows": [
+            [_shown(r[i] if i < len(r) else None) for i in range(len(raw))] for r in islice(data, SHOWN)
+        ],
         "row_estimate": len(data) if complete else max(len(data), estimate),
         "row_estimate_exact": complete,
         "warnings": warnings + [{**w, "column": c["name"]} for c in columns for w in c["warnings"]],
@@ -110,10 +118,17 @@ def _match(columns: list[dict[str, Any]], dataset: Dataset) -> dict[str, list[An
     for column in columns:
         name = column["name"]
         known = exact.get(name)
-        if known is None and (alike := folded.get(" ".join(name.casefold().split()))) is not None and alike.name not in names:
+        if (
+            known is None
+            and (alike := folded.get(" ".join(name.casefold().split()))) is not None
+            and alike.name not in names
+        ):
             known = alike
         if known is None or known.name in used:
-            column["include"], column["role"] = False, "feature" if column["role"] in ("target", "patient") else column["role"]
+            column["include"], column["role"] = (
+                False,
+                "feature" if column["role"] in ("target", "patient") else column["role"],
+            )
             changes["new"].append(name)
             continue
         used.add(known.name)
@@ -125,8 +140,15 @@ def _match(columns: list[dict[str, Any]], dataset: Dataset) -> dict[str, list[An
 def _take_over(column: dict[str, Any], known: Column, changes: dict[str, list[Any]]) -> None:
     inferred, empty = column["kind"], any(w["code"] == "empty_column" for w in column["warnings"])
     textual = {"category", "text"}
-    if inferred != known.kind and not empty and not {inferred, known.kind} <= textual and known.kind != "text":
-        from_number = inferred == "number" and known.kind == "category"  # codes: 0 and 1 are categories as well
+    if (
+        inferred != known.kind
+        and not empty
+        and not {inferred, known.kind} <= textual
+        and known.kind != "text"
+    ):
+        from_number = (
+            inferred == "number" and known.kind == "category"
+        )  # codes: 0 and 1 are categories as well
         if not from_number:
             changes["changed"].append({"name": known.name, "kind": known.kind, "found": inferred})
     column |= {"name": known.name, "kind": known.kind, "role": known.role, "fixed": True,
@@ -144,5 +166,3 @@ def _without_nul(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _without_nul(v) for k, v in value.items()}
     return [_without_nul(v) for v in value] if isinstance(value, list) else value
-
-

@@ -35,7 +35,7 @@ def limit_text(limit: int) -> str:
 def received(file: Any, limit: int | None = None) -> Iterator[tuple[Path, str, int]]:
     """(path, sha256, size) of a synced temporary copy of an upload, stream or path. Raises TooLarge while reading."""
     limit = settings.MAX_UPLOAD_BYTES if limit is None else limit
-    stream: IO[bytes] = Path(file).open("rb") if isinstance(file, str | os.PathLike) else file
+    stream: IO[bytes] = Path(file).open("rb") if isinstance(file, str | os.PathLike) else file  # noqa: SIM115
     digest, size = hashlib.sha256(), 0
     with tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="upload-") as copy:
         try:
@@ -74,13 +74,19 @@ def keep(*, organisation: Organisation, path: Path, sha256: str, size: int) -> S
 
 def _save(name: str, path: Path) -> None:
     """Atomic on a folder (hard link or copy, sync, rename); otherwise what the storage does."""
-    if not isinstance(default_storage._wrapped if hasattr(default_storage, "_wrapped") else default_storage, FileSystemStorage):
+    if not isinstance(
+        default_storage._wrapped if hasattr(default_storage, "_wrapped") else default_storage,
+        FileSystemStorage,
+    ):
         with path.open("rb") as stream:
             default_storage.save(name, File(stream))
         return
     target = Path(default_storage.path(name))
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path.open("rb") as source, tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as part:
+    with (
+        path.open("rb") as source,
+        tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as part,
+    ):
         try:
             while piece := source.read(PIECE):
                 part.write(piece)
@@ -110,5 +116,8 @@ def local(stored: StoredFile) -> Iterator[Path]:
     try:
         yield Path(default_storage.path(stored.path))
     except NotImplementedError:
-        with default_storage.open(stored.path, "rb") as stream, received(stream, stored.size) as (path, _sha, _size):
+        with (
+            default_storage.open(stored.path, "rb") as stream,
+            received(stream, stored.size) as (path, _sha, _size),
+        ):
             yield path

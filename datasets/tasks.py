@@ -51,7 +51,11 @@ def import_upload(context: JobContext) -> dict[str, Any]:
 
 def settle_import(job: Job) -> None:
     """After the end: announce what came in; or take out again what a failed or cancelled import had brought in."""
-    upload = Upload.objects.filter(pk=job.payload.get("upload"), job=job).select_related("dataset", "organisation").first()
+    upload = (
+        Upload.objects.filter(pk=job.payload.get("upload"), job=job)
+        .select_related("dataset", "organisation")
+        .first()
+    )
     if upload is None:  # gone, or retried by another job
         return
     if job.state == JobState.DONE:
@@ -85,7 +89,9 @@ def _end(upload: Upload, job: Job) -> None:
         row.report = {**row.report, "removed": row.rows_added}
         row.rows_added, row.finished_at = 0, timezone.now()
         row.save(update_fields=["state", "report", "rows_added", "finished_at"])
-        _audit(row, job, "upload.cancelled" if cancelled else "upload.failed", "ok" if cancelled else "failed")
+        _audit(
+            row, job, "upload.cancelled" if cancelled else "upload.failed", "ok" if cancelled else "failed"
+        )
 
 
 def _audit(upload: Upload, job: Job, action: str, outcome: str) -> None:

@@ -9,7 +9,18 @@ from django.utils import timezone
 from datasets.models import Record, Split, Upload
 
 Row = tuple[int, str, str, str | None, str, str]
-COLUMNS = ("dataset_id", "upload_id", "row_number", "values", "patient_key", "target", "row_hash", "split", "source", "created_at")
+COLUMNS = (
+    "dataset_id",
+    "upload_id",
+    "row_number",
+    "values",
+    "patient_key",
+    "target",
+    "row_hash",
+    "split",
+    "source",
+    "created_at",
+)
 LOOK_UP = 500
 
 
@@ -63,21 +74,29 @@ def _copy(upload: Upload, rows: Sequence[Row]) -> None:
     ]
     names = _names()
     with connection.cursor() as cursor:
-        cursor.execute(f"CREATE TEMPORARY TABLE arriving ON COMMIT DROP AS SELECT {names} FROM {table} WITH NO DATA")  # noqa: S608
+        make = f"CREATE TEMPORARY TABLE arriving ON COMMIT DROP AS SELECT {names} FROM {table} WITH NO DATA"  # noqa: S608
+        cursor.execute(make)
         cursor.cursor.copy_expert(f"COPY arriving ({names}) FROM STDIN", io.StringIO("".join(lines)))
-        cursor.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM arriving ORDER BY row_number ON CONFLICT DO NOTHING")  # noqa: S608
+        selected = f"SELECT {names} FROM arriving ORDER BY row_number"  # noqa: S608
+        cursor.execute(f"INSERT INTO {table} ({names}) {selected} ON CONFLICT DO NOTHING")
         cursor.execute("DROP TABLE arriving")
 
 
 def duplicates(upload: Upload, rows: Sequence[Row], first: int) -> tuple[int, int, list[int]]:
     """(twice in this file, in the data set before, the first few row numbers) among rows from row `first` on."""
     added = set(
-        Record.objects.filter(upload=upload, row_number__gte=first).order_by("-id").values_list("row_number", flat=True)[: len(rows)]
+        Record.objects.filter(upload=upload, row_number__gte=first)
+        .order_by("-id")
+        .values_list("row_number", flat=True)[: len(rows)]
     )
     left = [row for row in rows if row[0] not in added]
     own: set[str] = set()
     for start in range(0, len(left), LOOK_UP):
         some = [row[4] for row in left[start : start + LOOK_UP]]
-        own.update(Record.objects.filter(dataset_id=upload.dataset_id, row_hash__in=some, upload=upload).values_list("row_hash", flat=True))
+        own.update(
+            Record.objects.filter(dataset_id=upload.dataset_id, row_hash__in=some, upload=upload).values_list(
+                "row_hash", flat=True
+            )
+        )
     twice = [row[0] for row in left if row[4] in own]
     return len(twice), len(left) - len(twice), twice[:20]

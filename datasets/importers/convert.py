@@ -42,7 +42,11 @@ class Source:
             if self.column.kind == Kind.DATE:
                 raw = self._date(raw)
         value = coerce(self.column, raw)
-        if self.column.kind == Kind.DATE and not self.future and value[:10] > timezone.localdate().isoformat():
+        if (
+            self.column.kind == Kind.DATE
+            and not self.future
+            and value[:10] > timezone.localdate().isoformat()
+        ):
             raise ValueError(_("%(value)s is in the future") % {"value": value[:10]})
         return value
 
@@ -52,7 +56,9 @@ class Source:
             raise ValueError(_("infinity is not a possible value"))
         number = numbers.parse(text, self.decimal, self.thousands)
         if number is None and not self.decimal and numbers.look_like_number(text):
-            raise ValueError(_("“%(value)s” can be read in two ways: choose the decimal sign") % {"value": text[:40]})
+            raise ValueError(
+                _("“%(value)s” can be read in two ways: choose the decimal sign") % {"value": text[:40]}
+            )
         if number is None:
             raise ValueError(_("“%(value)s” is not a number") % {"value": text[:40]})
         if number in (float("inf"), float("-inf")):
@@ -62,7 +68,10 @@ class Source:
     def _date(self, raw: str) -> str:
         iso = dates.parse(raw, self.date_order)
         if iso is None and not self.date_order and dates.look_like_date(raw):
-            raise ValueError(_("“%(value)s” can be read in two ways: choose the order of day and month") % {"value": raw.strip()[:40]})
+            raise ValueError(
+                _("“%(value)s” can be read in two ways: choose the order of day and month")
+                % {"value": raw.strip()[:40]}
+            )
         if iso is None:
             raise ValueError(_("“%(value)s” is not a date") % {"value": raw.strip()[:40]})
         return iso
@@ -136,7 +145,15 @@ class Converted:
 class Converter:
     """Turns batches into records of one data set."""
 
-    def __init__(self, dataset: Dataset, sources: Sequence[Source], width: int, *, pad: bool, absent: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        sources: Sequence[Source],
+        width: int,
+        *,
+        pad: bool,
+        absent: Sequence[str] = (),
+    ) -> None:
         self.dataset, self.width, self.pad = dataset, width, pad
         # In the order of names, so that the joined fragments are the canonical JSON that row hashes are made of.
         self.sources = sorted(sources, key=lambda s: s.column.name)
@@ -164,10 +181,18 @@ class Converter:
         bodies = [",".join(filter(None, row)) for row in zip(*made, strict=True)]
         if "" in bodies:  # nothing but missing values: refused, like a single record that is empty
             kept = [i for i, body in enumerate(bodies) if body]
-            refusals += [Refusal(numbers_[i], "", _("the record is empty")) for i, body in enumerate(bodies) if not body]
+            refusals += [
+                Refusal(numbers_[i], "", _("the record is empty"))
+                for i, body in enumerate(bodies)
+                if not body
+            ]
             refused += len(bodies) - len(kept)
             made = [[fragments[i] for i in kept] for fragments in made]
-            numbers_, bodies, good = [numbers_[i] for i in kept], [bodies[i] for i in kept], [good[i] for i in kept]
+            numbers_, bodies, good = (
+                [numbers_[i] for i in kept],
+                [bodies[i] for i in kept],
+                [good[i] for i in kept],
+            )
         whole = [
             [null if f is None else f for f in fragments] if None in fragments else fragments
             for fragments, null in zip(made, self.nulls, strict=True)
@@ -179,10 +204,18 @@ class Converter:
         return Converted(rows_made, refusals, refused, empty)
 
     def _keyed(
-        self, row_numbers: Sequence[int], bodies: list[str], values: list[str], columns: list[tuple[Cell, ...]], good: Sequence[int]
+        self,
+        row_numbers: Sequence[int],
+        bodies: list[str],
+        values: list[str],
+        columns: list[tuple[Cell, ...]],
+        good: Sequence[int],
     ) -> list[tuple[int, str, str, str | None, str, str]]:
         salt = self.dataset.split_salt.encode()
-        hashes = [blake2b(("{" + b + "}").encode("utf-8", "surrogatepass"), key=salt, digest_size=16).hexdigest() for b in bodies]
+        hashes = [
+            blake2b(("{" + b + "}").encode("utf-8", "surrogatepass"), key=salt, digest_size=16).hexdigest()
+            for b in bodies
+        ]
         keys = [""] * len(bodies)
         if self.patient is not None:
             column, patients = columns[self.patient.source.place], self.patient
@@ -209,7 +242,10 @@ class Converter:
             elif len(row) < width and self.pad:
                 row = row + [None] * (width - len(row))
             if len(row) != width:
-                text = _("the row has %(count)d cells, the header %(width)d") % {"count": len(row), "width": width}
+                text = _("the row has %(count)d cells, the header %(width)d") % {
+                    "count": len(row),
+                    "width": width,
+                }
                 refusals.append(Refusal(number, "", text))
                 continue
             row_numbers.append(number)
@@ -230,7 +266,7 @@ class Converter:
 
 def _any_text(row: Sequence[Cell]) -> bool:
     """Whether a row holds anything at all; quick, as it is asked of every row."""
-    for cell in row:
+    for cell in row:  # noqa: SIM110 - a loop is twice as quick as any()
         if cell is not None and (not isinstance(cell, str) or (cell and not cell.isspace())):
             return True
     return False

@@ -92,7 +92,13 @@ class Import:
         ]
         found = {s.column.name for s in sources}
         pad = self.options["format"] in ("xlsx", "parquet")
-        return Converter(self.dataset, sources, self.options["width"], pad=pad, absent=[n for n in columns if n not in found])
+        return Converter(
+            self.dataset,
+            sources,
+            self.options["width"],
+            pad=pad,
+            absent=[n for n in columns if n not in found],
+        )
 
     def _batches(self, table: AnyTable, skip: int) -> Iterator[Batch]:
         for batch in table.batches(skip, BATCH):
@@ -116,7 +122,9 @@ class Import:
             self.upload.rows_refused, self.upload.rows_read = refused, read
             self._keep_report()
             self.upload.save(update_fields=["rows_refused", "rows_read", "refused_file", "report"])
-        text = _("%(count)d rows were refused, so nothing was imported. Download the report, correct the file and upload it again.")
+        text = _(
+            "%(count)d rows were refused, so nothing was imported. Download the report, correct the file and upload it again."
+        )
         raise JobError(text % {"count": refused}, engineer="all-or-nothing import with refused rows")
 
     def _import(self, table: AnyTable) -> None:
@@ -148,7 +156,9 @@ class Import:
         upload.report = report
         upload.save(update_fields=["rows_read", "rows_added", "rows_duplicate", "rows_refused", "report"])
         Dataset.objects.filter(pk=self.dataset.pk).update(
-            record_count=F("record_count") + added, test_count=F("test_count") + test, updated_at=timezone.now()
+            record_count=F("record_count") + added,
+            test_count=F("test_count") + test,
+            updated_at=timezone.now(),
         )
 
     def _write(self, refusals: list[Refusal], durable: bool = True) -> int:
@@ -156,7 +166,10 @@ class Import:
         with self.refused_path.open("ab") as stream:
             if refusals and stream.tell() < 64 * 1024 * 1024:
                 name = self.upload.original_name
-                rows = [[name, str(r.row), r.column, r.reason] for r in sorted(refusals, key=lambda r: r.row)[:REPORTED]]
+                rows = [
+                    [name, str(r.row), r.column, r.reason]
+                    for r in sorted(refusals, key=lambda r: r.row)[:REPORTED]
+                ]
                 stream.write(_csv_bytes(rows))
             stream.flush()
             if durable and refusals:
@@ -165,7 +178,9 @@ class Import:
 
     def _keep_report(self) -> None:
         if self.upload.rows_refused:
-            self.upload.refused_file = storage.store(organisation=self.upload.organisation, file=Path(self.refused_path))
+            self.upload.refused_file = storage.store(
+                organisation=self.upload.organisation, file=Path(self.refused_path)
+            )
 
     def _finish(self) -> None:
         with self.context.fenced():

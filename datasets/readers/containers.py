@@ -26,7 +26,10 @@ def max_expanded() -> int:
 
 
 def bomb() -> ReadError:
-    return ReadError("too_large_unpacked", _("The file grows too large when it is unpacked. Upload the table itself, or split it."))
+    return ReadError(
+        "too_large_unpacked",
+        _("The file grows too large when it is unpacked. Upload the table itself, or split it."),
+    )
 
 
 class Bounded(io.RawIOBase):
@@ -41,14 +44,22 @@ class Bounded(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             piece = self.stream.read(len(buffer))
-        except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            raise ReadError("damaged", _("The compressed file is damaged or incomplete. Compress it again and upload it.")) from error
+        except (
+            EOFError,
+            zlib.error,
+            gzip.BadGzipFile,
+            zipfile.BadZipFile,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
+            raise ReadError(
+                "damaged", _("The compressed file is damaged or incomplete. Compress it again and upload it.")
+            ) from error
         self.count += len(piece)
         if self.count > max_expanded() or (self.count > FREE and self.count > MAX_RATIO * self.packed):
             raise bomb()
         buffer[: len(piece)] = piece
         return len(piece)
-
 
 
 def is_workbook(archive: zipfile.ZipFile) -> bool:
@@ -68,14 +79,21 @@ def members_of(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """The archive's tables: no folders, no hidden or system files. Raises ReadError when encrypted or empty."""
     infos = archive.infolist()
     if len(infos) > MAX_MEMBERS:
-        raise ReadError("too_many_files", _("The zip file holds more than 1,000 files. Upload only the table."))
+        raise ReadError(
+            "too_many_files", _("The zip file holds more than 1,000 files. Upload only the table.")
+        )
     found = [
         i
         for i in infos
-        if not i.is_dir() and i.file_size and not i.filename.startswith("__MACOSX/") and not Path(i.filename).name.startswith(".")
+        if not i.is_dir()
+        and i.file_size
+        and not i.filename.startswith("__MACOSX/")
+        and not Path(i.filename).name.startswith(".")
     ]
     if any(i.flag_bits & 0x1 for i in found):
-        raise ReadError("encrypted", _("The zip file is protected by a password. Unpack it and upload the table itself."))
+        raise ReadError(
+            "encrypted", _("The zip file is protected by a password. Unpack it and upload the table itself.")
+        )
     if not found:
         raise ReadError("empty", _("There is no table in the zip file."))
     return found
@@ -106,7 +124,9 @@ def opened(path: Path, member: str = "", depth: int = 0) -> Iterator[tuple[str, 
     elif head == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         raise ReadError(
             "old_excel",
-            _("This is an old Excel file (.xls) or one protected by a password. Save it as .xlsx without a password."),
+            _(
+                "This is an old Excel file (.xls) or one protected by a password. Save it as .xlsx without a password."
+            ),
         )
     else:
         yield "text", path, {}
@@ -135,7 +155,9 @@ def _zip(path: Path, member: str, depth: int) -> Iterator[tuple[str, Path, dict[
             yield from _again(inner, "", depth, found)
 
 
-def _again(path: Path, member: str, depth: int, found: dict[str, Any]) -> Iterator[tuple[str, Path, dict[str, Any]]]:
+def _again(
+    path: Path, member: str, depth: int, found: dict[str, Any]
+) -> Iterator[tuple[str, Path, dict[str, Any]]]:
     if depth >= 2:
         raise ReadError("nested", _("The file is packed more than twice. Unpack it first."))
     with opened(path, member, depth + 1) as (form, inner, more):

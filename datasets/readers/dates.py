@@ -67,14 +67,15 @@ def _day(text: str, order: str) -> str | None:
     if match := _YMD.fullmatch(text):
         year, month, day = match.groups()
     elif match := _XXY.fullmatch(text):
-        if order not in ("dmy", "mdy"):
-            if match[1] != match[3]:
-                return None
-        day, month, year = (match[1], match[3], match[4]) if order != "mdy" else (match[3], match[1], match[4])
+        if order not in ("dmy", "mdy") and match[1] != match[3]:
+            return None
+        day, month, year = (
+            (match[1], match[3], match[4]) if order != "mdy" else (match[3], match[1], match[4])
+        )
     else:
         return _named(text)
     try:
-        return datetime(int(year), int(month), int(day)).date().isoformat()  # noqa: DTZ001
+        return datetime(int(year), int(month), int(day)).date().isoformat()
     except ValueError:
         return None
 
@@ -84,7 +85,7 @@ def _named(text: str) -> str | None:
         return None
     for form in _NAMED:
         try:
-            return datetime.strptime(text, form).date().isoformat()  # noqa: DTZ007
+            return datetime.strptime(text, form).date().isoformat()
         except ValueError:
             continue
     return None

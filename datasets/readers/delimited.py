@@ -23,7 +23,11 @@ def best_delimiter(text: str, complete: bool = True) -> str:
     scores = {}
     for delimiter in DELIMITERS:
         try:
-            rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(c.strip() for c in row)]
+            rows = [
+                row
+                for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+                if any(c.strip() for c in row)
+            ]
         except csv.Error:
             continue
         rows = rows[:500] if complete or len(rows) < 2 else rows[: min(500, len(rows) - 1)]
@@ -60,7 +64,9 @@ class DelimitedTable:
         delimiter = options.get("delimiter") or best_delimiter(sample, len(sample) < SAMPLE_CHARACTERS)
         if delimiter not in DELIMITERS:
             raise ReadError("delimiter", _("Choose comma, semicolon, tab or vertical bar as delimiter."))
-        self.average = max(1.0, len(sample.encode("utf-8")) / max(1, sample.count("\n") or sample.count("\r")))
+        self.average = max(
+            1.0, len(sample.encode("utf-8")) / max(1, sample.count("\n") or sample.count("\r"))
+        )
         self.described = {
             "format": "tsv" if delimiter == "\t" else "csv",
             "encoding": encoding,
@@ -73,10 +79,15 @@ class DelimitedTable:
         return max(1, round(self.size / self.average / scale))
 
     def fraction(self) -> float:
-        return min(1.0, self._raw.tell() / self.size) if self._raw is not None and not self._raw.closed else 0.0
+        return (
+            min(1.0, self._raw.tell() / self.size) if self._raw is not None and not self._raw.closed else 0.0
+        )
 
     def batches(self, skip: int = 0, size: int = BATCH) -> Iterator[Batch]:
-        with self.path.open("rb") as raw, io.TextIOWrapper(raw, self.described["encoding"], newline="") as text:
+        with (
+            self.path.open("rb") as raw,
+            io.TextIOWrapper(raw, self.described["encoding"], newline="") as text,
+        ):
             self._raw = raw
             reader = csv.reader(text, delimiter=self.described["delimiter"])
             number = 0
@@ -92,6 +103,8 @@ class DelimitedTable:
             except csv.Error as error:
                 raise ReadError(
                     "unclosed_quote",
-                    _("After row %(row)d a cell is too long: perhaps a quotation mark is opened there and never closed.")
+                    _(
+                        "After row %(row)d a cell is too long: perhaps a quotation mark is opened there and never closed."
+                    )
                     % {"row": number},
                 ) from error

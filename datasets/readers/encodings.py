@@ -52,7 +52,8 @@ def _wide(path: Path, head: bytes) -> str:
 
 def _not_text() -> ReadError:
     return ReadError(
-        "not_a_table", _("This is not a table that can be read. Upload CSV, TSV, XLSX or Parquet, or gzip or zip of these.")
+        "not_a_table",
+        _("This is not a table that can be read. Upload CSV, TSV, XLSX or Parquet, or gzip or zip of these."),
     )
 
 

@@ -14,7 +14,17 @@ from openpyxl.utils.exceptions import InvalidFileException
 
 from datasets.readers.base import BATCH, MAX_COLUMNS, Batch, Cell, ReadError
 
-BROKEN = (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, ParseError, TypeError, AttributeError, IndexError, EOFError)
+BROKEN = (
+    InvalidFileException,
+    zipfile.BadZipFile,
+    KeyError,
+    ValueError,
+    ParseError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    EOFError,
+)
 
 
 def cell_of(value: Any) -> Cell:
@@ -43,7 +53,9 @@ class ExcelTable:
             if not names:
                 raise ReadError("empty", _("The workbook has no sheet with cells."))
             if wanted and wanted not in names:
-                raise ReadError("no_sheet", _("The workbook has no sheet “%(name)s”.") % {"name": wanted[:100]})
+                raise ReadError(
+                    "no_sheet", _("The workbook has no sheet “%(name)s”.") % {"name": wanted[:100]}
+                )
             self.sheet = wanted or names[0]
             self.total = book[self.sheet].max_row or 0
         self._done = 0

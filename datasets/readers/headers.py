@@ -24,7 +24,9 @@ def warning(code: str, message: str, column: str = "") -> dict[str, str]:
     return {"code": code, "message": message, **({"column": column} if column else {})}
 
 
-def find(rows: list[list[Cell]], *, sheet: bool, header: bool | None = None) -> tuple[list[str], int, list[dict[str, Any]]]:
+def find(
+    rows: list[list[Cell]], *, sheet: bool, header: bool | None = None
+) -> tuple[list[str], int, list[dict[str, Any]]]:
     """(raw names, how many rows come before the data, warnings). `header` False: the first row is data already.
 
     Raises ReadError when there is nothing that could be a table.
@@ -35,7 +37,12 @@ def find(rows: list[list[Cell]], *, sheet: bool, header: bool | None = None) -> 
         raise ReadError("empty", _("The file has no rows."))
     width = max(filled(row) for row in rows[start : start + 50])
     first = start
-    while first + 1 < len(rows) and first - start < 10 and width > 2 and filled(rows[first]) <= max(1, width // 4):
+    while (
+        first + 1 < len(rows)
+        and first - start < 10
+        and width > 2
+        and filled(rows[first]) <= max(1, width // 4)
+    ):
         first += 1
     if first > start and filled(rows[first]) > max(1, width // 4):
         text = _("%(count)d rows above the table (a title, perhaps) are left out.") % {"count": first - start}
@@ -44,7 +51,9 @@ def find(rows: list[list[Cell]], *, sheet: bool, header: bool | None = None) -> 
         first = start
     names = [text_of(c) for c in rows[first]]
     if header is False or (header is None and _is_data(rows[first])):
-        text = _("The first row looks like data, so the columns are named by their numbers. Add a header row if that is wrong.")
+        text = _(
+            "The first row looks like data, so the columns are named by their numbers. Add a header row if that is wrong."
+        )
         warnings.append(warning("no_header", text))
         return [""] * len(rows[first]), first, warnings
     if sheet and _two_rows(rows, first):
@@ -66,8 +75,13 @@ def _two_rows(rows: list[list[Cell]], first: int) -> bool:
     upper, lower = rows[first], rows[first + 1]
     wide = max(len(upper), len(lower))
     gaps = filled(upper) < wide
-    texts = filled(lower) >= 2 and all(c is None or (isinstance(c, str) and not look_like_number(c.strip())) for c in lower)
-    either = all(text_of(upper[i] if i < len(upper) else None) or text_of(lower[i] if i < len(lower) else None) for i in range(wide))
+    texts = filled(lower) >= 2 and all(
+        c is None or (isinstance(c, str) and not look_like_number(c.strip())) for c in lower
+    )
+    either = all(
+        text_of(upper[i] if i < len(upper) else None) or text_of(lower[i] if i < len(lower) else None)
+        for i in range(wide)
+    )
     data = any(not isinstance(c, str) and c is not None for c in rows[first + 2])
     return gaps and texts and either and data
 
@@ -91,14 +105,32 @@ def name_columns(raw: Sequence[str]) -> tuple[list[str], list[dict[str, Any]]]:
         name = given.strip()[:MAX_NAME]
         if not name:
             name = _free(f"column {place}", taken | reserved)
-            warnings.append(warning("empty_header", _("Column %(place)d has no name: it is called “%(name)s”.") % {"place": place, "name": name}, name))
+            warnings.append(
+                warning(
+                    "empty_header",
+                    _("Column %(place)d has no name: it is called “%(name)s”.")
+                    % {"place": place, "name": name},
+                    name,
+                )
+            )
         elif name in taken:
             name = _free(name, taken | reserved)
             warnings.append(
-                warning("duplicate_header", _("There is another column “%(old)s”: this one is called “%(name)s”.") % {"old": given[:100], "name": name}, name)
+                warning(
+                    "duplicate_header",
+                    _("There is another column “%(old)s”: this one is called “%(name)s”.")
+                    % {"old": given[:100], "name": name},
+                    name,
+                )
             )
         elif len(given.strip()) > MAX_NAME:
-            warnings.append(warning("long_header", _("The name of column %(place)d was cut to 200 characters.") % {"place": place}, name))
+            warnings.append(
+                warning(
+                    "long_header",
+                    _("The name of column %(place)d was cut to 200 characters.") % {"place": place},
+                    name,
+                )
+            )
         taken.add(name)
         names.append(name)
     return names, warnings

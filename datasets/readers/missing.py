@@ -4,8 +4,8 @@ from typing import Any
 
 WORDS = frozenset(
     {
-        "na", "n/a", "#n/a", "#na", "nan", "null", "none", "nil", "<na>", "nat", "?", "??", "？", "-", "--", "---", "—", "－", ".",
-        "empty", "missing", "unknown", "not available", "#null!", "#ref!", "#value!", "#div/0!", "#name?", "#num!",
+        "na", "n/a", "#n/a", "#na", "nan", "null", "none", "nil", "<na>", "nat", "?", "??", "？", "-", "--", "---", "—", "－",
+        ".", "empty", "missing", "unknown", "not available", "#null!", "#ref!", "#value!", "#div/0!", "#name?", "#num!",
         "不详", "未知", "无", "未查", "未测", "缺失", "空",
     }
 )  # fmt: skip

@@ -12,7 +12,9 @@ GROUPERS = ",.'’" + SPACES
 DECIMALS = (".", ",")
 THOUSANDS = ("", ",", ".", "'", " ")
 _AMBIGUOUS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
-_BOTH = re.compile(rf"[+-]?[0-9]{{1,3}}(?:([{re.escape(GROUPERS)}])[0-9]{{3}})(?:\1[0-9]{{3}})*([.,])[0-9]+(?:[eE][+-]?[0-9]+)?")
+_BOTH = re.compile(
+    rf"[+-]?[0-9]{{1,3}}(?:([{re.escape(GROUPERS)}])[0-9]{{3}})(?:\1[0-9]{{3}})*([.,])[0-9]+(?:[eE][+-]?[0-9]+)?"
+)
 _GROUPS = re.compile(rf"[+-]?[0-9]{{1,3}}(?:([{re.escape(GROUPERS)}])[0-9]{{3}})(?:\1[0-9]{{3}})+")
 _ONE_GROUP = re.compile(rf"[+-]?[1-9][0-9]{{0,2}}['’{SPACES}][0-9]{{3}}")
 _COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?")

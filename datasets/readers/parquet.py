@@ -23,7 +23,11 @@ class ParquetTable:
             self.total = file.metadata.num_rows
             nested = [f.name for f in file.schema_arrow if pa.types.is_nested(f.type)]
         if nested:
-            raise ReadError("nested_column", _("Column “%(name)s” holds lists or structures, not single values.") % {"name": nested[0][:100]})
+            raise ReadError(
+                "nested_column",
+                _("Column “%(name)s” holds lists or structures, not single values.")
+                % {"name": nested[0][:100]},
+            )
         if not self.names or len(self.names) > MAX_COLUMNS:
             raise ReadError("too_many_columns", _("The file has no columns, or more than 2,000."))
         self._done = 0
@@ -53,7 +57,9 @@ class ParquetTable:
                     if last > skip:
                         part = batch.slice(max(0, skip - number))
                         columns = [_cells(column) for column in part.columns]
-                        yield Batch(last - part.num_rows + 1, [list(row) for row in zip(*columns, strict=True)])
+                        yield Batch(
+                            last - part.num_rows + 1, [list(row) for row in zip(*columns, strict=True)]
+                        )
                     number = last
                     self._done = number
             except (pa.ArrowException, OSError) as error:
@@ -61,7 +67,11 @@ class ParquetTable:
 
 
 def _cells(column: pa.Array) -> list[Cell]:
-    if pa.types.is_integer(column.type) or pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if (
+        pa.types.is_integer(column.type)
+        or pa.types.is_string(column.type)
+        or pa.types.is_large_string(column.type)
+    ):
         return column.to_pylist()
     if pa.types.is_floating(column.type):
         return [None if v is None or math.isnan(v) else v for v in column.to_pylist()]

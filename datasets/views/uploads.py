@@ -33,14 +33,20 @@ def upload_file(request: HttpRequest) -> HttpResponse:
         if form.is_valid():
             file = form.cleaned_data["file"]
             try:
-                upload = intake.receive(actor=actor, file=file, name=file.name, dataset=form.cleaned_data["dataset"])
+                upload = intake.receive(
+                    actor=actor, file=file, name=file.name, dataset=form.cleaned_data["dataset"]
+                )
                 return redirect("datasets:preview", upload.pk)
             except intake.IntakeRefused as error:
                 form.add_error("file", str(error))
     else:
         form = UploadForm(datasets=choices, initial={"dataset": _asked_for(request, choices)})
     limit = limit_text(settings.MAX_UPLOAD_BYTES)
-    return render(request, "datasets/uploads/upload.html", {"form": form, "limit": limit, "limit_bytes": settings.MAX_UPLOAD_BYTES})
+    return render(
+        request,
+        "datasets/uploads/upload.html",
+        {"form": form, "limit": limit, "limit_bytes": settings.MAX_UPLOAD_BYTES},
+    )
 
 
 def _asked_for(request: HttpRequest, choices: Any) -> Any:
@@ -96,7 +102,10 @@ def _change(request: HttpRequest, actor: Actor, upload: Upload) -> HttpResponse:
 
 def _reads_differently(upload: Upload, changed: dict[str, Any]) -> bool:
     """Other columns may come out, so that the choices made for these no longer fit."""
-    shown = {**upload.options["settings"], **{k: upload.options[k] for k in ("member", "sheet") if k in upload.options}}
+    shown = {
+        **upload.options["settings"],
+        **{k: upload.options[k] for k in ("member", "sheet") if k in upload.options},
+    }
     return any(shown.get(key) != value for key, value in changed.items())
 
 
@@ -114,7 +123,13 @@ def _page(
         "preview": shown,
         "columns": columns or [ColumnForm(c, c["place"]) for c in shown["columns"]],
         "reading": reading or ReadingForm(upload=upload),
-        "confirming": confirming or ConfirmForm(initial={"new_dataset_name": upload.original_name.rsplit(".", 1)[0][:150], "keep_good_rows": "yes"}),
+        "confirming": confirming
+        or ConfirmForm(
+            initial={
+                "new_dataset_name": upload.original_name.rsplit(".", 1)[0][:150],
+                "keep_good_rows": "yes",
+            }
+        ),
         "general": [w for w in shown["warnings"] if not w.get("column")],
         "has_target": any(c["role"] == "target" for c in shown["columns"]),
     }
@@ -125,10 +140,16 @@ def _page(
 @requires(Permission.VIEW_DATA)
 def upload_report(request: HttpRequest, pk: Any) -> HttpResponse:
     """The import while it runs, and what became of the rows after it."""
-    upload = get_or_404(Upload.objects.select_related("dataset", "job", "refused_file"), actor_of(request), pk=pk)
+    upload = get_or_404(
+        Upload.objects.select_related("dataset", "job", "refused_file"), actor_of(request), pk=pk
+    )
     if upload.state == Upload.State.PREVIEW:
         return redirect("datasets:preview", upload.pk)
-    return render(request, "datasets/uploads/report.html", {"upload": upload, "job": upload.job, "report": upload.report})
+    return render(
+        request,
+        "datasets/uploads/report.html",
+        {"upload": upload, "job": upload.job, "report": upload.report},
+    )
 
 
 @require_GET
@@ -141,7 +162,9 @@ def refused(request: HttpRequest, pk: Any) -> HttpResponse:
         raise Http404
     audit.record(actor, "upload.refused_rows_read", upload, rows=upload.rows_refused)
     stream = default_storage.open(upload.refused_file.path, "rb")
-    return FileResponse(stream, as_attachment=True, filename="refused-rows.csv", content_type="text/csv; charset=utf-8")
+    return FileResponse(
+        stream, as_attachment=True, filename="refused-rows.csv", content_type="text/csv; charset=utf-8"
+    )
 
 
 @require_POST

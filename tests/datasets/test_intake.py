@@ -18,7 +18,11 @@ from datasets.signals import records_added
 from jobs.models import Job
 from tests.conftest import actor
 
-TABLE = b"mrn,age,sex,seen,note,outcome\n1,63,male,2024-01-05,cough,ill\n2,41,female,2024-02-06,,healthy\n3,55,male,2024-03-07,fever,ill\n"
+TABLE = b"""mrn,age,sex,seen,note,outcome
+1,63,male,2024-01-05,cough,ill
+2,41,female,2024-02-06,,healthy
+3,55,male,2024-03-07,fever,ill
+"""
 
 
 def received(person: Any, content: bytes, name: str = "visit.csv", dataset: Any = None) -> Upload:
@@ -43,7 +47,14 @@ def values(upload: Upload) -> list[dict[str, Any]]:
 def test_file_becomes_records(dana: Any, run_jobs: Any) -> None:
     upload = imported(dana, run_jobs, TABLE)
     assert (upload.state, upload.rows_read, upload.rows_added, upload.rows_refused) == ("imported", 3, 3, 0)
-    assert values(upload)[1] == {"mrn": 2, "age": 41, "sex": "female", "seen": "2024-02-06", "note": None, "outcome": "healthy"}
+    assert values(upload)[1] == {
+        "mrn": 2,
+        "age": 41,
+        "sex": "female",
+        "seen": "2024-02-06",
+        "note": None,
+        "outcome": "healthy",
+    }
     first = Record.objects.get(upload=upload, row_number=2)
     assert (first.patient_key, first.target, first.source) == ("1", "ill", "upload")
     assert upload.dataset is not None
@@ -61,8 +72,16 @@ def test_bulk_import_equals_single_records(dana: Any, run_jobs: Any) -> None:
     for row in Record.objects.filter(upload=upload):
         columns = list(dataset.columns.all())
         built = records.build(dataset, columns, records.validate(columns, row.values), source="upload")
-        assert (built.row_hash, built.split, built.patient_key, built.target) == (row.row_hash, row.split, row.patient_key, row.target)
-        assert records.add_record(actor=actor(dana), dataset=dataset, values=row.values, source="api") == (row, False)
+        assert (built.row_hash, built.split, built.patient_key, built.target) == (
+            row.row_hash,
+            row.split,
+            row.patient_key,
+            row.target,
+        )
+        assert records.add_record(actor=actor(dana), dataset=dataset, values=row.values, source="api") == (
+            row,
+            False,
+        )
 
 
 def test_same_rows_again_change_nothing(dana: Any, run_jobs: Any) -> None:
@@ -99,9 +118,13 @@ def test_later_upload_is_matched_by_name_and_tells_what_changed(dana: Any, run_j
     assert changes["changed"] == [{"name": "age", "kind": "number", "found": "category"}]
     intake.discard(actor=actor(dana), upload=upload)
     upload = imported(dana, run_jobs, b"outcome,mrn,age,crp\nill,9,70,1.5\n", dataset=dataset)
-    assert values(upload) == [{"mrn": 9, "age": 70, "sex": None, "seen": None, "note": None, "outcome": "ill"}]
+    assert values(upload) == [
+        {"mrn": 9, "age": 70, "sex": None, "seen": None, "note": None, "outcome": "ill"}
+    ]
     accepted = [{"name": "crp", "include": True}]
-    upload = imported(dana, run_jobs, b"outcome,mrn,age,crp\nill,10,70,1.5\n", dataset=dataset, columns=accepted)
+    upload = imported(
+        dana, run_jobs, b"outcome,mrn,age,crp\nill,10,70,1.5\n", dataset=dataset, columns=accepted
+    )
     assert values(upload)[0]["crp"] == 1.5
     assert list(Column.objects.filter(dataset=dataset).values_list("name", flat=True))[-1] == "crp"
 
@@ -116,9 +139,14 @@ def test_bad_rows_are_refused_with_row_column_and_reason(dana: Any, run_jobs: An
         lines = stream.read().decode("utf-8-sig").splitlines()
     assert lines[0] == "file,row,column,reason"
     assert [line.split(",")[:3] for line in lines[1:]] == [
-        ["visit.csv", "62", "age"], ["visit.csv", "63", "age"], ["visit.csv", "64", "seen"], ["visit.csv", "65", ""], ["visit.csv", "66", "age"],
+        ["visit.csv", "62", "age"], ["visit.csv", "63", "age"], ["visit.csv", "64", "seen"],
+        ["visit.csv", "65", ""], ["visit.csv", "66", "age"],
     ]  # fmt: skip
-    assert "is not a number" in lines[1] and "below the least possible" in lines[2] and "in the future" in lines[3]
+    assert (
+        "is not a number" in lines[1]
+        and "below the least possible" in lines[2]
+        and "in the future" in lines[3]
+    )
 
 
 def test_all_or_nothing_imports_nothing_when_a_row_is_refused(dana: Any, run_jobs: Any) -> None:
@@ -134,7 +162,9 @@ def test_cancelled_import_takes_its_rows_out_again(dana: Any, run_jobs: Any, mon
     from jobs.services import cancel
 
     kept = imported(dana, run_jobs, TABLE)
-    upload = received(dana, b"mrn,age\n" + b"".join(b"%d,%d\n" % (i, i % 90) for i in range(3000)), dataset=kept.dataset)
+    upload = received(
+        dana, b"mrn,age\n" + b"".join(b"%d,%d\n" % (i, i % 90) for i in range(3000)), dataset=kept.dataset
+    )
     job = intake.confirm(actor=actor(dana), upload=upload)
     monkeypatch.setattr(module, "BATCH", 500)
     original = module.Import._record
@@ -206,7 +236,13 @@ def test_person_corrects_kind_role_and_limits(dana: Any, run_jobs: Any) -> None:
     ]
     upload = imported(dana, run_jobs, TABLE, columns=choices)
     assert upload.rows_refused == 1
-    assert values(upload)[0] == {"mrn": "2", "age": 41, "sex": "female", "seen": "2024-02-06", "outcome": "healthy"}
+    assert values(upload)[0] == {
+        "mrn": "2",
+        "age": 41,
+        "sex": "female",
+        "seen": "2024-02-06",
+        "outcome": "healthy",
+    }
     assert Record.objects.first().target == "55"  # type: ignore[union-attr]
 
 

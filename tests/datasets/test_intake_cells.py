@@ -55,7 +55,9 @@ def test_way_of_writing_is_decided_on_evidence_only(texts: list[str], written: t
         ("1_000", ".", "", None),
     ],
 )
-def test_number_is_parsed_in_the_columns_way(text: str, decimal: str, thousands: str, value: float | None) -> None:
+def test_number_is_parsed_in_the_columns_way(
+    text: str, decimal: str, thousands: str, value: float | None
+) -> None:
     assert numbers.parse(text, decimal, thousands) == value
 
 
@@ -69,7 +71,10 @@ def test_contradictory_numbers_are_reported() -> None:
     assert "mixed_numbers" in codes(describe("crp", ["1,5", "2.5", "3"]))
 
 
-@pytest.mark.parametrize("word", ["NA", "N/A", "?", "-", "--", "", "empty", "null", "none", "nan", "不详", "未知", "无", None, " n/a "])
+@pytest.mark.parametrize(
+    "word",
+    ["NA", "N/A", "?", "-", "--", "", "empty", "null", "none", "nan", "不详", "未知", "无", None, " n/a "],
+)
 def test_spelling_of_missing_is_known(word: Any) -> None:
     assert missing.spelling(word) is not None
 
@@ -173,9 +178,19 @@ def test_damaged_heart_failure_table_has_exact_outcomes() -> None:
 
 def test_refused_rows_name_every_wrong_cell() -> None:
     dataset = Dataset(split_salt="s" * 16, test_fraction=0.2)
-    columns = [Column(name="b", kind="number", role="feature", maximum=10), Column(name="a", kind="date", role="feature")]
+    columns = [
+        Column(name="b", kind="number", role="feature", maximum=10),
+        Column(name="a", kind="date", role="feature"),
+    ]
     converter = Converter(dataset, [Source(0, columns[0]), Source(1, columns[1])], 2, pad=False)
-    done = converter.convert(Batch(2, [["11", "nope"], ["5", "2024-01-01"], ["", ""], ["-", "?"], ["1", "2", "3"]]))
-    assert [(r.row, r.column) for r in sorted(done.refusals, key=lambda r: (r.row, r.column))] == [(2, "a"), (2, "b"), (5, ""), (6, "")]
+    done = converter.convert(
+        Batch(2, [["11", "nope"], ["5", "2024-01-01"], ["", ""], ["-", "?"], ["1", "2", "3"]])
+    )
+    assert [(r.row, r.column) for r in sorted(done.refusals, key=lambda r: (r.row, r.column))] == [
+        (2, "a"),
+        (2, "b"),
+        (5, ""),
+        (6, ""),
+    ]
     assert (done.refused, done.empty, len(done.rows)) == (3, 1, 1)
     assert done.rows[0][:2] == (3, '{"a":"2024-01-01","b":5}')

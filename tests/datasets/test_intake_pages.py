@@ -11,7 +11,9 @@ from datasets import intake
 from datasets.models import Dataset, Record, Upload
 from tests.conftest import actor
 
-TABLE = b"mrn,age,outcome\n1,63,ill\n2,41,healthy\n3,x,ill\n" + b"".join(b"%d,%d,ill\n" % (i, i) for i in range(4, 60))
+TABLE = b"mrn,age,outcome\n1,63,ill\n2,41,healthy\n3,x,ill\n" + b"".join(
+    b"%d,%d,ill\n" % (i, i) for i in range(4, 60)
+)
 
 
 def a_file(content: bytes = TABLE, name: str = "visit.csv") -> SimpleUploadedFile:
@@ -31,8 +33,10 @@ def test_the_whole_way_through_the_portal(dana: Any, client_of: Any, run_jobs: A
     assert answer.url == reverse("datasets:preview", args=[upload.pk])
     page = client.get(answer.url).content.decode()
     assert "1 values are not numbers" in page
-    form = {"c0-include": "on", "c0-kind": "category", "c0-role": "patient", "c1-include": "on", "c1-kind": "number", "c1-role": "feature",
-            "c1-number_format": ".|", "c2-include": "on", "c2-kind": "category", "c2-role": "target", "new_dataset_name": "Ward 3",
+    form = {"c0-include": "on", "c0-kind": "category", "c0-role": "patient", "c1-include": "on", "c1-kind": "number",
+            "c1-role": "feature",
+            "c1-number_format": ".|", "c2-include": "on", "c2-kind": "category", "c2-role": "target",
+            "new_dataset_name": "Ward 3",
             "keep_good_rows": "yes", "action": "import"}  # fmt: skip
     answer = client.post(answer.url, form)
     assert answer.url == reverse("datasets:upload_report", args=[upload.pk])
@@ -40,7 +44,9 @@ def test_the_whole_way_through_the_portal(dana: Any, client_of: Any, run_jobs: A
     run_jobs()
     page = client.get(answer.url).content.decode()
     assert "58 records were imported" in page
-    refused = b"".join(client.get(reverse("datasets:refused", args=[upload.pk])).streaming_content).decode("utf-8-sig")
+    refused = b"".join(client.get(reverse("datasets:refused", args=[upload.pk])).streaming_content).decode(
+        "utf-8-sig"
+    )
     assert refused.splitlines()[1] == "visit.csv,4,age,“x” is not a number"
     assert Dataset.objects.get().name == "Ward 3" and Record.objects.count() == 58
 
@@ -55,7 +61,11 @@ def test_other_reading_options_show_another_preview(dana: Any, client_of: Any, u
 
 
 def test_wrong_choices_are_said_on_the_page(dana: Any, client_of: Any, upload: Upload) -> None:
-    form = {f"c{i}-include": "on" for i in range(3)} | {f"c{i}-kind": "category" for i in range(3)} | {f"c{i}-role": "target" for i in range(3)}
+    form = (
+        {f"c{i}-include": "on" for i in range(3)}
+        | {f"c{i}-kind": "category" for i in range(3)}
+        | {f"c{i}-role": "target" for i in range(3)}
+    )
     answer = client_of(dana).post(reverse("datasets:preview", args=[upload.pk]), {**form, "action": "import"})
     assert answer.status_code == 422
     assert "Only one column can be the target" in answer.content.decode()
@@ -86,7 +96,9 @@ def test_outsider_gets_404(charlie: Any, client_of: Any, upload: Upload, name: s
     assert upload.state == "preview"
 
 
-def test_auditor_sees_the_preview_but_cannot_upload_change_or_discard(victor: Any, client_of: Any, upload: Upload) -> None:
+def test_auditor_sees_the_preview_but_cannot_upload_change_or_discard(
+    victor: Any, client_of: Any, upload: Upload
+) -> None:
     client = client_of(victor)
     page = client.get(reverse("datasets:preview", args=[upload.pk]))
     assert page.status_code == 200 and 'value="import"' not in page.content.decode()
@@ -111,7 +123,9 @@ def test_the_whole_way_over_rest(dana: Any, api_of: Any, run_jobs: Any) -> None:
     url = f"/api/v1/uploads/{made.data['id']}/"
     again = api.patch(url, {"columns": [{"name": "age", "kind": "text"}]})
     assert again.data["preview"]["columns"][1]["kind"] == "text"
-    confirmed = api.post(url + "confirm/", {"new_dataset_name": "R", "columns": [{"name": "age", "kind": "number"}]})
+    confirmed = api.post(
+        url + "confirm/", {"new_dataset_name": "R", "columns": [{"name": "age", "kind": "number"}]}
+    )
     assert confirmed.status_code == 202 and confirmed.data["state"] == "importing"
     run_jobs()
     done = api.get(url).data
@@ -134,15 +148,22 @@ def test_the_whole_way_over_rest(dana: Any, api_of: Any, run_jobs: Any) -> None:
         ([], 400),
     ],
 )
-def test_junk_is_answered_by_a_problem(dana: Any, api_of: Any, upload: Upload, body: Any, status: int) -> None:
+def test_junk_is_answered_by_a_problem(
+    dana: Any, api_of: Any, upload: Upload, body: Any, status: int
+) -> None:
     assert api_of(dana).post(f"/api/v1/uploads/{upload.pk}/confirm/", body).status_code == status
     upload.refresh_from_db()
     assert upload.state == "preview" and Dataset.objects.count() == 0
 
 
-def test_rest_refuses_what_is_not_a_table_and_what_is_too_large(dana: Any, api_of: Any, settings: Any) -> None:
+def test_rest_refuses_what_is_not_a_table_and_what_is_too_large(
+    dana: Any, api_of: Any, settings: Any
+) -> None:
     api = api_of(dana)
-    assert api.post("/api/v1/uploads/", {"file": a_file(b"\0\1\2\3" * 99)}, format="multipart").status_code == 422
+    assert (
+        api.post("/api/v1/uploads/", {"file": a_file(b"\0\1\2\3" * 99)}, format="multipart").status_code
+        == 422
+    )
     assert api.post("/api/v1/uploads/", {}, format="multipart").status_code == 400
     settings.MAX_UPLOAD_BYTES = 20
     assert api.post("/api/v1/uploads/", {"file": a_file()}, format="multipart").status_code == 413
@@ -150,7 +171,12 @@ def test_rest_refuses_what_is_not_a_table_and_what_is_too_large(dana: Any, api_o
 
 def test_outsider_gets_404_over_rest(charlie: Any, api_of: Any, upload: Upload) -> None:
     api, url = api_of(charlie), f"/api/v1/uploads/{upload.pk}/"
-    assert {api.get(url).status_code, api.patch(url, {}).status_code, api.post(url + "confirm/", {}).status_code, api.post(url + "discard/").status_code} == {404}
+    assert {
+        api.get(url).status_code,
+        api.patch(url, {}).status_code,
+        api.post(url + "confirm/", {}).status_code,
+        api.post(url + "discard/").status_code,
+    } == {404}
     assert api.get("/api/v1/uploads/").data["results"] == []
 
 

@@ -70,7 +70,9 @@ FRENCH = "prénom;âge;état\nHélène;63;guéri\nZoé;41;traité à l'hôpital\
 def test_encoding_is_found_out(tmp_path: Path, encoding: str, text: str, found: str) -> None:
     options, preview = look(tmp_path, text.encode(encoding))
     assert options["encoding"] == found
-    assert [c["name"] for c in preview["columns"]] == text.replace("’", "’").splitlines()[0].replace(";", ",").split(",")
+    assert [c["name"] for c in preview["columns"]] == text.replace("’", "’").splitlines()[0].replace(
+        ";", ","
+    ).split(",")
     assert ("encoding_guessed" in codes(preview)) == (found in ("gb18030", "cp1252"))
 
 
@@ -89,7 +91,12 @@ def test_encoding_can_be_set_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_delimiter_is_found_out(tmp_path: Path, delimiter: str) -> None:
-    text = delimiter.join(["age", "note", "x"]) + "\n" + delimiter.join(["63", '"fever, cough; ""bad"""', "1"]) + "\n"
+    text = (
+        delimiter.join(["age", "note", "x"])
+        + "\n"
+        + delimiter.join(["63", '"fever, cough; ""bad"""', "1"])
+        + "\n"
+    )
     options, preview = look(tmp_path, text.encode())
     assert options["delimiter"] == delimiter
     assert preview["rows"] == [["63", 'fever, cough; "bad"', "1"]]
@@ -102,7 +109,11 @@ def test_decimal_commas_do_not_look_like_delimiters(tmp_path: Path) -> None:
 
 
 def test_quoted_newlines_stay_in_their_cell(tmp_path: Path) -> None:
-    assert rows_of(tmp_path, b'a,b\r\n1,"two\r\nlines"\r\n2,x\r\n') == [["a", "b"], ["1", "two\r\nlines"], ["2", "x"]]
+    assert rows_of(tmp_path, b'a,b\r\n1,"two\r\nlines"\r\n2,x\r\n') == [
+        ["a", "b"],
+        ["1", "two\r\nlines"],
+        ["2", "x"],
+    ]
 
 
 def test_duplicate_and_empty_headers_are_renamed_and_reported(tmp_path: Path) -> None:
@@ -155,7 +166,14 @@ def test_merged_excel_header_is_joined(tmp_path: Path) -> None:
 
 
 def test_parquet_is_read_with_its_types(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"mrn": [1, 2], "crp": [1.5, None], "sex": ["m", None], "seen": [datetime(2024, 1, 1), datetime(2024, 1, 2, 10)]})
+    frame = pd.DataFrame(
+        {
+            "mrn": [1, 2],
+            "crp": [1.5, None],
+            "sex": ["m", None],
+            "seen": [datetime(2024, 1, 1), datetime(2024, 1, 2, 10)],
+        }
+    )
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)
     options, preview = look(tmp_path, buffer.getvalue())
@@ -222,7 +240,9 @@ def test_content_tells_not_the_name(tmp_path: Path) -> None:
     assert build(path, Settings())[0]["format"] == "xlsx"
 
 
-CELLS = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\x00"), min_size=1, max_size=12).map(lambda t: t.strip() or "x")
+CELLS = st.text(
+    st.characters(blacklist_categories=("Cs",), blacklist_characters="\x00"), min_size=1, max_size=12
+).map(lambda t: t.strip() or "x")
 
 
 @hypothesis_settings(max_examples=60, deadline=None)

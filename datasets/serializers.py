@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field, inline_serializer
 from rest_framework import serializers
 
-from datasets.models import Column, Dataset, DatasetVersion, Kind, Record, RecordChange, Role
+from datasets.models import Column, Dataset, DatasetVersion, Kind, Record, RecordChange, Role, Split
 
 
 class CleanCharField(serializers.CharField):
@@ -216,7 +216,7 @@ RecordsCreatedSerializer = inline_serializer(
             {
                 "id": serializers.IntegerField(),
                 "created": serializers.BooleanField(),
-                "split": serializers.ChoiceField(choices=["train", "test"]),
+                "split": serializers.ChoiceField(choices=Split.choices),
             },
             many=True,
         ),

@@ -251,7 +251,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ColumnRoleEnum": "datasets.models.Role.choices",
         "JobStateEnum": "jobs.models.State.choices",
-        "UploadStateEnum": "datasets.models.Upload.State.choices",
+        "UploadStateEnum": "datasets.models.Upload.State",
         "SplitEnum": "datasets.models.Split.choices",
         "MemberRoleEnum": "accounts.serializers.ROLE_CHOICES",
         "KeyStateEnum": "accounts.serializers.KEY_STATES",

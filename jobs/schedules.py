@@ -23,10 +23,11 @@ class Periodic:
     at: time | None = None
 
 
-# Both run on the light queue: on the heavy one they would wait behind a training of hours.
+# All run on the light queue: on the heavy one they would wait behind a training of hours.
 SCHEDULES = (
     Periodic("reap jobs", "jobs.tasks.reap", Schedule.MINUTES, minutes=1),
     Periodic("nightly retraining", "training.tasks.retrain_nightly", Schedule.DAILY, at=NIGHT),
+    Periodic("forget idempotency keys", "accounts.tasks.forget_idempotency_keys", Schedule.DAILY, at=NIGHT),
 )
 
 

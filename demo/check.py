@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ai_mass as am
 from demo import data
-from demo.browser import Browser, Page
+from demo.browser import Browser
 from demo.processes import Portal
 from demo.story import PATIENT
 
@@ -73,13 +73,98 @@ def make_key(browser: Browser) -> str:
 
 
 def upload(browser: Browser, path: Path) -> str:
-    """Upload a file, correct its preview, confirm, wait; the data set's address."""
+    """Upload a file, correct its preview, confirm, wait until its records are there; the data set's address."""
     page = browser.send(browser.open("/datasets/upload/").form("upload", "file"), files={"file": path})
-    raise NotImplementedError(page.forms)
+    header = path.read_text(encoding="utf-8").splitlines()[0].split(",")
+    place = {name: i for i, name in enumerate(header)}
+    corrections = {
+        f"c{place['id']}-role": "patient",
+        f"c{place['num']}-role": "ignore",
+        f"c{place['heart_disease']}-role": "target",
+    }
+    page = browser.send(page.form("uploads", "-role"), dataset_name=DATASET, action="import", **corrections)
+    address = page.url
+
+    def imported() -> bool:
+        nonlocal page
+        page = browser.open(address)
+        return "920" in page.text and any(re.search(r"/datasets/[0-9a-f-]{36}/$", link) for link in page.links)
+
+    until(imported, "the import of 920 rows")
+    found = next(link for link in page.links if re.search(r"/datasets/[0-9a-f-]{36}/$", link))
+    expect("920" in browser.open(found).text, "the data set has 920 records")
+    print("  uploaded, preview corrected, 920 records imported")
+    return found
+
+
+def train(browser: Browser, dataset: str) -> str:
+    """Train without any choice, watch, and open the leaderboard; the model's address."""
+    page = browser.send(browser.open(f"/training/new/{dataset.strip('/').split('/')[-1]}/").form("/training/new/"))
+    address = page.url
+    expect(re.search(r"/training/[0-9a-f-]{36}/", address), f"training was refused: {' '.join(page.text.split())[:400]}")
+
+    def finished() -> bool:
+        nonlocal page
+        page = browser.open(address)
+        expect("failed" not in page.text, f"the run failed: {' '.join(page.text.split())[:600]}")
+        return any("/models/versions/" in link for link in page.links)
+
+    until(finished, "the training")
+    page = browser.open(page.link("/models/versions/"))
+    models = browser.open("/models/")
+    address = next(link for link in models.links if re.search(r"/models/[0-9a-f-]{36}/$", link))
+    board = browser.open(address)
+    expect(re.search(r"n = \d+", board.text), "the leaderboard shows n")
+    print("  trained without a choice; the leaderboard shows every version with interval and n")
+    return address
+
+
+def confirm(browser: Browser, model: str) -> None:
+    """Confirm the version that the leaderboard offers first."""
+    page = browser.open(browser.open(model).link("/confirm/"))
+    page = browser.send(page.form("/confirm/"))
+    expect("roll" in page.html.lower() or "champion" in page.text.lower(), "the champion is shown")
+    print("  champion confirmed")
+
+
+def diagnose(browser: Browser, model: str) -> None:
+    """Fill in the form for a new patient, read the result, confirm it."""
+    form = browser.open(f"/diagnose/{model.strip('/').split('/')[-1]}/").form("/diagnose/", "c0")
+    values = {}
+    for i, value in enumerate(PATIENT.values()):
+        options = form.choices.get(f"c{i}")
+        values[f"c{i}"] = next((o for o in options if o.lower() == str(value).lower()), "") if options else value
+    page = browser.send(form, **values)
+    expect("/diagnoses/" in page.url, f"the diagnosis has a page of its own: {page.url}")
+    for promise in ("present", "95% interval", "of 100 patients", "not a diagnosis made by a physician"):
+        expect(promise in page.text, f"the result says “{promise}”")
+    again = browser.send(form, **values)
+    expect(again.url == page.url, "sending the form twice makes one diagnosis")
+    page = browser.send(page.form("/review/"), verdict="confirmed")
+    expect("confirmed" in page.text.lower(), "the review is shown")
+    print("  diagnosed with probability, interval and reasons; reviewed; a double click made one diagnosis")
+
+
+def as_scientist(portal: Portal, key: str, path: Path) -> None:
+    """The same over the SDK: evaluate, infer, and a second data set of their own trained with hyperparameters."""
+    with am.connect(portal.url, key):
+        report = am.evaluate(path)
+        expect(report["roc_auc"] and 0.5 < report["roc_auc"] <= 1.0, "am.evaluate gives a ROC AUC")
+        values = am.inference([PATIENT, PATIENT | {"ca": 0, "thal": "normal"}])
+        expect(len(values) == 2 and set(values) <= {"absent", "present"}, f"am.inference gives values: {values}")
+        version = am.train(dataset=DATASET, candidates=["linear"], C=0.5, time_budget=10, quiet=True)
+        expect(version.candidate == "linear" and "roc_auc" in version.metrics, "am.train gives the version")
+    print("  am.evaluate, am.inference and am.train work")
 
 
 def walk(portal: Portal, folder: Path) -> None:
-    """The whole walk."""
+    """The whole walk. Raises CheckFailed (or the browser's errors) at the first step that does not hold."""
+    print("A newcomer walks through the portal:")
     browser = Browser(portal.url)
+    path = data.heart_disease(folder)
     register(browser, folder)
-    make_key(browser)
+    key = make_key(browser)
+    model = train(browser, upload(browser, path))
+    confirm(browser, model)
+    diagnose(browser, model)
+    as_scientist(portal, key, path)

@@ -71,12 +71,14 @@ def show_leaderboard(client: am.Client, model: dict[str, Any], metric: str) -> N
     """The leaderboard as a table of text."""
     print(f"Leaderboard of “{model['name']}” by {metric} on the locked test split")
     print(f"  {'rank':>4}  {'version':<9}{'candidate':<14}{'value':>7}  {'95% interval':<17}{'n':>5}  {'ms/row':>7}")
-    for row in client.get("leaderboard/", model=model["id"], metric=metric)["results"]:
-        number = f"v{row['number']}" + ("*" if row["champion"] else "")
+    for row in client.get("leaderboard/", model=model["id"], metric=metric)["rows"]:
+        version = row["version"]
+        number = f"v{version['number']}" + ("*" if version["is_champion"] else "")
         value = f"{row['value']:.3f}" if row["value"] is not None else "–"
         interval = f"{row['low']:.3f} – {row['high']:.3f}" if row["low"] is not None else "–"
-        latency = f"{row['latency_ms']:.1f}" if row["latency_ms"] is not None else "–"
-        print(f"  {row['rank'] or '–':>4}  {number:<9}{row['candidate']:<14}{value:>7}  {interval:<17}{row['n'] or 0:>5}  {latency:>7}")
+        latency = f"{version['latency_ms']:.1f}" if version["latency_ms"] is not None else "–"
+        start = f"  {row['rank'] or '–':>4}  {number:<9}{version['candidate']:<14}"
+        print(f"{start}{value:>7}  {interval:<17}{row['n'] or 0:>5}  {latency:>7}")
     print("  (* champion; versions of the same rank cannot be told apart by a paired test)\n")
 
 

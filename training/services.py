@@ -89,12 +89,9 @@ def launch(
 ) -> TrainingRun:
     """Queue a run of a recipe on a frozen version, unless the same is under way."""
     key = run_key(version, recipe)
-    same: TrainingRun | None
     live = live_job(actor, key)
-    if (
-        live is not None
-        and (same := TrainingRun.objects.filter(pk=live.payload.get("run")).first()) is not None
-    ):
+    same = TrainingRun.objects.filter(pk=live.payload.get("run")).first() if live is not None else None
+    if isinstance(same, TrainingRun):
         return same
     found = preflight.refuse_errors(preflight.usable(version))
     name, memory = preflight.profile_for(version, recipe, profile)

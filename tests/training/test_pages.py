@@ -1,0 +1,245 @@
+"""The portal's pages of training, as people with and without rights see them."""
+
+from typing import Any
+
+import pytest
+from django.urls import reverse
+
+from tests.conftest import actor
+from training.models import Model, ModelVersion, TrainingRun
+from training.services import confirm_champion, publish, start_run
+
+
+def page(client: Any, name: str, *args: Any, **query: Any) -> Any:
+    return client.get(reverse(f"training:{name}", args=args), query)
+
+
+def test_training_works_with_no_choice(dataset: Any, dana: Any, client_of: Any) -> None:
+    client = client_of(dana)
+    assert "Advanced" in page(client, "start", dataset.pk).content.decode()
+    response = client.post(reverse("training:start", args=[dataset.pk]))
+    run = TrainingRun.objects.get()
+    assert response.status_code == 302 and response.url == reverse("training:run", args=[run.pk])
+    assert (
+        run.recipe["target"] == "finding"
+        and run.recipe["patient"] == "mrn"
+        and run.recipe["scaling"] == "search"
+    )
+
+
+def test_advanced_shows_every_hyperparameter_with_meaning_and_limits(
+    dataset: Any, dana: Any, client_of: Any
+) -> None:
+    from django.utils.html import escape
+
+    from engine import registry
+
+    text = page(client_of(dana), "start", dataset.pk).content.decode()
+    for candidate in registry.describe():
+        if candidate["reference"]:
+            continue
+        for parameter in candidate["hyperparameters"]:
+            assert f"hp__{candidate['name']}__{parameter['name']}" in text
+            assert escape(parameter["meaning"]) in text
+    for step in ("scaling", "normalisation", "imputation", "outliers", "feature_selection"):
+        assert f'name="{step}"' in text
+
+
+def test_chosen_hyperparameters_reach_the_recipe(dataset: Any, dana: Any, client_of: Any) -> None:
+    from engine import registry
+
+    parameter = registry.get("network").hyperparameters[0]
+    data = {"candidates": ["network"], "scaling": "minmax", "seed": "5", "time_budget": "2", "ignore": ["mean radius"],
+            f"hp__network__{parameter.name}": str(parameter.default)}  # fmt: skip
+    client_of(dana).post(reverse("training:start", args=[dataset.pk]), data)
+    recipe = TrainingRun.objects.get().recipe
+    assert recipe["hyperparameters"] == {"network": {parameter.name: parameter.default}}
+    assert recipe["scaling"] == "minmax" and recipe["seed"] == 5 and recipe["candidates"] == ["network"]
+    assert recipe["ignore"] == ["mean radius"]
+
+
+def test_a_hyperparameter_outside_its_limits_is_marked(dataset: Any, dana: Any, client_of: Any) -> None:
+    response = client_of(dana).post(
+        reverse("training:start", args=[dataset.pk]), {"hp__network__dropout": "7"}
+    )
+    assert response.status_code == 422 and "form-error" in response.content.decode()
+    assert not TrainingRun.objects.exists()
+
+
+def test_a_refused_run_says_why(dana: Any, client_of: Any) -> None:
+    from tests.training.conftest import make_dataset
+
+    dataset = make_dataset(dana, rows=120, labels=lambda i, _: "benign")
+    response = client_of(dana).post(reverse("training:start", args=[dataset.pk]))
+    assert response.status_code == 422
+    assert "nothing to tell apart" in response.content.decode()
+
+
+def test_run_page_shows_candidates_versions_and_log(run: Any, victor: Any, client_of: Any) -> None:
+    text = page(client_of(victor), "run", run.pk).content.decode()
+    assert "linear" in text and "best by validation" in text and "passed the gate" in text
+    assert "Learning from" in text
+    assert "Repeat with the same recipe" not in text, "an auditor changes nothing"
+
+
+def test_a_waiting_run_asks_for_itself_again(dataset: Any, dana: Any, client_of: Any) -> None:
+    run = start_run(actor=actor(dana), dataset=dataset)
+    text = page(client_of(dana), "run_live", run.pk).content.decode()
+    assert f'hx-get="{reverse("training:run_live", args=[run.pk])}"' in text
+
+
+def test_cancel_and_retry(dataset: Any, dana: Any, client_of: Any, run_jobs: Any) -> None:
+    from tests.training.conftest import QUICK
+
+    run = start_run(actor=actor(dana), dataset=dataset, options=QUICK)
+    client = client_of(dana)
+    client.post(reverse("training:cancel", args=[run.pk]))
+    run.job.refresh_from_db()
+    assert run.job.state == "cancelled"
+    client.post(reverse("training:retry", args=[run.pk]))
+    run.refresh_from_db()
+    assert run.job.state == "queued"
+    run_jobs()
+    run.job.refresh_from_db()
+    assert run.job.state == "done" and run.versions.count() == 1
+
+
+def test_leaderboard_shows_intervals_and_confirm(
+    version: Any, dana: Any, victor: Any, client_of: Any
+) -> None:
+    url = reverse("training:confirm", args=[version.pk])
+    text = page(client_of(dana), "model", version.model_id, metric="brier").content.decode()
+    assert url in text and "Brier score" in text and "n = " in text and "best by validation" in text
+    assert url not in page(client_of(victor), "model", version.model_id).content.decode()
+    assert page(client_of(dana), "model", version.model_id, metric="nonsense", start="x").status_code == 200
+
+
+def test_confirm_asks_first_then_changes(version: Any, bob: Any, client_of: Any) -> None:
+    client, url = client_of(bob), reverse("training:confirm", args=[version.pk])
+    assert "audit log" in client.get(url).content.decode()
+    assert Model.objects.get().champion is None
+    assert client.post(url, {"reason": "best"}).status_code == 302
+    assert Model.objects.get().champion == version
+
+
+def test_version_page_tells_it_all_to_its_own(version: Any, dana: Any, client_of: Any) -> None:
+    text = page(client_of(dana), "version", version.pk).content.decode()
+    for wanted in (
+        "ROC curve",
+        "Calibration",
+        "Confusion matrix",
+        version.lineage["data_hash"],
+        "dana@example.org",
+        "scikit-learn",
+    ):
+        assert wanted in text
+    assert "of 100" in text, "the operating point in words"
+
+
+def test_published_model_shows_its_report_and_nothing_else(
+    version: Any, dana: Any, charlie: Any, client_of: Any
+) -> None:
+    outsider = client_of(charlie)
+    assert page(outsider, "version", version.pk).status_code == 404
+    assert page(outsider, "model", version.model_id).status_code == 404
+    confirm_champion(actor=actor(dana), version=version)
+    publish(actor=actor(dana), model=version.model)
+    assert version.model.name in page(outsider, "models").content.decode()
+    response = outsider.get(reverse("training:model", args=[version.model_id]), follow=True)
+    text = response.content.decode()
+    assert response.status_code == 200 and "ROC curve" in text
+    for hidden in (
+        version.lineage["data_hash"],
+        "dana@example.org",
+        str(version.run_id),
+        str(version.model.dataset_id),
+        "Recipe",
+    ):
+        assert hidden not in text
+    assert page(outsider, "run", version.run_id).status_code == 404
+    assert page(outsider, "confirm", version.pk).status_code == 404
+    assert page(outsider, "publish", version.model_id).status_code == 404
+
+
+def test_an_unconfirmed_version_of_a_published_model_stays_hidden(
+    version: Any, dana: Any, charlie: Any, client_of: Any
+) -> None:
+    from tests.training.test_models import twin
+
+    other = twin(version, "boosting")
+    confirm_champion(actor=actor(dana), version=version)
+    publish(actor=actor(dana), model=version.model)
+    assert page(client_of(charlie), "version", other.pk).status_code == 404
+
+
+def test_publish_page_says_what_others_will_see(version: Any, dana: Any, client_of: Any) -> None:
+    confirm_champion(actor=actor(dana), version=version)
+    client, url = client_of(dana), reverse("training:publish", args=[version.model_id])
+    assert "They never see your data set" in client.get(url).content.decode()
+    client.post(url)
+    assert Model.objects.get().published_at is not None
+    client.post(url)
+    assert Model.objects.get().published_at is None
+
+
+def test_the_gate_is_set_for_a_data_set(dataset: Any, dana: Any, client_of: Any) -> None:
+    client = client_of(dana)
+    client.post(reverse("training:gate_save"), {"sensitivity": "0.95", "dataset": str(dataset.pk)})
+    text = page(client, "gate", dataset=str(dataset.pk)).content.decode()
+    assert "Sensitivity (recall) at least 0.95" in text
+    assert "No floors" in page(client, "gate").content.decode()
+    assert client.post(reverse("training:gate_save"), {"sensitivity": "2"}).status_code == 422
+    assert page(client, "gate", dataset="junk").status_code == 404
+
+
+def test_recommendation_page_says_why_and_changes_nothing(version: Any, dana: Any, client_of: Any) -> None:
+    from training.models import Recommendation
+
+    before = Recommendation.objects.count()
+    text = page(client_of(dana), "recommendation").content.decode()
+    assert "very likely no worse than" in text and str(version) in text
+    assert Recommendation.objects.count() == before
+
+
+def test_dataset_panel_counts_what_is_new(version: Any, dana: Any, rf: Any) -> None:
+    from tests.training.test_models import add_patients
+    from training.panels import dataset_panel
+
+    confirm_champion(actor=actor(dana), version=version)
+    add_patients(dana, version.model.dataset, 4)
+    request = rf.get("/")
+    request.actor, request.user = actor(dana), dana
+    assert "4 new since the champion was trained" in dataset_panel(request, version.model.dataset)
+
+
+POSTS = ("roll_back", "publish", "nightly", "confirm", "repeat", "cancel", "retry", "start")
+
+
+@pytest.fixture
+def targets(version: Any) -> dict[str, Any]:
+    model, run = version.model_id, version.run_id
+    return {"roll_back": model, "publish": model, "nightly": model, "confirm": version.pk, "repeat": run, "cancel": run,
+            "retry": run, "start": version.model.dataset_id}  # fmt: skip
+
+
+def test_outsider_gets_404_and_auditor_403(
+    targets: dict[str, Any], charlie: Any, victor: Any, client_of: Any
+) -> None:
+    for name in POSTS:
+        url = reverse(f"training:{name}", args=[targets[name]])
+        assert client_of(charlie).post(url).status_code == 404, name
+        assert client_of(victor).post(url).status_code == 403, name
+        assert client_of().post(url).status_code == 302, name
+    assert client_of(victor).post(reverse("training:gate_save")).status_code == 403
+    assert TrainingRun.objects.count() == 1 and ModelVersion.objects.count() == 1
+
+
+def test_a_clinician_may_confirm_but_not_publish(version: Any, bob: Any, client_of: Any) -> None:
+    assert page(client_of(bob), "confirm", version.pk).status_code == 200
+    assert page(client_of(bob), "publish", version.model_id).status_code == 403
+
+
+def test_lists_are_empty_for_others(run: Any, charlie: Any, dana: Any, client_of: Any) -> None:
+    assert "Breast cancer" in page(client_of(dana), "runs").content.decode()
+    assert "Breast cancer" not in page(client_of(charlie), "runs").content.decode()
+    assert "Breast cancer" not in page(client_of(charlie), "models").content.decode()

@@ -12,12 +12,13 @@ from accounts import choices
 from accounts.models import Organisation, Preference
 
 OTHER = "__other__"
+MISSING_OUTCOME = _("Choose an outcome, or name it in your own words.")
 
 
 class PreferenceForm(forms.Form):
     """`weight_<metric>` and `floor_<metric>` beside the outcome; `cleaned()` gives what the service wants."""
 
-    outcome_choice = forms.ChoiceField(label=_("Outcome of interest"), required=False)
+    outcome_choice = forms.ChoiceField(label=_("Outcome of interest"), error_messages={"required": MISSING_OUTCOME})
     outcome_words = forms.CharField(label=_("In your own words"), required=False, max_length=200)
     email_notifications = forms.BooleanField(label=_("Notify me by e-mail as well"), required=False)
 
@@ -80,12 +81,9 @@ class PreferenceForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         chosen = data.get("outcome_choice", "")
-        data["outcome"] = chosen if chosen not in {"", OTHER} else ""
-        if not data["outcome"] and (chosen == OTHER or not chosen):
-            data["outcome"] = " ".join(data.get("outcome_words", "").split())
-        if not data["outcome"] and "outcome_choice" not in self.errors:
-            field = "outcome_words" if chosen == OTHER else "outcome_choice"
-            self.add_error(field, _("Choose an outcome, or name it in your own words."))
+        data["outcome"] = " ".join(data.get("outcome_words", "").split()) if chosen == OTHER else chosen
+        if chosen == OTHER and not data["outcome"] and "outcome_words" not in self.errors:
+            self.add_error("outcome_words", MISSING_OUTCOME)
         data["weights"] = self.by_metric(data, "weight_")
         data["floors"] = self.by_metric(data, "floor_")
         if not self.errors and not any(data["weights"].values()):

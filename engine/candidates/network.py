@@ -14,6 +14,7 @@ from engine.metrics import Floats, Ints
 from engine.registry import Hyperparameter, candidate
 from engine.split import hold_out
 
+MANY = 20_000  # records
 ACTIVATIONS = ("relu", "tanh", "gelu", "silu")
 
 
@@ -112,11 +113,12 @@ class NetworkModel(Model):
 
     @classmethod
     def trials(cls, task: str, rows: int, width: int, classes: int) -> list[dict[str, Any]]:
-        """From a middling network to a small, strongly held one and a wide one."""
+        """From a middling network to a small, strongly held one and a wide one; large data in large steps."""
+        steps = {"batch_size": 512, "epochs": 20, "patience": 4} if rows > MANY else {}
         return [
-            {},
-            {"hidden_layers": 1, "nodes": 32, "dropout": 0.3, "weight_decay": 0.1},
-            {"hidden_layers": 2, "nodes": 128, "dropout": 0.4, "activation": "silu"},
+            steps,
+            {"hidden_layers": 1, "nodes": 32, "dropout": 0.3, "weight_decay": 0.1, **steps},
+            {"hidden_layers": 2, "nodes": 128, "dropout": 0.4, "activation": "silu", **steps},
         ]
 
     @classmethod

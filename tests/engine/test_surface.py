@@ -8,9 +8,9 @@ import pytest
 import engine
 
 PROMISED = (
-    "Kind Role ColumnSpec Schema Recipe infer_schema check fit fit_candidates evaluate explain save load compare registry "
-    "METRICS EngineError Stopped Problem"
-).split()
+    "Kind", "Role", "ColumnSpec", "Schema", "Recipe", "infer_schema", "check", "fit", "fit_candidates", "evaluate", "explain",
+    "save", "load", "compare", "registry", "METRICS", "EngineError", "Stopped", "Problem",
+)  # fmt: skip
 
 
 def run(code: str) -> str:

@@ -23,7 +23,7 @@ from datasets.readers.encodings import ENCODINGS
 PERMISSIONS = {"read": Permission.VIEW_DATA, "write": Permission.WRITE_DATA}
 
 
-class UploadSerializer(serializers.ModelSerializer):
+class UploadSerializer(serializers.ModelSerializer[Upload]):
     """An upload with its preview and, once imported, its counters."""
 
     job = serializers.UUIDField(source="job_id", read_only=True, allow_null=True)
@@ -43,17 +43,21 @@ class UploadSerializer(serializers.ModelSerializer):
 class UploadListSerializer(UploadSerializer):
     """An upload in a list: without the preview."""
 
-    class Meta(UploadSerializer.Meta):
+    preview = None  # type: ignore[assignment]
+    report = None  # type: ignore[assignment]
+
+    class Meta:
+        model = Upload
         fields = tuple(f for f in UploadSerializer.Meta.fields if f not in ("preview", "report"))
         read_only_fields = fields
 
 
-class NewUploadSerializer(serializers.Serializer):
+class NewUploadSerializer(serializers.Serializer[Any]):
     file = serializers.FileField(allow_empty_file=True)
     dataset = serializers.UUIDField(required=False, allow_null=True)
 
 
-class ColumnChoiceSerializer(serializers.Serializer):
+class ColumnChoiceSerializer(serializers.Serializer[Any]):
     """What to make of one column of the file; what is left out stays as previewed."""
 
     name = serializers.CharField(max_length=200)
@@ -69,7 +73,7 @@ class ColumnChoiceSerializer(serializers.Serializer):
     include = serializers.BooleanField(required=False)
 
 
-class ReadingSerializer(serializers.Serializer):
+class ReadingSerializer(serializers.Serializer[Any]):
     """How to read the file; the preview is made anew."""
 
     encoding = serializers.ChoiceField(choices=["", *ENCODINGS], required=False)
@@ -80,7 +84,7 @@ class ReadingSerializer(serializers.Serializer):
     columns = ColumnChoiceSerializer(many=True, required=False)
 
 
-class ConfirmSerializer(serializers.Serializer):
+class ConfirmSerializer(serializers.Serializer[Any]):
     dataset = serializers.UUIDField(required=False, allow_null=True)
     new_dataset_name = serializers.CharField(max_length=150, required=False, allow_blank=True)
     columns = ColumnChoiceSerializer(many=True, required=False)
@@ -96,7 +100,7 @@ def chosen_dataset(actor: Any, pk: Any) -> Dataset | None:
     return get_or_404(Dataset.objects, actor, pk=pk) if pk else None
 
 
-class UploadList(generics.ListAPIView):
+class UploadList(generics.ListAPIView[Upload]):
     """The organisation's uploads, newest first; send a new one as multipart `file`."""
 
     permissions = PERMISSIONS
@@ -125,7 +129,7 @@ class UploadList(generics.ListAPIView):
         return Response(UploadSerializer(upload).data, status=201)
 
 
-class UploadDetail(generics.RetrieveAPIView):
+class UploadDetail(generics.RetrieveAPIView[Upload]):
     """One upload; PATCH reads its file anew with other options."""
 
     permissions = PERMISSIONS

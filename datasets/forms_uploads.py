@@ -59,11 +59,11 @@ class ReadingForm(forms.Form):
     member = forms.ChoiceField(label=_("Table in the zip file"), required=False)
     sheet = forms.ChoiceField(label=_("Sheet"), required=False)
 
-    def __init__(self, *args: Any, upload: Upload, **kwargs: Any) -> None:
+    def __init__(self, data: Any = None, *, upload: Upload) -> None:
         kept = upload.options.get("settings", {})
-        header = {True: "yes", False: "no"}.get(kept.get("header"), "")  # type: ignore[arg-type]
+        header = {True: "yes", False: "no"}.get(kept.get("header"), "")
         shown = {"member": upload.options.get("member", ""), "sheet": upload.options.get("sheet", "")}
-        super().__init__(*args, initial={**kept, "header": header, **shown}, **kwargs)
+        super().__init__(data, initial={**kept, "header": header, **shown})
         if upload.options.get("format") not in ("csv", "tsv"):
             del self.fields["encoding"], self.fields["delimiter"]
         for name in ("member", "sheet"):

@@ -137,9 +137,9 @@ def _number(found: dict[str, Any], present: list[Cell], texts: list[str]) -> Non
             _("%(count)d numbers are stored as text; they are read as numbers.") % {"count": len(texts)},
         )
     parsed = [
-        numbers.parse(c, found["decimal"], found["thousands"]) if isinstance(c, str) else float(c)
+        numbers.parse(c, found["decimal"], found["thousands"]) if isinstance(c, str) else float(c)  # type: ignore[arg-type]
         for c in present
-    ]  # type: ignore[arg-type]
+    ]
     bad = [
         str(c)[:40]
         for c, v in zip(present, parsed, strict=True)

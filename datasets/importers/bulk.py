@@ -1,6 +1,7 @@
 """Many records written at once, past the ORM: those that are there already are left as they are."""
 
 import io
+import sqlite3
 from collections.abc import Sequence
 
 from django.db import connection
@@ -49,8 +50,7 @@ def _execute_many(upload: Upload, rows: Sequence[Row]) -> None:
     now = connection.ops.adapt_datetimefield_value(timezone.now())
     with connection.cursor() as cursor:
         raw = cursor.cursor  # sqlite3's own cursor
-        super_executemany = type(raw).__mro__[1].executemany
-        super_executemany(raw, sql, [(dataset, own, *row, now) for row in rows])
+        sqlite3.Cursor.executemany(raw, sql, [(dataset, own, *row, now) for row in rows])
 
 
 def _key(value: object) -> object:
@@ -89,6 +89,7 @@ def duplicates(upload: Upload, rows: Sequence[Row], first: int) -> tuple[int, in
         .order_by("-id")
         .values_list("row_number", flat=True)[: len(rows)]
     )
+    assert upload.dataset_id is not None
     left = [row for row in rows if row[0] not in added]
     own: set[str] = set()
     for start in range(0, len(left), LOOK_UP):

@@ -198,6 +198,7 @@ def _csv_bytes(rows: list[list[str]]) -> bytes:
 
 def remove_rows(upload: Upload, context: JobContext | None = None) -> int:
     """Remove some of the upload's records and lower the counts by them; how many. Call it until it gives 0."""
+    assert upload.dataset_id is not None
     with transaction.atomic(), context.fenced() if context is not None else nullcontext():
         rows = list(Record.objects.filter(upload=upload).order_by("-id").values_list("id", "split")[:REMOVE])
         Record.objects.filter(pk__in=[pk for pk, _split in rows]).delete()

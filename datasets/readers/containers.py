@@ -165,7 +165,7 @@ def _again(
 
 
 @contextmanager
-def _unpacked(stream: IO[bytes], packed: int) -> Iterator[Path]:
+def _unpacked(stream: Any, packed: int) -> Iterator[Path]:
     with stream, tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="unpacked-") as copy:
         bounded = Bounded(stream, packed)
         while piece := bounded.read(1024 * 1024):

@@ -67,7 +67,7 @@ class DelimitedTable:
         self.average = max(
             1.0, len(sample.encode("utf-8")) / max(1, sample.count("\n") or sample.count("\r"))
         )
-        self.described = {
+        self.described: dict[str, Any] = {
             "format": "tsv" if delimiter == "\t" else "csv",
             "encoding": encoding,
             "encoding_certain": certain,

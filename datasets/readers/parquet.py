@@ -72,7 +72,8 @@ def _cells(column: pa.Array) -> list[Cell]:
         or pa.types.is_string(column.type)
         or pa.types.is_large_string(column.type)
     ):
-        return column.to_pylist()
+        plain: list[Cell] = column.to_pylist()
+        return plain
     if pa.types.is_floating(column.type):
         return [None if v is None or math.isnan(v) else v for v in column.to_pylist()]
     if pa.types.is_timestamp(column.type):

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.files.storage import default_storage
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -59,7 +59,7 @@ def _asked_for(request: HttpRequest, choices: Any) -> Any:
 
 @require_http_methods(["GET", "POST"])
 @requires(Permission.VIEW_DATA)
-def preview(request: HttpRequest, pk: Any) -> HttpResponse:
+def preview(request: HttpRequest, pk: Any) -> HttpResponseBase:
     """What was found out, to be corrected; the button imports or, with other reading options, looks again."""
     actor = actor_of(request)
     upload = get_or_404(Upload.objects.select_related("dataset", "job"), actor, pk=pk)
@@ -71,7 +71,7 @@ def preview(request: HttpRequest, pk: Any) -> HttpResponse:
 
 
 @requires(Permission.WRITE_DATA)
-def _change(request: HttpRequest, actor: Actor, upload: Upload) -> HttpResponse:
+def _change(request: HttpRequest, actor: Actor, upload: Upload) -> HttpResponseBase:
     columns = [ColumnForm(c, c["place"], request.POST) for c in upload.preview["columns"]]
     reading, confirming = ReadingForm(request.POST, upload=upload), ConfirmForm(request.POST)
     forms = [*columns, reading, confirming]
@@ -154,7 +154,7 @@ def upload_report(request: HttpRequest, pk: Any) -> HttpResponse:
 
 @require_GET
 @requires(Permission.VIEW_DATA)
-def refused(request: HttpRequest, pk: Any) -> HttpResponse:
+def refused(request: HttpRequest, pk: Any) -> HttpResponseBase:
     """The refused rows as CSV: file, row, column, reason."""
     actor = actor_of(request)
     upload = get_or_404(Upload.objects.select_related("refused_file"), actor, pk=pk)

@@ -1,0 +1,54 @@
+"""Jobs as the API shows them."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from jobs import queries, services
+from jobs.models import Job, JobLog
+
+
+class JobErrorSerializer(serializers.Serializer[Any]):
+    person = serializers.CharField(help_text="what happened and what to do")
+    engineer = serializers.CharField(help_text="what an engineer wants to know")
+
+
+class JobSerializer(serializers.ModelSerializer[Job]):
+    """One job. `fraction` goes from 0 to 1; `queue_position` 1 is next; `error` is null unless it failed."""
+
+    eta_seconds = serializers.SerializerMethodField()
+    queue_position = serializers.SerializerMethodField()
+    error = serializers.SerializerMethodField()
+    detail = serializers.JSONField(read_only=True)
+    result = serializers.JSONField(read_only=True, allow_null=True)
+
+    class Meta:
+        model = Job
+        fields = [
+            "id", "title", "state", "fraction", "step", "message", "detail", "eta_seconds", "queue_position", "attempt",
+            "error", "created_at", "started_at", "finished_at", "result", "subject_url",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+    @extend_schema_field(serializers.IntegerField(allow_null=True))
+    def get_eta_seconds(self, job: Job) -> int | None:
+        return queries.eta_seconds(job)
+
+    @extend_schema_field(serializers.IntegerField(allow_null=True))
+    def get_queue_position(self, job: Job) -> int | None:
+        places = self.context.get("places")
+        return services.queue_position(job) if places is None else places.get(job.pk)
+
+    @extend_schema_field(JobErrorSerializer(allow_null=True))
+    def get_error(self, job: Job) -> dict[str, str] | None:
+        if job.state != "failed":
+            return None
+        return {"person": job.error_person, "engineer": job.error_engineer}
+
+
+class JobLogSerializer(serializers.ModelSerializer[JobLog]):
+    class Meta:
+        model = JobLog
+        fields = ["id", "at", "attempt", "text"]
+        read_only_fields = fields

@@ -25,7 +25,7 @@ class PreparedResponse(Response):
         super().__init__(None, status=status)
 
     @property
-    def data(self) -> Any:  # type: ignore[override]
+    def data(self) -> Any:
         if self._data is None:
             self._data = json.loads(self._body)
         return self._data
@@ -35,7 +35,7 @@ class PreparedResponse(Response):
         self._data = value
 
     @property
-    def rendered_content(self) -> bytes:
+    def rendered_content(self) -> Any:
         self["Content-Type"] = "application/json"
         return self._body
 

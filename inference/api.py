@@ -47,7 +47,7 @@ _TRUE = {"1", "true", "yes"}
 class NewestFirst(CursorPagination):
     """Identifiers grow with time, so they alone are the order."""
 
-    ordering = "-id"
+    ordering = ("-id", "-created_at")  # the first alone decides: identifiers are unique
 
 
 class DiagnosesView(APIView):

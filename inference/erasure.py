@@ -6,6 +6,7 @@ from typing import Any
 from django.core.cache import cache
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from datasets.models import Dataset
@@ -18,7 +19,7 @@ ERASED = "[erased]"
 class DiagnosesTouch:
     """Registered with `datasets.erasure`: the organisation's diagnoses of the patient by models of that data set."""
 
-    label = _("Diagnoses")
+    label: str | Promise = _("Diagnoses")
 
     def _rows(self, dataset: Dataset, patient_key: str, record_ids: Iterable[int]) -> QuerySet[Diagnosis]:
         theirs = Q(pk__in=Review.objects.filter(record__in=list(record_ids)).values("diagnosis"))

@@ -183,4 +183,4 @@ class FilterForm(forms.Form):
 
     def __init__(self, *args: Any, models: list[tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["model"].widget.choices = [("", gettext("all models")), *models]  # type: ignore[attr-defined]
+        self.fields["model"].widget.choices = [("", gettext("all models")), *models]

@@ -20,7 +20,6 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connectio
 from django.http import Http404
 from django.http.request import HttpHeaders, split_domain_port, validate_host
 from rest_framework.exceptions import APIException
-from rest_framework.settings import api_settings
 
 from accounts.keys import actor_for_key
 from accounts.middleware import client_ip
@@ -131,7 +130,7 @@ class QuickDiagnoses:
 
     def _answer(self, environ: Environ, body: bytes) -> bytes:
         """The body of the 201. Raises what Django answers better (then nothing has been saved), and Unsure."""
-        connection = connections[DEFAULT_DB_ALIAS]
+        connection: Any = connections[DEFAULT_DB_ALIAS]
         if not connection.in_atomic_block:  # which no server's request is in, but an embedding program's may be
             connection.close_if_unusable_or_obsolete()
         connection.health_check_done = True  # the first query is the check: nothing is lost by starting again
@@ -166,8 +165,6 @@ class QuickDiagnoses:
 @lru_cache(maxsize=1)
 def _rate() -> tuple[int | None, int]:
     """How many requests in how many seconds, as the throttle of the other resources has it."""
-    rate = api_settings.DEFAULT_THROTTLE_RATES.get(KeyThrottle.scope)
-    if not rate:
-        return None, 0
-    most, seconds = KeyThrottle().parse_rate(rate)
-    return most, int(seconds or 60)
+    throttle = KeyThrottle()
+    most, seconds = throttle.parse_rate(throttle.rate)
+    return most, seconds or 60

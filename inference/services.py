@@ -54,6 +54,7 @@ def ask(
     if not 1 <= len(records) <= MAX_RECORDS:
         message = _("Send 1 to %(most)d records in one call.") % {"most": MAX_RECORDS}
         raise RecordsInvalid([{"field": prefix, "message": message, "code": "count"}])
+    assert actor.organisation is not None  # serving lets nobody through
     checked = served.columns.check(records, prefix)
     version = served.version
     fitted = serving.fitted_of(version)
@@ -109,6 +110,7 @@ def diagnose_once(
 
     Returns the diagnosis's id; raises what `ask` raises.
     """
+    assert actor.organisation is not None
     content = json.dumps([token, str(served.version.pk), record, patient], sort_keys=True, default=str)
     digest = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
     key = f"form:{digest}"

@@ -1,5 +1,6 @@
 """The quick inserts write what the ORM and `accounts.audit` would have written; identifiers grow."""
 
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -71,3 +72,37 @@ def test_failure_of_the_second_insert_leaves_nothing(bob: Any, heart_version: An
         diagnose(actor=asking, version=heart_version, records=[OLD_MAN] * count)
     assert not Diagnosis.objects.exists()
     assert not AuditEvent.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outside_a_transaction_both_tables_are_written_or_none(bob: Any, heart_version: Any) -> None:
+    (made,) = diagnose(actor=actor(bob), version=heart_version, records=[OLD_MAN])
+    assert AuditEvent.objects.filter(action="diagnosis.created", object_id=str(made.pk)).count() == 1
+    with pytest.raises(Exception, match=r"object|type"):
+        diagnose(actor=replace(actor(bob), user_agent=Unstorable("ward")), version=heart_version, records=[OLD_MAN])
+    diagnose(actor=actor(bob), version=heart_version, records=[OLD_MAN])  # the connection is usable as before
+    assert Diagnosis.objects.count() == AuditEvent.objects.filter(action="diagnosis.created").count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_writers_wait_for_each_other_and_lose_nothing(bob: Any, heart_version: Any) -> None:
+    from django.db import connection
+
+    failures: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            for _each in range(10):
+                diagnose(actor=actor(bob), version=heart_version, records=[OLD_MAN])
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=write) for _each in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert Diagnosis.objects.count() == AuditEvent.objects.filter(action="diagnosis.created").count() == 30

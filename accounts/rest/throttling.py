@@ -45,9 +45,10 @@ class KeyThrottle(SimpleRateThrottle):
         return ident_of(actor_of(request)) or f"throttle:ip:{client_ip(request._request)}"
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        if self.rate is None:
+        most, seconds = self.parse_rate(self.rate)
+        if most is None or seconds is None:
             return True
-        self.seconds = spend(str(self.get_cache_key(request, view)), self.num_requests, self.duration)
+        self.seconds = spend(str(self.get_cache_key(request, view)), most, seconds)
         return self.seconds is None
 
     def wait(self) -> float | None:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import F, FloatField, QuerySet
-from django.db.models.fields.json import KeyTransform
+from django.db.models import Case, F, FloatField, QuerySet, Value, When
+from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.db.models.functions import Cast
 
 from training import comparisons, metrics, queries
@@ -39,7 +39,10 @@ class Row:
 
 def ordered(model: Model, metric: str) -> QuerySet[ModelVersion]:
     """The model's versions, the best value first, undefined ones last; without their large fields."""
-    value = Cast(KeyTransform("value", KeyTransform(metric, "metrics")), FloatField())
+    number = Cast(KeyTextTransform("value", KeyTransform(metric, "metrics")), FloatField())
+    # SQLite reads a JSON null as the text "null", which would sort as 0.
+    undefined = When(**{f"metrics__{metric}__value": None}, then=Value(None, output_field=FloatField()))
+    value = Case(undefined, default=number, output_field=FloatField())
     direction = (
         F("sorting").desc(nulls_last=True)
         if metrics.higher_is_better(metric)

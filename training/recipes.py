@@ -38,7 +38,7 @@ def resolve(dataset: Dataset, target: str | None, options: dict[str, Any]) -> di
         raise RunRefused([problems.make("recipe_unknown_key", column=key, key=key) for key in unknown])
     columns = list(dataset.columns.all())
     given = {k: v for k, v in options.items() if k != "profile"}
-    found = [*_wrong_types(given), *_wrong_ignore(given, columns, name)]
+    found = [*_wrong_types(options), *_wrong_ignore(given, columns, name)]
     if found:
         raise RunRefused(found)
     try:
@@ -64,7 +64,16 @@ def _merged(given: dict[str, Any], columns: list[Column], target: str) -> dict[s
 
 
 def _wrong_types(given: dict[str, Any]) -> list[dict[str, Any]]:
-    texts = ("task", "scaling", "normalisation", "imputation", "outliers", "feature_selection", "metric")
+    texts = (
+        "profile",
+        "task",
+        "scaling",
+        "normalisation",
+        "imputation",
+        "outliers",
+        "feature_selection",
+        "metric",
+    )
     wrong = [(k, "text") for k in texts if k in given and not isinstance(given[k], str)]
     if "positive" in given and not isinstance(given["positive"], str | None):
         wrong.append(("positive", "text"))

@@ -124,9 +124,17 @@ def test_evaluating_a_csv_gives_the_same_report(version: Any, dana: Any, api_of:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"records": []}, {"records": [{"x": 1}]}, {"records": [{"finding": None}]}, {"records": [{"finding": ["a"]}]}, {"records": 5},
-             {"records": [{"finding": "martian"}]}]
-)  # fmt: skip
+    "body",
+    [
+        {},
+        {"records": []},
+        {"records": [{"x": 1}]},
+        {"records": [{"finding": None}]},
+        {"records": [{"finding": ["a"]}]},
+        {"records": 5},
+        {"records": [{"finding": "martian"}]},
+    ],
+)
 def test_evaluating_junk_is_refused(version: Any, dana: Any, api_of: Any, body: Any) -> None:
     assert api_of(dana).post(f"/api/v1/model-versions/{version.pk}/evaluate/", body).status_code in (400, 422)
 
@@ -151,8 +159,13 @@ def test_outsiders_get_404_auditors_403(version: Any, charlie: Any, victor: Any,
     ):
         assert outsider.get(url).status_code == 404, url
         assert auditor.get(url).status_code == 200, url
-    for url in (f"{RUNS}{run}/cancel/", f"{RUNS}{run}/repeat/", f"/api/v1/models/{model}/roll-back/", f"/api/v1/models/{model}/publish/",
-                f"/api/v1/model-versions/{pk}/confirm/"):  # fmt: skip
+    for url in (
+        f"{RUNS}{run}/cancel/",
+        f"{RUNS}{run}/repeat/",
+        f"/api/v1/models/{model}/roll-back/",
+        f"/api/v1/models/{model}/publish/",
+        f"/api/v1/model-versions/{pk}/confirm/",
+    ):
         assert outsider.post(url, {}).status_code == 404, url
         assert auditor.post(url, {}).status_code == 403, url
     evaluate = f"/api/v1/model-versions/{pk}/evaluate/"

@@ -109,6 +109,19 @@ def test_errors_are_ordered_from_the_smallest(version: Any) -> None:
     ]
 
 
+def test_an_undefined_metric_comes_last_and_has_no_rank(version: Any) -> None:
+    odd = twin(version, "boosting")
+    odd.metrics["brier"] = {"value": None, "low": None, "high": None, "n": 114}
+    odd.metrics["roc_auc"] = {"value": None, "low": None, "high": None, "n": 114}
+    odd.save()
+    leaderboard.rebuild(version.model)
+    for metric in ("brier", "roc_auc"):
+        assert [(r.version.candidate, r.rank) for r in leaderboard.rows(version.model, metric)] == [
+            ("linear", 1),
+            ("boosting", None),
+        ]
+
+
 def test_publishing_needs_a_champion(version: Any, dana: Any) -> None:
     with pytest.raises(ChangeRefused):
         publish(actor=actor(dana), model=version.model)

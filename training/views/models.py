@@ -100,7 +100,7 @@ def confirm(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Ask, then make the version the champion."""
     actor = actor_of(request)
     version = get_or_404(ModelVersion.objects.select_related("model__champion"), actor, pk=pk)
-    form = ReasonForm(request.POST or None)
+    form = ReasonForm(request.POST if request.method == "POST" else None)
     back = reverse("training:model", args=[version.model_id])
     if request.method == "POST" and form.is_valid():
         try:

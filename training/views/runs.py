@@ -91,7 +91,7 @@ def start(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Train with no choice made, or with any."""
     actor = actor_of(request)
     dataset = get_or_404(Dataset.objects, actor, pk=pk)
-    form = StartForm(request.POST or None, dataset=dataset)
+    form = StartForm(request.POST if request.method == "POST" else None, dataset=dataset)
     found: list[dict[str, Any]] = []
     if request.method == "POST" and form.is_valid():
         try:

@@ -11,6 +11,7 @@ import pandas as pd
 
 MISSING = float("nan")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LARGEST = 1e30  # no measurement is larger, and squares of larger ones overflow: as good as infinite
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "nat", "?", "-", "不详"})
 
 
@@ -28,9 +29,7 @@ def is_missing(value: Any) -> bool:
 def to_number(value: Any) -> tuple[float, str | None]:
     """The number in a cell and what was wrong with it: None, "not_a_number" or "infinite" (both become NaN)."""
     if type(value) is float:  # the common case first: serving one record must be quick
-        if math.isinf(value):
-            return MISSING, "infinite"
-        return value, None
+        return (MISSING, "infinite") if abs(value) > LARGEST else (value, None)
     if is_missing(value):
         return MISSING, None
     if isinstance(value, str):
@@ -41,7 +40,7 @@ def to_number(value: Any) -> tuple[float, str | None]:
         return MISSING, "not_a_number"
     except OverflowError:
         return MISSING, "infinite"
-    if math.isinf(number):
+    if abs(number) > LARGEST:
         return MISSING, "infinite"
     return number, None
 

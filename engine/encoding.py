@@ -55,7 +55,7 @@ class Encoder:
 
     def from_frame(self, frame: pd.DataFrame) -> Encoded:
         """A table; a missing column counts as missing cells."""
-        n = len(frame)
+        n, frame = len(frame), frame.rename(columns=str)
         columns = {name: frame[name].tolist() if name in frame.columns else None for name in self.names}
         return self._encode(n, columns)
 

@@ -77,6 +77,7 @@ def evaluate(
     `groups` names columns whose values are reported on their own. Rows without a label, or with a class the model
     does not know, are left out and counted. Raises EngineError ("column_missing", "no_labels").
     """
+    frame = frame.rename(columns=str)
     codes, rows, left_out = _truth(fitted, frame)
     labelled = frame.iloc[rows].reset_index(drop=True)
     outcomes, prediction = outcomes_of(fitted, labelled, codes)

@@ -153,6 +153,7 @@ def infer_schema(frame: pd.DataFrame, *, target: str | None = None, patient: str
 
     Raises EngineError ("column_missing") when `target` or `patient` is not a column.
     """
+    frame = frame.rename(columns=str)
     for name in (target, patient):
         if name is not None and name not in frame.columns:
             raise EngineError("column_missing", f"There is no column “{name}”.", {"column": name})

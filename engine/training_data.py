@@ -91,6 +91,7 @@ def patients_of(frame: pd.DataFrame, patient: str | None) -> Ints:
 
 def prepare(frame: pd.DataFrame, recipe: Recipe) -> TrainingData:
     """Raises EngineError when a column is missing, or nothing is labelled."""
+    frame = frame.rename(columns=str)
     check_columns(frame, recipe)
     present = [value for value in frame[recipe.target].tolist() if not is_missing(value)]
     task = task_of(present, recipe)

@@ -11,7 +11,6 @@ from rest_framework.response import Response
 from accounts.actor import actor_of
 from accounts.permissions import Permission
 from accounts.rest.idempotency import idempotent
-from accounts.rest.pagination import CursorPagination
 from accounts.rest.problems import Problem
 from accounts.scoping import get_or_404
 from jobs import queries, services
@@ -90,18 +89,12 @@ class JobRetry(generics.GenericAPIView[Job]):
         return Response(JobSerializer(job).data, status=201)
 
 
-class LogPagination(CursorPagination):
-    """Oldest line first."""
-
-    ordering = "pk"
-
-
 class JobLogList(generics.ListAPIView[JobLog]):
     """A job's log, oldest line first."""
 
     permissions = JOBS
     serializer_class = JobLogSerializer
-    pagination_class = LogPagination
+    ordering = "pk"
 
     def get_queryset(self) -> Any:
         if getattr(self, "swagger_fake_view", False):

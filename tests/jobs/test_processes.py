@@ -11,7 +11,7 @@ import pytest
 from jobs.models import TERMINAL, Job, JobLog, Node, State
 from jobs.services import cancel, submit
 from tests.conftest import actor, make_user
-from tests.jobs.process_site import LEASE_SECONDS, Site, is_running, new_site, on_database, until
+from tests.jobs.process_site import Site, is_running, new_site, until
 
 pytestmark = pytest.mark.process
 H = "tests.jobs.handlers."

@@ -34,7 +34,11 @@ class RayServer(ThreadingHTTPServer):
         variables = body.get("runtime_env", {}).get("env_vars", {})
         with (self.folder / f"{number}.log").open("wb") as log:
             process = subprocess.Popen(
-                shlex.split(body["entrypoint"]), env={**self.environment, **variables}, stdout=log, stderr=log, start_new_session=True
+                shlex.split(body["entrypoint"]),
+                env={**self.environment, **variables},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self.jobs[number] = (process, body)
         return number

@@ -50,7 +50,8 @@ def ray(site: Site, tmp_path: Path, settings: Any) -> Iterator[RayServer]:
 
 @pytest.fixture
 def node(site: Site) -> Node:
-    return Node.objects.create(name="n", queue="light", pid=1, cpus=1, memory_mb=1, heartbeat_at=timezone.now())
+    having = {"cpus": 1, "memory_mb": 1, "heartbeat_at": timezone.now()}
+    return Node.objects.get_or_create(name="n", queue="light", pid=1, defaults=having)[0]
 
 
 @pytest.fixture

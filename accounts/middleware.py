@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -16,6 +17,7 @@ from accounts.models import Membership
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
+@lru_cache(maxsize=1024)
 def address(text: str) -> str | None:
     """The IP address in the text, with or without a port; None when there is none, whatever a proxy may say."""
     bare = text.strip().removeprefix("[").partition("]")[0]

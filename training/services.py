@@ -20,7 +20,7 @@ from jobs.services import live_job, submit
 from training import preflight, problems, recipes
 from training.errors import ChangeRefused, RunRefused
 from training.models import ChampionChange, Model, ModelVersion, TrainingRun
-from training.queries import can_serve
+from training.queries import HEAVY, can_serve
 from training.signals import model_changed
 
 __all__ = [
@@ -194,7 +194,11 @@ def _tell(model: Model) -> None:
 def before_champion(model: Model) -> ModelVersion | None:
     """What rolling back would bring back: the champion confirmed before this one that can still serve."""
     stack: list[ModelVersion] = []
-    for change in model.champion_changes.select_related("version").order_by("pk"):
+    for change in (
+        model.champion_changes.select_related("version")
+        .defer(*(f"version__{n}" for n in HEAVY))
+        .order_by("pk")
+    ):
         while change.kind == "rollback" and stack and change.version in stack and stack[-1] != change.version:
             stack.pop()
         if not stack or stack[-1] != change.version:

@@ -1,13 +1,13 @@
 """Every address of the portal and the API."""
 
 from django.conf import settings
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 from drf_spectacular.views import SpectacularAPIView
 
 from accounts.views.profile import language
 from aimass_site import views
 
-api = [
+api: list[URLPattern | URLResolver] = [
     path("", include("accounts.api_urls")),
     path("", include("jobs.api_urls")),
     path("", include("datasets.api_urls")),

@@ -13,7 +13,7 @@ from accounts.keys import make_key
 from accounts.models import ApiKey, Membership, Organisation, User
 from accounts.permissions import ROLES
 
-PASSWORD = "demo-hospital-2026"
+PASSWORD = "demo-hospital-2026"  # noqa: S105 - known to everybody on purpose
 HOSPITAL = "Demo Hospital"
 PEOPLE = {"admin": "administrator", "scientist": "data_scientist", "clinician": "clinician", "auditor": "auditor"}
 

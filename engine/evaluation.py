@@ -148,7 +148,9 @@ def _entry(name: str, value: float, drawn: list[Floats], outcomes: Outcomes) -> 
     values = values[np.isfinite(values)]
     if len(values):
         low, high = np.quantile(values, (0.025, 0.975))
-        entry |= {"low": float(low), "high": float(high)}
+        # Resampling adds noise, which lifts an error that cannot be below 0 (the calibration error above all), so
+        # the percentiles may leave out the value itself; the interval is widened to hold it.
+        entry |= {"low": float(min(low, value)), "high": float(max(high, value))}
     return entry
 
 

@@ -39,9 +39,13 @@ class RunList(generics.ListAPIView[TrainingRun]):
     serializer_class = serializers.RunSerializer
 
     def get_queryset(self) -> Any:
+        asked = valid(serializers.RunFilterSerializer(data=self.request.query_params))
+        if "state" in asked:
+            asked["job__state"] = asked.pop("state")
         runs = TrainingRun.objects.for_organisation(actor_of(self.request).organisation)
-        return runs.select_related("job")
+        return runs.filter(**asked).select_related("job")
 
+    @extend_schema(parameters=[serializers.RunFilterSerializer])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The runs, newest first."""
         return super().get(request, *args, **kwargs)

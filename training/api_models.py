@@ -38,8 +38,14 @@ class ModelList(generics.ListAPIView[Model]):
     serializer_class = serializers.ModelSerializer
 
     def get_queryset(self) -> Any:
-        return visible_models(self.request)
+        asked = valid(serializers.ModelFilterSerializer(data=self.request.query_params))
+        models = visible_models(self.request)
+        if "dataset" in asked:  # only one's own: whose data set a published model learned from is not shown
+            organisation = actor_of(self.request).organisation
+            models = models.filter(organisation=organisation, dataset=asked["dataset"])
+        return models
 
+    @extend_schema(parameters=[serializers.ModelFilterSerializer])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The models, newest first."""
         return super().get(request, *args, **kwargs)
@@ -108,9 +114,16 @@ class VersionList(generics.ListAPIView[ModelVersion]):
     serializer_class = serializers.VersionBriefSerializer
 
     def get_queryset(self) -> Any:
-        versions = queries.visible_versions(actor_of(self.request).organisation)
+        asked = valid(serializers.VersionFilterSerializer(data=self.request.query_params))
+        organisation = actor_of(self.request).organisation
+        versions = queries.visible_versions(organisation)
+        if "model" in asked:
+            versions = versions.filter(model=asked["model"])
+        if "run" in asked:
+            versions = versions.filter(run=asked["run"], run__organisation=organisation)
         return versions.select_related("model").defer(*queries.HEAVY)
 
+    @extend_schema(parameters=[serializers.VersionFilterSerializer])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The versions, newest first."""
         return super().get(request, *args, **kwargs)

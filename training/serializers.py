@@ -7,6 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.actor import actor_of
+from jobs.models import State
 from training import gate, metrics, problems, queries
 from training.models import Candidate, Model, ModelVersion, TrainingRun
 
@@ -280,6 +281,27 @@ class LeaderboardSerializer(serializers.Serializer[Any]):
     better = serializers.ChoiceField(choices=["higher", "lower"])
     count = serializers.IntegerField()
     rows = LeaderboardRowSerializer(many=True)
+
+
+class ModelFilterSerializer(serializers.Serializer[Any]):
+    """Filters of the model list: `dataset` (one's own)."""
+
+    dataset = serializers.UUIDField(required=False)
+
+
+class VersionFilterSerializer(serializers.Serializer[Any]):
+    """Filters of the version list: `model`; `run` (one's own)."""
+
+    model = serializers.UUIDField(required=False)
+    run = serializers.UUIDField(required=False)
+
+
+class RunFilterSerializer(serializers.Serializer[Any]):
+    """Filters of the run list: `dataset`, `trigger`, `state`."""
+
+    dataset = serializers.UUIDField(required=False)
+    trigger = serializers.ChoiceField(choices=TrainingRun.Trigger.choices, required=False)
+    state = serializers.ChoiceField(choices=State.choices, required=False)
 
 
 class LeaderboardQuerySerializer(serializers.Serializer[Any]):

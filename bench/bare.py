@@ -48,7 +48,11 @@ def predict(records: list[dict[str, Any]]) -> list[tuple[str, float, dict[str, A
     found = FITTED.predict_records(records)
     assert found.probabilities is not None and found.sets is not None
     names = FITTED.classes_.tolist()
-    p, intervals, ood = found.probabilities.tolist(), found.interval.tolist(), found.out_of_distribution.tolist()
+    p, intervals, ood = (
+        found.probabilities.tolist(),
+        found.interval.tolist(),
+        found.out_of_distribution.tolist(),
+    )
     return [
         (value, row[names.index(value)], {"probabilities": dict(zip(names, row, strict=True)), "interval": intervals[i],
          "set": found.sets[i], "out_of_distribution": ood[i], "warnings": found.warnings[i]})
@@ -61,7 +65,19 @@ def insert(records: list[dict[str, Any]], found: list[tuple[str, float, dict[str
     now = str(datetime.now(UTC))
     same = [ident(FACTS[name]) for name in ("organisation", "model", "version")]
     rows = [
-        (ident(str(uuid4())), *same, i, "", json.dumps(records[i]), value, p, json.dumps(output), "", FACTS["user"], now)
+        (
+            ident(str(uuid4())),
+            *same,
+            i,
+            "",
+            json.dumps(records[i]),
+            value,
+            p,
+            json.dumps(output),
+            "",
+            FACTS["user"],
+            now,
+        )
         for i, (value, p, output) in enumerate(found)
     ]
     cursor = DATABASE.cursor()

@@ -11,7 +11,11 @@ from pathlib import Path
 def fresh(engine: str) -> Iterator[dict[str, str]]:
     """Environment variables that make the portal use a new, empty `sqlite` or `postgresql` database."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aimass-bench-", ignore_cleanup_errors=True)))
+        folder = Path(
+            stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="aimass-bench-", ignore_cleanup_errors=True)
+            )
+        )
         environment = {
             **os.environ,
             "AIMASS_DEMO": "1",

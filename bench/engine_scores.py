@@ -53,9 +53,13 @@ def plain(frame: pd.DataFrame, task: str, boosted: bool) -> Any:
     numbers = list(features.select_dtypes("number").columns)
     others = [c for c in features.columns if c not in numbers]
     if boosted:
-        encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan)
+        encode = OrdinalEncoder(
+            handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan
+        )
         model = HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier
-        return make_pipeline(make_column_transformer((encode, others), ("passthrough", numbers)), model(random_state=0))
+        return make_pipeline(
+            make_column_transformer((encode, others), ("passthrough", numbers)), model(random_state=0)
+        )
     number = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
     category = make_pipeline(
         SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore", sparse_output=False)
@@ -85,7 +89,9 @@ def run_plain(train: pd.DataFrame, test: pd.DataFrame, task: str, boosted: bool)
     return scored(task, test["target"], predicted), took
 
 
-def run_engine(train: pd.DataFrame, test: pd.DataFrame, task: str, seed: int, budget: float) -> tuple[float, float, str]:
+def run_engine(
+    train: pd.DataFrame, test: pd.DataFrame, task: str, seed: int, budget: float
+) -> tuple[float, float, str]:
     """(score, fit seconds, chosen candidate)."""
     import engine
 
@@ -118,7 +124,9 @@ def main() -> None:
             chosen.append(candidate)
         better = max((linear, boosted), key=lambda runs: np.mean([score for score, _ in runs]))
         difference = np.array([a[0] - b[0] for a, b in zip(ours, better, strict=True)])
-        half = 2.776 * difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else float("nan")
+        half = (
+            2.776 * difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else float("nan")
+        )
         means = [np.mean([r[0] for r in runs]) for runs in (ours, linear, boosted)]
         seconds = [np.mean([r[1] for r in runs]) for runs in (ours, linear, boosted)]
         verdict = "not behind" if difference.mean() + half >= 0 else "BEHIND"
@@ -127,7 +135,10 @@ def main() -> None:
              f"{difference.mean():+.3f} ± {half:.3f}", verdict, *[f"{s:.2f}" for s in seconds], "/".join(sorted(set(chosen)))]
         )  # fmt: skip
         print(rows[-1], flush=True)
-    header = ["data", "metric", "engine", "linear", "HistGB", "engine − better (95% t)", "verdict", "fit s", "linear s", "HistGB s", "chosen"]
+    header = [
+        "data", "metric", "engine", "linear", "HistGB", "engine − better (95% t)", "verdict",
+        "fit s", "linear s", "HistGB s", "chosen",
+    ]  # fmt: skip
     print(table(f"Engine against plain scikit-learn, {options.splits} splits", header, rows))
 
 

@@ -49,7 +49,9 @@ def write_rows(path: Path, rows: int) -> None:
 
 def peak_mb() -> float:
     """The largest resident size of this process and of the processes that it waited for, in MB."""
-    own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    own, children = (
+        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     return max(own, children) / 1024
 
 
@@ -90,7 +92,9 @@ def by_portal(path: Path) -> None:
 
     user = User.objects.create_user("bench@example.org")
     organisation = Organisation.objects.create(name="Bench")
-    actor = Actor.member(Membership.objects.create(user=user, organisation=organisation, role="administrator"))
+    actor = Actor.member(
+        Membership.objects.create(user=user, organisation=organisation, role="administrator")
+    )
     began = time.perf_counter()
     upload = intake.receive(actor=actor, file=path, name=path.name)
     received = time.perf_counter() - began
@@ -124,7 +128,9 @@ def main() -> None:
     """Measure and print the table, or run one part."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--engine", choices=["sqlite", "postgresql"], nargs="*", default=["sqlite", "postgresql"])
+    parser.add_argument(
+        "--engine", choices=["sqlite", "postgresql"], nargs="*", default=["sqlite", "postgresql"]
+    )
     parser.add_argument("--part", choices=["pandas", "portal"])
     parser.add_argument("--file", type=Path)
     options = parser.parse_args()
@@ -144,7 +150,17 @@ def main() -> None:
                 [engine, f"{options.rows:,}", f"{base:,.0f}", f"{speed:,.0f}", f"{speed / base:.0%}", "50%",
                  f"{baseline['mb']:.0f}", f"{ours['mb']:.0f}", "500"]
             )  # fmt: skip
-    header = ["database", "rows", "pandas rows/s", "import rows/s", "ratio", "target", "pandas MB", "import MB", "limit MB"]
+    header = [
+        "database",
+        "rows",
+        "pandas rows/s",
+        "import rows/s",
+        "ratio",
+        "target",
+        "pandas MB",
+        "import MB",
+        "limit MB",
+    ]
     print(table("Importing a CSV file, against pandas read_csv + to_sql", header, rows))
 
 

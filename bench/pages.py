@@ -35,10 +35,19 @@ def fill(name: str, records: int, versions: int) -> tuple[Any, dict[str, str]]:
     organisation = Organisation.objects.create(name=name)
     Membership.objects.create(user=user, organisation=organisation, role="administrator")
     dataset = Dataset.objects.create(
-        organisation=organisation, name="Heart", split_salt="salt", record_count=records, test_count=records // 5
+        organisation=organisation,
+        name="Heart",
+        split_salt="salt",
+        record_count=records,
+        test_count=records // 5,
     )
     for i, (column, kind, role) in enumerate(
-        [("mrn", "category", "patient"), ("age", "number", "feature"), ("sex", "category", "feature"), ("outcome", "category", "target")]
+        [
+            ("mrn", "category", "patient"),
+            ("age", "number", "feature"),
+            ("sex", "category", "feature"),
+            ("outcome", "category", "target"),
+        ]
     ):
         Column.objects.create(dataset=dataset, position=i, name=column, kind=kind, role=role)
     for start in range(0, records, 10_000):
@@ -46,7 +55,12 @@ def fill(name: str, records: int, versions: int) -> tuple[Any, dict[str, str]]:
             Record(
                 dataset=dataset,
                 row_number=i,
-                values={"mrn": f"p{i // 2}", "age": i % 90, "sex": "f", "outcome": "ill" if i % 5 == 0 else "well"},
+                values={
+                    "mrn": f"p{i // 2}",
+                    "age": i % 90,
+                    "sex": "f",
+                    "outcome": "ill" if i % 5 == 0 else "well",
+                },
                 patient_key=f"p{i // 2}",
                 target="ill" if i % 5 == 0 else "well",
                 row_hash=uuid.uuid4().hex,
@@ -55,14 +69,26 @@ def fill(name: str, records: int, versions: int) -> tuple[Any, dict[str, str]]:
             for i in range(start, min(records, start + 10_000))
         )
     version = DatasetVersion.objects.create(
-        dataset=dataset, number=1, content_hash="0" * 64, columns=[], record_count=records, test_count=0, patient_count=records
+        dataset=dataset,
+        number=1,
+        content_hash="0" * 64,
+        columns=[],
+        record_count=records,
+        test_count=0,
+        patient_count=records,
     )
-    model = Model.objects.create(organisation=organisation, dataset=dataset, target="outcome", task="classification", name="Outcome")
+    model = Model.objects.create(
+        organisation=organisation, dataset=dataset, target="outcome", task="classification", name="Outcome"
+    )
     metric = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 100}
     made = None
     for number in range(1, versions + 1):
         run = TrainingRun.objects.create(
-            organisation=organisation, dataset=dataset, version=version, number=number, recipe={"target": "outcome"}
+            organisation=organisation,
+            dataset=dataset,
+            version=version,
+            number=number,
+            recipe={"target": "outcome"},
         )
         made = ModelVersion.objects.create(
             model=model, number=number, run=run, candidate="linear", artefact="none", artefact_hash="0" * 64, artefact_bytes=1000,
@@ -121,7 +147,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--versions", type=int, default=1_000)
-    parser.add_argument("--engine", choices=["sqlite", "postgresql"], nargs="*", default=["sqlite", "postgresql"])
+    parser.add_argument(
+        "--engine", choices=["sqlite", "postgresql"], nargs="*", default=["sqlite", "postgresql"]
+    )
     parser.add_argument("--inside", action="store_true")
     options = parser.parse_args()
     if options.inside:
@@ -139,9 +167,17 @@ def main() -> None:
         result = json.loads(done.stdout.strip().splitlines()[-1])
         for page, small in result["small"].items():
             large = result["large"][page]
-            rows.append([engine, page, f"{small * 1000:.1f}", f"{large * 1000:.1f}", f"{large / small:.2f}", "2.00"])
+            rows.append(
+                [engine, page, f"{small * 1000:.1f}", f"{large * 1000:.1f}", f"{large / small:.2f}", "2.00"]
+            )
     header = ["database", "page", "small ms", "large ms", "ratio", "at most"]
-    print(table(f"Pages at {options.records:,} records and {options.versions:,} versions against 1,000 and 10", header, rows))
+    print(
+        table(
+            f"Pages at {options.records:,} records and {options.versions:,} versions against 1,000 and 10",
+            header,
+            rows,
+        )
+    )
 
 
 if __name__ == "__main__":

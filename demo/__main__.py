@@ -26,7 +26,10 @@ Ctrl-C ends it; the data stay for the next start.
 def run(port: int) -> int:
     """Start on 127.0.0.1, show the story, and stay until Ctrl-C."""
     if not is_free(port):
-        print(f"Something listens on 127.0.0.1:{port} already. Choose another port: script/demo --port 8001", file=sys.stderr)
+        print(
+            f"Something listens on 127.0.0.1:{port} already. Choose another port: script/demo --port 8001",
+            file=sys.stderr,
+        )
         return 1
     folder = HOME / ".demo"
     folder.mkdir(exist_ok=True)
@@ -35,7 +38,10 @@ def run(port: int) -> int:
         accounts, password, key = demo_people(portal)
         with am.connect(portal.url, key) as client:
             story.tell(client, folder)
-        print(LOOK.format(url=portal.url, accounts=accounts, password=password, key=key, folder=folder), flush=True)
+        print(
+            LOOK.format(url=portal.url, accounts=accounts, password=password, key=key, folder=folder),
+            flush=True,
+        )
         while True:
             portal.check_alive()
             time.sleep(1)
@@ -59,7 +65,9 @@ def run_check() -> int:
                     story.tell(client, folder)
                 check.walk(portal, folder)
             except Exception:
-                print(f"-- portal\n{portal.tail('portal')}\n-- worker\n{portal.tail('worker')}", file=sys.stderr)
+                print(
+                    f"-- portal\n{portal.tail('portal')}\n-- worker\n{portal.tail('worker')}", file=sys.stderr
+                )
                 raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -69,8 +77,12 @@ def run_check() -> int:
 
 def main() -> int:
     """Parse the command line; Ctrl-C and SIGTERM end everything that was started."""
-    parser = argparse.ArgumentParser(prog="script/demo", description="AI Mass with real data on this machine.")
-    parser.add_argument("--check", action="store_true", help="do all of it in a temporary folder, then exit 0 or 1")
+    parser = argparse.ArgumentParser(
+        prog="script/demo", description="AI Mass with real data on this machine."
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="do all of it in a temporary folder, then exit 0 or 1"
+    )
     parser.add_argument("--port", type=int, default=8000, help="where the portal listens (127.0.0.1)")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

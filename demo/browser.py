@@ -41,7 +41,9 @@ class Page(HTMLParser):
         if tag == "a" and "href" in got:
             self.links.append(got["href"])
         if tag == "form":
-            self._form = Form(urljoin(self.url, got.get("action", "") or self.url), got.get("method", "get").lower())
+            self._form = Form(
+                urljoin(self.url, got.get("action", "") or self.url), got.get("method", "get").lower()
+            )
             self.forms.append(self._form)
         if self._form is None or not name:
             if tag == "option" and self._form is not None and self._select:
@@ -53,8 +55,14 @@ class Page(HTMLParser):
             kind = got.get("type", "text")
             if kind in {"checkbox", "radio"}:
                 self._form.choices.setdefault(name, []).append(got.get("value", "on"))
-            if (kind not in {"checkbox", "radio"} or "checked" in got) and kind not in {"submit", "file", "button"}:
-                self._form.values.setdefault(name, []).append(got.get("value", "on" if kind == "checkbox" else ""))
+            if (kind not in {"checkbox", "radio"} or "checked" in got) and kind not in {
+                "submit",
+                "file",
+                "button",
+            }:
+                self._form.values.setdefault(name, []).append(
+                    got.get("value", "on" if kind == "checkbox" else "")
+                )
         elif tag == "select":
             self._select = name
         elif tag == "textarea":
@@ -86,7 +94,9 @@ class Page(HTMLParser):
     def form(self, containing: str = "", field: str = "") -> Form:
         """The form whose action contains a text and that has a field. Raises LookupError, saying what there is."""
         for form in self.forms:
-            if containing in form.action and (not field or any(n == field or n.endswith(field) for n in form.names)):
+            if containing in form.action and (
+                not field or any(n == field or n.endswith(field) for n in form.names)
+            ):
                 return form
         there = "; ".join(f"{f.method} {f.action} {f.names}" for f in self.forms)
         raise LookupError(f"{self.url} has no form to “{containing}” with “{field}”. It has: {there}")
@@ -103,7 +113,9 @@ class Browser:
     """Cookies, redirects, forms. Raises RuntimeError for an answer of 400 and above."""
 
     def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, follow_redirects=True, timeout=60, headers={"Accept-Language": "en"})
+        self.http = httpx.Client(
+            base_url=url, follow_redirects=True, timeout=60, headers={"Accept-Language": "en"}
+        )
 
     def open(self, address: str) -> Page:
         """GET a page."""
@@ -129,5 +141,7 @@ class Browser:
     def _page(self, response: httpx.Response) -> Page:
         if response.status_code >= 400:
             words = " ".join(Page(str(response.url), response.text).text.split())
-            raise RuntimeError(f"{response.request.method} {response.url} answered {response.status_code}: {words[:500]}")
+            raise RuntimeError(
+                f"{response.request.method} {response.url} answered {response.status_code}: {words[:500]}"
+            )
         return Page(str(response.url), response.text)

@@ -55,7 +55,9 @@ def register(browser: Browser, folder: Path) -> None:
     page = browser.send(page.form("confirm-email"))
     if "/accounts/login" in page.url:
         page = browser.send(page.form("login"), login=EMAIL, password=PASSWORD)
-    page = browser.send(browser.open("/organisations/new/").form("organisations", "name"), name="Newcomer's clinic")
+    page = browser.send(
+        browser.open("/organisations/new/").form("organisations", "name"), name="Newcomer's clinic"
+    )
     expect("/welcome" in page.url, f"after founding an organisation: {page.url}")
     page = browser.send(page.form(field="outcome_words"), outcome_words="heart disease")
     print("  registered, verified by e-mail, organisation founded, preferences said")
@@ -88,7 +90,9 @@ def upload(browser: Browser, path: Path) -> str:
     def imported() -> bool:
         nonlocal page
         page = browser.open(address)
-        return "920" in page.text and any(re.search(r"/datasets/[0-9a-f-]{36}/$", link) for link in page.links)
+        return "920" in page.text and any(
+            re.search(r"/datasets/[0-9a-f-]{36}/$", link) for link in page.links
+        )
 
     until(imported, "the import of 920 rows")
     found = next(link for link in page.links if re.search(r"/datasets/[0-9a-f-]{36}/$", link))
@@ -99,9 +103,14 @@ def upload(browser: Browser, path: Path) -> str:
 
 def train(browser: Browser, dataset: str) -> str:
     """Train without any choice, watch, and open the leaderboard; the model's address."""
-    page = browser.send(browser.open(f"/training/new/{dataset.strip('/').split('/')[-1]}/").form("/training/new/"))
+    page = browser.send(
+        browser.open(f"/training/new/{dataset.strip('/').split('/')[-1]}/").form("/training/new/")
+    )
     address = page.url
-    expect(re.search(r"/training/[0-9a-f-]{36}/", address), f"training was refused: {' '.join(page.text.split())[:400]}")
+    expect(
+        re.search(r"/training/[0-9a-f-]{36}/", address),
+        f"training was refused: {' '.join(page.text.split())[:400]}",
+    )
 
     def finished() -> bool:
         nonlocal page
@@ -133,7 +142,9 @@ def diagnose(browser: Browser, model: str) -> None:
     values = {}
     for i, value in enumerate(PATIENT.values()):
         options = form.choices.get(f"c{i}")
-        values[f"c{i}"] = next((o for o in options if o.lower() == str(value).lower()), "") if options else value
+        values[f"c{i}"] = (
+            next((o for o in options if o.lower() == str(value).lower()), "") if options else value
+        )
     page = browser.send(form, **values)
     expect("/diagnoses/" in page.url, f"the diagnosis has a page of its own: {page.url}")
     for promise in ("present", "95% interval", "of 100 patients", "not a diagnosis made by a physician"):
@@ -151,7 +162,9 @@ def as_scientist(portal: Portal, key: str, path: Path) -> None:
         report = am.evaluate(path)
         expect(report["roc_auc"] and 0.5 < report["roc_auc"] <= 1.0, "am.evaluate gives a ROC AUC")
         values = am.inference([PATIENT, PATIENT | {"ca": 0, "thal": "normal"}])
-        expect(len(values) == 2 and set(values) <= {"absent", "present"}, f"am.inference gives values: {values}")
+        expect(
+            len(values) == 2 and set(values) <= {"absent", "present"}, f"am.inference gives values: {values}"
+        )
         version = am.train(dataset=DATASET, candidates=["linear"], C=0.5, time_budget=10, quiet=True)
         expect(version.candidate == "linear" and "roc_auc" in version.metrics, "am.train gives the version")
     print("  am.evaluate, am.inference and am.train work")

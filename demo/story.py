@@ -32,7 +32,11 @@ def import_file(client: am.Client, path: Path, name: str) -> dict[str, Any]:
     with path.open("rb") as file:
         received = client.post("uploads/", files={"file": (path.name, file)})
     columns = [
-        {"name": c["name"], "kind": c["kind"], "role": "feature" if c["role"] in {"target", "patient"} else c["role"]}
+        {
+            "name": c["name"],
+            "kind": c["kind"],
+            "role": "feature" if c["role"] in {"target", "patient"} else c["role"],
+        }
         | CORRECTIONS[name].get(c["name"], {})
         for c in received["preview"]["columns"]
     ]
@@ -42,7 +46,9 @@ def import_file(client: am.Client, path: Path, name: str) -> dict[str, Any]:
     if job["state"] != "done":
         raise RuntimeError(f"The import of {path.name} {job['state']}: {job['error']}")
     upload = client.get(f"uploads/{received['id']}/")
-    print(f"  {upload['rows_added']} records added, {upload['rows_duplicate']} duplicates, {upload['rows_refused']} refused")
+    print(
+        f"  {upload['rows_added']} records added, {upload['rows_duplicate']} duplicates, {upload['rows_refused']} refused"
+    )
     found: dict[str, Any] = client.get(f"datasets/{upload['dataset']}/")
     return found
 
@@ -63,14 +69,18 @@ def ensure_champion(client: am.Client, dataset: dict[str, Any], **options: Any) 
             return model
     version = am.train(dataset=dataset["name"], **options)
     print(f"\n{version}\n")
-    client.post(f"model-versions/{version.id}/confirm/", {"reason": "best by validation, confirmed by the demo"})
+    client.post(
+        f"model-versions/{version.id}/confirm/", {"reason": "best by validation, confirmed by the demo"}
+    )
     return next(m for m in client.pages("models/", dataset=dataset["id"]) if m["champion"])
 
 
 def show_leaderboard(client: am.Client, model: dict[str, Any], metric: str) -> None:
     """The leaderboard as a table of text."""
     print(f"Leaderboard of “{model['name']}” by {metric} on the locked test split")
-    print(f"  {'rank':>4}  {'version':<9}{'candidate':<14}{'value':>7}  {'95% interval':<17}{'n':>5}  {'ms/row':>7}")
+    print(
+        f"  {'rank':>4}  {'version':<9}{'candidate':<14}{'value':>7}  {'95% interval':<17}{'n':>5}  {'ms/row':>7}"
+    )
     for row in client.get("leaderboard/", model=model["id"], metric=metric)["rows"]:
         version = row["version"]
         number = f"v{version['number']}" + ("*" if version["is_champion"] else "")
@@ -85,7 +95,9 @@ def show_leaderboard(client: am.Client, model: dict[str, Any], metric: str) -> N
 def show_diagnosis(diagnosis: dict[str, Any], outcome: str) -> None:
     """One diagnosis as text."""
     low, high = diagnosis["interval"]
-    print(f"{outcome}: {diagnosis['value']}, probability {diagnosis['probability']:.0%} (95% interval {low:.0%} – {high:.0%})")
+    print(
+        f"{outcome}: {diagnosis['value']}, probability {diagnosis['probability']:.0%} (95% interval {low:.0%} – {high:.0%})"
+    )
     for warning in diagnosis["warnings"]:
         print(f"  ! {warning['message']}")
 
@@ -94,7 +106,9 @@ def tell(client: am.Client, folder: Path) -> None:
     """The whole story: two data sets, two models, two diagnoses."""
     heart = ensure_champion(client, ensure_dataset(client, HEART, folder), time_budget=45, seed=0)
     show_leaderboard(client, heart, "roc_auc")
-    show_diagnosis(am.inference([PATIENT], model=heart["id"], details=True)[0], "Heart disease of a new patient")
+    show_diagnosis(
+        am.inference([PATIENT], model=heart["id"], details=True)[0], "Heart disease of a new patient"
+    )
     chapter = ensure_champion(
         client, ensure_dataset(client, CHAPTER, folder), time_budget=45, seed=0, candidates=["linear"]
     )

@@ -35,7 +35,10 @@ class Portal:
         })  # fmt: skip
         status, headers, answer = self.answers.pop(0)
         payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        start_response(f"{status} X", [("Content-Type", "application/json"), ("Content-Length", str(len(payload))), *headers.items()])
+        start_response(
+            f"{status} X",
+            [("Content-Type", "application/json"), ("Content-Length", str(len(payload))), *headers.items()],
+        )
         return [payload]
 
 
@@ -72,7 +75,9 @@ def test_a_read_is_retried_until_it_works(portal: Portal, client: am.Client) -> 
     assert len(portal.asked) == 3
 
 
-def test_a_creating_request_is_retried_with_the_same_idempotency_key(portal: Portal, client: am.Client) -> None:
+def test_a_creating_request_is_retried_with_the_same_idempotency_key(
+    portal: Portal, client: am.Client
+) -> None:
     portal.answers = [(503, {}, {}), (201, {}, {"id": 1})]
     assert client.post("diagnoses/", {"records": []}) == {"id": 1}
     keys = [asked["key"] for asked in portal.asked]
@@ -100,7 +105,9 @@ def test_too_many_requests_waits_as_asked_then_gives_up(portal: Portal, client: 
         (409, am.ConflictError), (413, am.RequestInvalid), (422, am.RequestInvalid), (500, am.ServerError),
     ],
 )  # fmt: skip
-def test_each_status_has_its_error(portal: Portal, client: am.Client, status: int, kind: type[am.AIMassError]) -> None:
+def test_each_status_has_its_error(
+    portal: Portal, client: am.Client, status: int, kind: type[am.AIMassError]
+) -> None:
     portal.answers = [(status, {}, {"type": "urn:aimass:problem:x", "detail": "the reason"})]
     with pytest.raises(kind, match="the reason") as caught:
         client.get("me/")
@@ -117,7 +124,9 @@ def test_an_invalid_request_names_the_fields(portal: Portal, client: am.Client) 
 
 
 def test_refused_training_carries_its_problems(portal: Portal, client: am.Client) -> None:
-    problems = [{"code": "leak", "severity": "error", "column": "num", "message": "num gives the answer away"}]
+    problems = [
+        {"code": "leak", "severity": "error", "column": "num", "message": "num gives the answer away"}
+    ]
     portal.answers = [(422, {}, {"detail": "Training was not started.", "problems": problems})]
     with pytest.raises(am.TrainingRefused) as caught:
         client.post("training-runs/", {})
@@ -126,7 +135,10 @@ def test_refused_training_carries_its_problems(portal: Portal, client: am.Client
 
 def test_pages_are_followed(portal: Portal, client: am.Client) -> None:
     url = f"{portal.url}/api/v1/datasets/?cursor=2"  # type: ignore[attr-defined]
-    portal.answers = [(200, {}, {"results": [{"id": 1}], "next": url}), (200, {}, {"results": [{"id": 2}], "next": None})]
+    portal.answers = [
+        (200, {}, {"results": [{"id": 1}], "next": url}),
+        (200, {}, {"results": [{"id": 2}], "next": None}),
+    ]
     assert [item["id"] for item in client.pages("datasets/")] == [1, 2]
     assert portal.asked[1]["query"] == "cursor=2"
 
@@ -139,7 +151,10 @@ def test_something_else_at_the_address_is_said(portal: Portal, client: am.Client
 
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "FIRST_WAIT", 0.001)
-    with am.Client("http://127.0.0.1:9", "am_key") as lonely, pytest.raises(am.UnreachableError, match="does not answer"):
+    with (
+        am.Client("http://127.0.0.1:9", "am_key") as lonely,
+        pytest.raises(am.UnreachableError, match="does not answer"),
+    ):
         lonely.get("me/")
 
 

@@ -38,12 +38,17 @@ def test_dictionaries_with_different_keys_become_one_table() -> None:
 
 
 def test_records_are_plain_json_values() -> None:
-    frame = pd.DataFrame({"age": np.array([63, 50]), "chol": [np.nan, 1.5], "seen": pd.to_datetime(["2026-01-02", None])})
+    frame = pd.DataFrame(
+        {"age": np.array([63, 50]), "chol": [np.nan, 1.5], "seen": pd.to_datetime(["2026-01-02", None])}
+    )
     assert data.as_records(frame) == [
         {"age": 63, "chol": None, "seen": "2026-01-02T00:00:00"},
         {"age": 50, "chol": 1.5, "seen": None},
     ]
-    assert data.as_records(["chest pain", {"when": date(2026, 1, 2)}]) == ["chest pain", {"when": "2026-01-02"}]
+    assert data.as_records(["chest pain", {"when": date(2026, 1, 2)}]) == [
+        "chest pain",
+        {"when": "2026-01-02"},
+    ]
 
 
 def test_an_input_of_another_sort_is_named_by_its_place() -> None:

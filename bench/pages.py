@@ -156,10 +156,11 @@ def main() -> None:
         measure(options.records, options.versions)
         return
     rows = []
+    sizes = [f"--records={options.records}", f"--versions={options.versions}"]
     for engine in options.engine:
         with fresh(engine) as environment:
             done = subprocess.run(
-                [sys.executable, "-m", "bench.pages", "--inside", f"--records={options.records}", f"--versions={options.versions}"],
+                [sys.executable, "-m", "bench.pages", "--inside", *sizes],
                 cwd=HOME, env=environment | {"PATH": os.environ["PATH"]}, capture_output=True, text=True,
             )  # fmt: skip
         if done.returncode:

@@ -103,6 +103,7 @@ def test_the_package_stands_alone() -> None:
     import subprocess
     import sys
 
-    code = "import sys, ai_mass; print([m for m in sys.modules if m.split('.')[0] in {'django', 'torch', 'pandas', 'engine', 'aimass_site'}])"
+    portal = {"django", "torch", "pandas", "engine", "aimass_site"}
+    code = f"import sys, ai_mass; print([m for m in sys.modules if m.split('.')[0] in {portal}])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

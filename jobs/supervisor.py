@@ -23,6 +23,7 @@ from jobs.schedules import ensure
 logger = logging.getLogger(__name__)
 
 TICK = 0.5
+STEADY_SECONDS = 60.0  # a cluster that has run so long did not die of its start
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 CLUSTER_EXIT_SECONDS = 10.0
@@ -45,12 +46,15 @@ class Cluster:
         self.queue = queue
         self.node = nodes.register(queue)
         self.process: subprocess.Popen[bytes] | None = None
-        self.starts = 0
+        self.started_at = 0.0
+        self.early_deaths = 0
+        self.stalls = 0
         self.next_start = 0.0
         self.stalled_since: float | None = None
 
     def start(self) -> None:
-        self.starts += 1
+        self.started_at = monotonic()
+        self.stalled_since = None
         self.process = subprocess.Popen(  # noqa: S603  our own command line
             [sys.executable, str(settings.BASE_DIR / "manage.py"), "qcluster"],
             env={**os.environ, "Q_CLUSTER_NAME": self.queue, nodes.ENVIRONMENT: str(self.node.pk), "AIMASS_DISPATCH": "queue"},
@@ -68,7 +72,8 @@ class Cluster:
                 return
             logger.error("Cluster of queue %s has died (%s)", self.queue, self.process.returncode)
             self.kill()
-            self.next_start = monotonic() + min(30.0, 0.5 * 2.0 ** min(self.starts, 6))
+            self.early_deaths = self.early_deaths + 1 if monotonic() - self.started_at < STEADY_SECONDS else 0
+            self.next_start = monotonic() + min(30.0, 0.5 * 2.0 ** min(self.early_deaths, 6))
             self.process = None
         if monotonic() >= self.next_start:
             self.start()
@@ -81,13 +86,19 @@ class Cluster:
             self.process.wait()
 
     def stalled(self) -> bool:
-        """Work lies waiting that this node could do, and the cluster does not take it up: it is dead though it runs."""
-        waiting = self.leaves_work_lying()
-        if not waiting:
-            self.stalled_since = None
+        """Work lies waiting that this node could do, and the cluster does not take it up: it is dead though it runs.
+
+        The patience doubles with each restart in a row, so that a slow host's cluster is not killed while it starts.
+        """
+        if not self.leaves_work_lying():
+            self.stalled_since, self.stalls = None, 0
             return False
         self.stalled_since = self.stalled_since or monotonic()
-        return monotonic() - self.stalled_since > settings.JOBS_STALL_SECONDS
+        patience = settings.JOBS_STALL_SECONDS * 2.0 ** min(self.stalls, 5)
+        if monotonic() - self.stalled_since <= patience:
+            return False
+        self.stalls += 1
+        return True
 
     def leaves_work_lying(self) -> bool:
         running = Job.objects.filter(node=self.node, state=State.RUNNING).count()
@@ -141,7 +152,6 @@ class Supervisor:
             for cluster in self.clusters:
                 if cluster.stalled():
                     logger.error("Cluster of queue %s leaves work lying and is restarted", cluster.queue)
-                    cluster.stalled_since = None
                     cluster.kill()
         except DatabaseError as error:
             logger.warning("The supervisor cannot reach the database: %s", type(error).__name__)

@@ -19,7 +19,7 @@ from django.db import connections
 from jobs.models import Job
 
 LEASE_SECONDS = 4
-PATIENCE = 40.0  # seconds until a bounded wait gives up
+PATIENCE = 60.0  # seconds until a bounded wait gives up
 
 
 def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
@@ -45,7 +45,7 @@ class Site:
             "AIMASS_LEASE_SECONDS": str(LEASE_SECONDS),
             "AIMASS_BACKOFF_SECONDS": "0.1",
             "AIMASS_GRACE_SECONDS": "2",
-            "AIMASS_STALL_SECONDS": "2",
+            "AIMASS_STALL_SECONDS": "4",
             "AIMASS_NODE_MEMORY_MB": "1500",
             "OMP_NUM_THREADS": "1",
             **({"DATABASE_URL": url} if url else {}),

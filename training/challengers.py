@@ -28,17 +28,19 @@ def tell_if_better(run: TrainingRun, versions: list[ModelVersion]) -> None:
     metric = run.summary.get("metric")
     if chosen is None or metric not in metrics.known() or not better_than_champion(chosen, metric):
         return
-    what = {"version": chosen.number, "model": chosen.model.name, "metric": metrics.label(metric)}
+    what = {"version": chosen.number, "model": chosen.model.name}
     notify(
         organisation=run.organisation,
         users=holders(run.organisation, Permission.CONFIRM_MODEL),
         key=f"challenger:{chosen.pk}",
-        title=_("A better version of %(model)s is waiting for you") % what,
-        body=_(
-            "Version %(version)d is better than the champion in %(metric)s, by a paired test on the same test records. "
-            "The champion keeps serving until you confirm another."
-        )
-        % what,
+        title=lambda: _("A better version of %(model)s is waiting for you") % what,
+        body=lambda: (
+            _(
+                "Version %(version)d is better than the champion in %(metric)s, by a paired test on the same test records. "
+                "The champion keeps serving until you confirm another."
+            )
+            % {**what, "metric": metrics.label(metric)}
+        ),
         url=reverse("training:model", args=[chosen.model_id]),
         level="info",
     )

@@ -4,6 +4,8 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from training import words
+
 DIAGONAL = [[0.0, 0.0], [1.0, 1.0]]
 
 
@@ -118,7 +120,7 @@ def learning(name: str, curve: dict[str, Any]) -> dict[str, Any] | None:
     data = {"type": "line", "x": _("epoch"), "y": _("loss"), "series": series}
     return {
         "id": f"curve-{name}",
-        "title": _("Learning of %(name)s") % {"name": name},
+        "title": _("Learning of %(name)s") % {"name": words.candidate(name)},
         "data": data,
         "description": "",
     }

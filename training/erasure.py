@@ -90,8 +90,8 @@ def tell(dataset: Dataset, champion: ModelVersion) -> None:
         organisation=dataset.organisation,
         users=holders(dataset.organisation, Permission.TRAIN),
         key=f"erased:{champion.pk}",
-        title=_("%(model)s should be retrained") % {"model": champion.model.name},
-        body=_(
+        title=lambda: _("%(model)s should be retrained") % {"model": champion.model.name},
+        body=lambda: _(
             "Its champion learned from, or was tested on, the records of a patient who has been erased since."
         ),
         url=reverse("training:model", args=[champion.model_id]),

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from datasets.versions import frame
 from jobs.handlers import JobContext, JobError, JobStopped
-from training import artefacts, gate, problems
+from training import artefacts, gate, problems, words
 from training.lineage import lineage_of
 from training.models import Candidate, TrainingRun
 from training.progress import LiveCandidates
@@ -88,7 +88,7 @@ def judge_all(context: JobContext, run: TrainingRun, search: Any, best: str) -> 
     for position, result in enumerate(fitted):
         context.stop_if_asked()
         share = FIT_SHARE + (1.0 - FIT_SHARE) * position / len(fitted)
-        context.progress(share, _("Judging on the locked test split"), result.label)
+        context.progress(share, _("Judging on the locked test split"), words.candidate(result.name))
         made.append(judge(run, result, test, floors, chosen=result.name == best))
     return made
 

@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from datasets.models import Dataset, Role
-from training import metrics
+from training import metrics, words
 from training.options import STEPS, choice_label
 
 HYPER = "hp__"
@@ -58,7 +58,7 @@ class StartForm(forms.Form):
                 label=label, choices=choices, required=False, help_text=meaning
             )
         self.described = [c for c in registry.describe() if not c["reference"]]
-        self._choices("candidates", [(c["name"], c["label"]) for c in self.described])
+        self._choices("candidates", [(c["name"], words.candidate(c["name"])) for c in self.described])
         for candidate in self.described:
             for parameter in candidate["hyperparameters"]:
                 self.fields[f"{HYPER}{candidate['name']}__{parameter['name']}"] = hyperparameter_field(
@@ -104,7 +104,11 @@ class StartForm(forms.Form):
     def groups(self) -> list[dict[str, Any]]:
         """Each candidate with its hyperparameters' fields."""
         return [
-            {**c, "fields": [self[f"{HYPER}{c['name']}__{p['name']}"] for p in c["hyperparameters"]]}
+            {
+                "label": words.candidate(c["name"]),
+                "description": words.said(c["description"]),
+                "fields": [self[f"{HYPER}{c['name']}__{p['name']}"] for p in c["hyperparameters"]],
+            }
             for c in self.described
             if c["hyperparameters"]
         ]
@@ -112,8 +116,9 @@ class StartForm(forms.Form):
 
 def hyperparameter_field(parameter: dict[str, Any]) -> forms.Field:
     """A field with the hyperparameter's meaning, default and limits."""
-    default, label = parameter["default"], parameter["name"].replace("_", " ")
-    text = _("%(meaning)s Default: %(default)s.") % {"meaning": parameter["meaning"], "default": default}
+    default, label = parameter["default"], words.hyperparameter(parameter["name"])
+    meaning = words.said(parameter["meaning"])
+    text = _("%(meaning)s Default: %(default)s.") % {"meaning": meaning, "default": default}
     if parameter["type"] in ("choice", "bool"):
         values = parameter["choices"] or [True, False]
         choices = [("", _("default")), *((str(v), str(v)) for v in values)]

@@ -83,7 +83,7 @@ class TrainingRun(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.dataset} · {_('run')} {self.number}"
+        return _("%(dataset)s · run %(number)d") % {"dataset": self.dataset, "number": self.number}
 
 
 class Candidate(models.Model):

@@ -12,7 +12,7 @@ from accounts.actor import Actor
 from accounts.notifications import notify
 from accounts.permissions import Permission
 from datasets.models import Record
-from training import queries, recipes
+from training import problems, queries, recipes
 from training.errors import RunRefused
 from training.models import Model, TrainingRun
 from training.services import nightly_run
@@ -69,8 +69,8 @@ def tell_refused(model: Model, day: date, refused: RunRefused) -> None:
         organisation=model.organisation,
         users=holders(model.organisation, Permission.TRAIN),
         key=f"nightly-refused:{model.pk}:{day}",
-        title=_("%(model)s was not retrained tonight") % {"model": model.name},
-        body="\n".join(p["message"] for p in refused.problems),
+        title=lambda: _("%(model)s was not retrained tonight") % {"model": model.name},
+        body=lambda: "\n".join(problems.retold(p)["message"] for p in refused.problems),
         url=reverse("training:model", args=[model.pk]),
         level="warning",
     )

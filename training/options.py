@@ -5,7 +5,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from training import metrics
+from training import metrics, words
 
 STEPS: dict[str, tuple[Any, Any]] = {
     "scaling": (gettext_lazy("Scaling"), gettext_lazy("Brings numbers to a common scale.")),
@@ -82,9 +82,18 @@ def describe_options() -> dict[str, Any]:
         "high": 2**32 - 1,
         "meaning": _("The same seed and data give the same numbers."),
     }
-    candidates = [c for c in registry.describe() if not c["reference"]]
+    candidates = [_worded(c) for c in registry.describe() if not c["reference"]]
     return {
         "options": options,
         "candidates": candidates,
         "metrics": [m.to_dict() for m in metrics.known().values()],
+    }
+
+
+def _worded(candidate: dict[str, Any]) -> dict[str, Any]:
+    """A candidate's description with the texts in the person's language."""
+    return candidate | {
+        "label": words.candidate(candidate["name"]),
+        "description": words.said(candidate["description"]),
+        "hyperparameters": [h | {"meaning": words.said(h["meaning"])} for h in candidate["hyperparameters"]],
     }

@@ -4,6 +4,8 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
+from training import words
+
 TEXTS: dict[str, Any] = {
     "labels_missing": _("%(count)s of %(total)s rows have no value in “%(column)s” and are left out."),
     "one_class": _("“%(column)s” has the same value in every row: there is nothing to tell apart."),
@@ -81,7 +83,7 @@ def text(code: str, params: dict[str, Any], fallback: str) -> str:
     if code not in TEXTS:
         return fallback
     try:
-        return str(TEXTS[code]) % params
+        return str(TEXTS[code]) % words.params(params)
     except (KeyError, TypeError, ValueError):
         return fallback
 

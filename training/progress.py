@@ -6,6 +6,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from jobs.handlers import JobContext
+from training import words
 from training.models import Candidate, TrainingRun
 
 WRITE_EVERY = 1.0  # seconds between two writes of the same candidate
@@ -41,7 +42,7 @@ class LiveCandidates:
         self.context.progress(
             progress.fraction * self.share,
             self._words(progress),
-            progress.candidate or "",
+            words.candidate(progress.candidate) if progress.candidate else "",
             {"candidates": self.detail},
         )
 
@@ -78,7 +79,7 @@ class LiveCandidates:
         with self.context.fenced():
             Candidate.objects.update_or_create(run=self.run, name=name, defaults=values)
         if new:
-            self.context.log(_("Trying the candidate “%(name)s”.") % {"name": name})
+            self.context.log(_("Trying the candidate “%(name)s”.") % {"name": words.candidate(name)})
         if ended and name not in self.finished:
             self.finished.add(name)
-            self.context.log(_("The candidate “%(name)s” is fitted.") % {"name": name})
+            self.context.log(_("The candidate “%(name)s” is fitted.") % {"name": words.candidate(name)})

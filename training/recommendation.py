@@ -223,27 +223,26 @@ def tell(last: Recommendation | None, made: Recommendation) -> None:
     before = (last.version_id, last.nearest_id) if last else (None, None)
     if (made.version_id, made.nearest_id) == before:
         return
+    notify(
+        organisation=made.organisation, users=[made.user], key=f"recommendation:{made.pk}", title=lambda: told(made)[0],
+        body=lambda: told(made)[1], url=reverse("training:recommendation"), level="info",
+    )  # fmt: skip
+
+
+def told(made: Recommendation) -> tuple[str, str]:
+    """(title, body) of the notification, in the language that is active."""
     chosen = made.version or made.nearest
     if chosen is None:
-        title, body = _("No model matches what you are looking for any more"), ""
-    elif made.version is not None:
-        title = _("Recommended for you: %(model)s, version %(number)d") % {
-            "model": chosen.model.name,
-            "number": chosen.number,
-        }
-        body = _(
+        return _("No model matches what you are looking for any more"), ""
+    what = {"model": chosen.model.name, "number": chosen.number}
+    if made.version is not None:
+        return _("Recommended for you: %(model)s, version %(number)d") % what, _(
             "It fits best what you said matters, judged by the worse end of each 95% interval. The page says why."
         )
-    else:
-        title = _("No model reaches your floors yet")
-        body = _("The nearest is %(model)s, version %(number)d. The page says what is missing.") % {
-            "model": chosen.model.name,
-            "number": chosen.number,
-        }
-    notify(
-        organisation=made.organisation, users=[made.user], key=f"recommendation:{made.pk}", title=title, body=body,
-        url=reverse("training:recommendation"), level="info",
-    )  # fmt: skip
+    return (
+        _("No model reaches your floors yet"),
+        _("The nearest is %(model)s, version %(number)d. The page says what is missing.") % what,
+    )
 
 
 def remake_for(organisations: Any = None) -> int:

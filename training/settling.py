@@ -105,23 +105,23 @@ def tell_requester(run: TrainingRun, job: Job) -> None:
     if job.state == State.CANCELLED or (run.requested_by is None and job.state == State.DONE):
         return
     users = [run.requested_by] if run.requested_by else holders(run.organisation, Permission.TRAIN)
-    what = {"target": run.target, "dataset": run.dataset.name}
-    if job.state == State.DONE:
-        passed = run.versions.filter(gate_passed=True).count()
-        title = _("Training of “%(target)s” on %(dataset)s has finished") % what
-        body = (
-            _("%(count)d versions passed the gate. Compare them on the leaderboard.") % {"count": passed}
-            if passed
-            else _("No version passed the gate. The run's page says what was missing.")
-        )
-        level = "success" if passed else "warning"
-    else:
-        title, body, level = (
-            _("Training of “%(target)s” on %(dataset)s has failed") % what,
-            job.error_person,
-            "danger",
-        )
+    passed = run.versions.filter(gate_passed=True).count() if job.state == State.DONE else 0
+    level = "danger" if job.state != State.DONE else "success" if passed else "warning"
     notify(
-        organisation=run.organisation, users=users, key=f"run:{run.pk}:{job.pk}", title=title, body=body,
+        organisation=run.organisation, users=users, key=f"run:{run.pk}:{job.pk}",
+        title=lambda: how_it_ended(run, job, passed)[0], body=lambda: how_it_ended(run, job, passed)[1],
         url=reverse("training:run", args=[run.pk]), level=level,
     )  # fmt: skip
+
+
+def how_it_ended(run: TrainingRun, job: Job, passed: int) -> tuple[str, str]:
+    """(title, body) of the notification, in the language that is active."""
+    what = {"target": run.target, "dataset": run.dataset.name}
+    if job.state != State.DONE:
+        return _("Training of “%(target)s” on %(dataset)s has failed") % what, job.error_person
+    title = _("Training of “%(target)s” on %(dataset)s has finished") % what
+    if not passed:
+        return title, _("No version passed the gate. The run's page says what was missing.")
+    return title, _("%(count)d versions passed the gate. Compare them on the leaderboard.") % {
+        "count": passed
+    }

@@ -77,7 +77,7 @@ def test_a_refused_run_says_why(dana: Any, client_of: Any) -> None:
 
 def test_run_page_shows_candidates_versions_and_log(run: Any, victor: Any, client_of: Any) -> None:
     text = page(client_of(victor), "run", run.pk).content.decode()
-    assert "linear" in text and "best by validation" in text and "passed the gate" in text
+    assert "Linear model" in text and "best by validation" in text and "passed the gate" in text
     assert "Learning from" in text
     assert "Repeat with the same recipe" not in text, "an auditor changes nothing"
 

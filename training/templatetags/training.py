@@ -4,17 +4,52 @@ import json
 from typing import Any
 
 from django import template
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from training import metrics, options
+from training import metrics, options, words
 
 register = template.Library()
+
+
+@register.filter
+def readable(name: Any) -> str:
+    """A column's name as words: `heart_disease` is “heart disease”. Only for display."""
+    return str(name).replace("_", " ").strip()
+
+
+@register.filter
+def model_title(model: Any) -> str:
+    """What the model tells: its target in words, or the name that a person gave it."""
+    name, target = str(model.name), str(model.target)
+    return capfirst(readable(target)) if name.endswith(f": {target}") else name
+
+
+@register.filter
+def model_origin(model: Any) -> str:
+    """What stands under `model_title`: the data set that the model's name begins with, or the target."""
+    name, target = str(model.name), str(model.target)
+    if not name.endswith(f": {target}"):
+        return readable(target)
+    return _("Data set “%(name)s”") % {"name": name.removesuffix(f": {target}")}
 
 
 @register.filter
 def metric_label(name: str) -> str:
     """The metric's name in the person's language."""
     return metrics.label(name)
+
+
+@register.filter
+def candidate_label(name: str) -> str:
+    """The candidate's name as people read it."""
+    return words.candidate(name)
+
+
+@register.filter
+def engine_says(text: str) -> str:
+    """A sentence of the engine in the person's language."""
+    return words.said(text)
 
 
 @register.filter

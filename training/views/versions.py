@@ -14,7 +14,7 @@ from accounts.permissions import Permission
 from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from datasets.models import Dataset
-from training import charts, gate, metrics, queries, recommendation
+from training import charts, gate, metrics, queries, recommendation, words
 from training.forms import GateForm
 from training.models import Gate, ModelVersion
 
@@ -35,7 +35,7 @@ def version(request: HttpRequest, pk: UUID) -> HttpResponse:
             "label": metrics.label(name),
             "metric": m,
             "meaning": metrics.meaning(name),
-            "reason": m.get("reason", ""),
+            "reason": words.said(m.get("reason") or ""),
         }
         for name, m in report.get("metrics", {}).items()
     ]

@@ -1,0 +1,62 @@
+"""What the engine says reaches people in their language."""
+
+import pytest
+from django.utils.translation import override
+
+from training import options, problems, words
+
+
+def test_every_text_of_the_engines_candidates_is_known_to_the_portal() -> None:
+    from engine import registry
+
+    for candidate in registry.describe():
+        assert words.CANDIDATES[candidate["name"]] == candidate["label"]
+        assert candidate["description"] in words.SENTENCES
+        for parameter in candidate["hyperparameters"]:
+            assert parameter["meaning"] in words.SENTENCES
+            assert parameter["name"] in words.HYPERPARAMETERS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cannot do regression",
+        "fewer than 100 labelled records",
+        "stopped after 2 of 9 trials: the time budget was used up",
+        "a whole number from 1 to 5000",
+        "must be auto or one of roc_auc, f1",
+        "gives “age” the unknown kind “colour”",
+        "only one class occurs in these records",
+    ],
+)
+def test_english_stays_as_the_engine_said_it(text: str) -> None:
+    with override("en"):
+        assert words.said(text) == text
+
+
+def test_limits_of_a_refused_hyperparameter_are_said_in_the_readers_language() -> None:
+    import engine
+    from engine import registry
+
+    with pytest.raises(engine.EngineError) as refused, override("zh-hans"):
+        registry.validate("boosting", {"max_depth": 100})
+    with override("en"):
+        english = problems.from_error(refused.value)["message"]
+    with override("zh-hans"):
+        chinese = problems.from_error(refused.value)["message"]
+    assert "a whole number from 0 to 64" in english
+    assert "从 0 到 64 的整数" in chinese and "whole" not in chinese
+
+
+def test_what_nobody_translated_stays_as_it_is() -> None:
+    with override("zh-hans"):
+        assert words.said("ValueError: odd") == "ValueError: odd"
+        assert words.candidate("gone") == "gone"
+
+
+def test_the_options_are_described_in_the_readers_language() -> None:
+    with override("zh-hans"):
+        described = {c["name"]: c for c in options.describe_options()["candidates"]}
+    boosting = described["boosting"]
+    assert boosting["label"] != "Boosted trees"
+    assert not any(h["meaning"].isascii() for h in boosting["hyperparameters"])

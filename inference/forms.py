@@ -76,7 +76,7 @@ class DiagnosisForm(forms.Form):
         """For the template: each column's field, with the field for another value beside it."""
         return [
             {"field": self[name], "other": self[f"{name}_other"] if f"{name}_other" in self.fields else None,
-             "wide": column["kind"] == "text"}
+             "other_choice": OTHER, "wide": column["kind"] == "text"}
             for name, column in self.columns.items()
         ]  # fmt: skip
 

@@ -101,11 +101,17 @@ def _reasons(row: Diagnosis) -> dict[str, Any]:
     shown = [c for c in found["contributions"] if c["contribution"]]
     largest = max((abs(c["contribution"]) for c in shown), default=1.0) or 1.0
     bars = [
-        {**c, "width": round(BAR_WIDTH * abs(c["contribution"]) / largest, 1), "size": wording.number(c["contribution"], 3),
+        {**c, **_bar(c["contribution"] / largest), "size": wording.number(c["contribution"], 2),
          "words": [{"term": term, "for": weight > 0} for term, weight in c["words"][:MOST_WORDS]]}
         for c in shown[:MOST_REASONS]
     ]  # fmt: skip
     return {"bars": bars, "left_out": max(0, len(shown) - MOST_REASONS), "units": row.model.task == "regression"}
+
+
+def _bar(share: float) -> dict[str, float]:
+    """A bar that grows from the middle of 0 to 2 * BAR_WIDTH: to the right for (share > 0), to the left against."""
+    width = round(BAR_WIDTH * abs(share), 1)
+    return {"width": width, "x": BAR_WIDTH if share > 0 else round(BAR_WIDTH - width, 1)}
 
 
 def batch_counts(batch: Batch) -> list[dict[str, Any]]:

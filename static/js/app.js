@@ -41,6 +41,19 @@
     if (field && field.form) field.form.requestSubmit();
   });
 
+  // data-shown-by="field" data-shown-for="value value": seen, and sent, only while that field has one of the values.
+  const showWhatFits = () => {
+    document.querySelectorAll("[data-shown-by]").forEach((part) => {
+      const form = part.closest("form");
+      const chosen = form && new FormData(form).get(part.dataset.shownBy);
+      part.hidden = !part.dataset.shownFor.split(" ").includes(chosen);
+      part.querySelectorAll("input, select, textarea").forEach((field) => { field.disabled = part.hidden; });
+    });
+  };
+  document.addEventListener("change", showWhatFits);
+  document.addEventListener("DOMContentLoaded", showWhatFits);
+  window.addEventListener("pageshow", showWhatFits);
+
   window.addEventListener("beforeprint", () => {
     document.querySelectorAll("main details:not([open]):not(.menu)").forEach((details) => {
       details.dataset.printed = "yes";

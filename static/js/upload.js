@@ -8,7 +8,7 @@
 
   const check = () => {
     const file = input.files[0];
-    tooLarge.hidden = !file || file.size <= Number(form.dataset.limit);
+    tooLarge.hidden = !file || file.size <= (Number(form.dataset.limit) || Infinity);
     input.setCustomValidity(tooLarge.hidden ? "" : tooLarge.textContent);
   };
   input.addEventListener("change", check);

@@ -13,14 +13,16 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import Max
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from accounts import audit
 from accounts.actor import Actor
 from datasets import parquet
-from datasets.models import Dataset, DatasetVersion, Record, StoredFile
+from datasets.models import Dataset, DatasetVersion, Record, StoredFile, Upload
 from datasets.storage import keep
 
 ATTEMPTS = 3
+BUSY = gettext_lazy("Records are being added to this data set: try again when the upload has ended.")
 
 
 class FreezeRefused(ValueError):
@@ -61,10 +63,12 @@ def rows_of(dataset: Dataset, chunk: int = 10_000) -> Iterator[parquet.Row]:
 def freeze(*, actor: Actor, dataset: Dataset) -> DatasetVersion:
     """The frozen version of what the data set holds now; the existing one when nothing has changed.
 
-    Reads outside a transaction, so that nobody waits for it, and starts again when the data change meanwhile.
-    Raises FreezeRefused when there is nothing to freeze or it never stands still.
+    Reads outside a transaction, so that nobody waits for it, and starts again when the data change meanwhile: looked at
+    last under the data set's lock, so that a patient who is erased in between never comes back in a frozen file.
+    Raises FreezeRefused when there is nothing to freeze, an upload is half in, or it never stands still.
     """
     for _attempt in range(ATTEMPTS):
+        _refuse_half_uploads(dataset)
         state = state_of(dataset)
         version: DatasetVersion | None = (
             dataset.versions.filter(state=state, erased_count=0).exclude(file=None).first()
@@ -79,9 +83,15 @@ def freeze(*, actor: Actor, dataset: Dataset) -> DatasetVersion:
             writer.close()
             if not writer.count:
                 raise FreezeRefused(_("There are no records to freeze: upload some first."))
-            if state_of(dataset) == state:
-                return _keep(actor, dataset, state, columns, writer, path)
-    raise FreezeRefused(_("Records are being added to this data set: try again when the upload has ended."))
+            if (kept := _keep(actor, dataset, state, columns, writer, path)) is not None:
+                return kept
+    raise FreezeRefused(BUSY)
+
+
+def _refuse_half_uploads(dataset: Dataset) -> None:
+    """An upload that fails or is cancelled takes its rows out again: no version may hold half of it."""
+    if dataset.uploads.filter(state=Upload.State.IMPORTING).exists():
+        raise FreezeRefused(BUSY)
 
 
 @transaction.atomic
@@ -92,8 +102,11 @@ def _keep(
     columns: list[dict[str, Any]],
     writer: parquet.Writer,
     path: Path,
-) -> DatasetVersion:
+) -> DatasetVersion | None:
+    """The row of what was written; None when the data set has changed since it was read."""
     Dataset.objects.select_for_update().get(pk=dataset.pk)
+    if state_of(dataset) != state:
+        return None
     same: DatasetVersion | None = (
         dataset.versions.filter(content_hash=writer.content_hash, erased_count=0).exclude(file=None).first()
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datasets import parquet, versions
-from datasets.models import Dataset, Record
+from datasets.models import Dataset, Record, StoredFile, Upload
 from datasets.records import add_records, change_label
 from datasets.services import create_dataset
 from tests.conftest import actor
@@ -85,3 +85,35 @@ def test_nothing_to_freeze_is_said(dana: Any) -> None:
     dataset = create_dataset(actor=actor(dana), name="Empty", columns=COLUMNS)
     with pytest.raises(versions.FreezeRefused):
         versions.freeze(actor=actor(dana), dataset=dataset)
+
+
+def test_a_patient_erased_while_freezing_is_not_in_the_version(
+    cancer: Dataset, dana: Any, monkeypatch: Any
+) -> None:
+    """The erasure commits after the rows were read, just before the version is kept."""
+    from datasets.erasure import erase_patient
+
+    who, keep = actor(dana), versions._keep
+    key = Record.objects.filter(dataset=cancer).values_list("patient_key", flat=True)[0]
+    gone = set(Record.objects.filter(dataset=cancer, patient_key=key).values_list("id", flat=True))
+
+    def erased_first(*args: Any) -> Any:
+        monkeypatch.setattr(versions, "_keep", keep)
+        erase_patient(actor=who, dataset=cancer, patient_key=key, reason="asked for it")
+        return keep(*args)
+
+    monkeypatch.setattr(versions, "_keep", erased_first)
+    version = versions.freeze(actor=who, dataset=cancer)
+    assert gone and not gone & set(versions.frame(version).index)
+    assert version.record_count == 120 - len(gone)
+
+
+def test_half_an_upload_is_never_frozen(cancer: Dataset, dana: Any) -> None:
+    file = StoredFile.objects.create(organisation=cancer.organisation, sha256="0" * 64, size=1, path="x")
+    upload = Upload.objects.create(
+        organisation=cancer.organisation, dataset=cancer, file=file, original_name="a.csv", state="importing"
+    )
+    with pytest.raises(versions.FreezeRefused):
+        versions.freeze(actor=actor(dana), dataset=cancer)
+    Upload.objects.filter(pk=upload.pk).update(state="imported")
+    assert versions.freeze(actor=actor(dana), dataset=cancer).record_count == 120

@@ -1,5 +1,6 @@
 """The report of a version; the gate; the recommendation."""
 
+from math import ceil
 from typing import Any
 from uuid import UUID
 
@@ -50,38 +51,45 @@ def version(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def confusion_rows(report: dict[str, Any]) -> dict[str, Any] | None:
-    """{classes, rows: [{name, counts}]}."""
+    """{classes, rows: [{name, n, cells: [{count, percent, heat, right}]}]}; heat: 0 to 5, how dark the cell is."""
     found = report.get("confusion")
     if not found:
         return None
-    pairs = zip(found["classes"], found["counts"], strict=True)
-    return {"classes": found["classes"], "rows": [{"name": name, "counts": counts} for name, counts in pairs]}
+    rows = []
+    for place, (name, counts) in enumerate(zip(found["classes"], found["counts"], strict=True)):
+        shares = [count / (sum(counts) or 1) for count in counts]
+        cells = [
+            {"count": count, "percent": round(100 * share), "heat": ceil(5 * share), "right": column == place}
+            for column, (count, share) in enumerate(zip(counts, shares, strict=True))
+        ]
+        rows.append({"name": name, "n": sum(counts), "cells": cells})
+    return {"classes": found["classes"], "rows": rows}
 
 
-def lineage_rows(row: ModelVersion) -> list[tuple[str, str]]:
-    """(what, value) of a version's lineage."""
+def lineage_rows(row: ModelVersion) -> list[dict[str, Any]]:
+    """{label, value or pairs} of a version's lineage; `code` marks what is copied rather than read."""
     lineage = row.lineage
-    shown = [
-        (_("Data hash"), lineage.get("data_hash")),
+    shown: list[tuple[str, Any]] = [
         (_("Data set version"), lineage.get("dataset_version_number")),
         (_("Training records"), lineage.get("training_records")),
         (_("Test records"), lineage.get("test_records")),
         (_("Seed"), lineage.get("seed")),
-        (_("Preprocessing"), pairs_text(lineage.get("preprocessing"))),
-        (_("Hyperparameters"), pairs_text(lineage.get("hyperparameters"))),
+        (_("Preprocessing"), lineage.get("preprocessing")),
+        (_("Hyperparameters"), lineage.get("hyperparameters")),
         (_("Requested by"), lineage.get("requester")),
         (_("Code version"), lineage.get("code_version")),
-        (_("Libraries"), pairs_text(lineage.get("libraries"))),
-        (_("Artefact hash"), row.artefact_hash),
+        (_("Libraries"), lineage.get("libraries")),
     ]
-    return [(str(label), str(value)) for label, value in shown if value not in (None, "")]
+    hashes = [(_("Data hash"), lineage.get("data_hash")), (_("Artefact hash"), row.artefact_hash)]
+    return [
+        *({"label": label, **value_or_pairs(value)} for label, value in shown if value not in (None, "", {})),
+        *({"label": label, "value": value, "code": True} for label, value in hashes if value),
+    ]
 
 
-def pairs_text(values: Any) -> str:
-    """`name = value` for each, on one line."""
-    if not isinstance(values, dict):
-        return "" if values is None else str(values)
-    return "; ".join(f"{k} = {v}" for k, v in sorted(values.items()))
+def value_or_pairs(value: Any) -> dict[str, Any]:
+    """A dictionary as sorted pairs, so that it is read as a list; all else as it is."""
+    return {"pairs": sorted(value.items())} if isinstance(value, dict) else {"value": value}
 
 
 @require_GET

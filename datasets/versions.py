@@ -68,7 +68,8 @@ def freeze(*, actor: Actor, dataset: Dataset) -> DatasetVersion:
     Raises FreezeRefused when there is nothing to freeze, an upload is half in, or it never stands still.
     """
     for _attempt in range(ATTEMPTS):
-        _refuse_half_uploads(dataset)
+        if filling(dataset):
+            break
         state = state_of(dataset)
         version: DatasetVersion | None = (
             dataset.versions.filter(state=state, erased_count=0).exclude(file=None).first()
@@ -88,10 +89,9 @@ def freeze(*, actor: Actor, dataset: Dataset) -> DatasetVersion:
     raise FreezeRefused(BUSY)
 
 
-def _refuse_half_uploads(dataset: Dataset) -> None:
-    """An upload that fails or is cancelled takes its rows out again: no version may hold half of it."""
-    if dataset.uploads.filter(state=Upload.State.IMPORTING).exists():
-        raise FreezeRefused(BUSY)
+def filling(dataset: Dataset) -> bool:
+    """Whether an upload is half in. One that fails or is cancelled takes its rows out again: no version may hold them."""
+    return dataset.uploads.filter(state=Upload.State.IMPORTING).exists()
 
 
 @transaction.atomic

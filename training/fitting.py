@@ -43,7 +43,7 @@ def fit(context: JobContext, run: TrainingRun) -> Any:
     import engine
 
     context.progress(0.0, _("Reading the records"))
-    train = frame(run.version, "train")
+    train = frame(run.frozen, "train")
     context.log(
         _("Learning from %(rows)d records; the locked test split is not among them.") % {"rows": len(train)}
     )
@@ -97,7 +97,7 @@ def labelled_test(run: TrainingRun, fitted: Any) -> pd.DataFrame:
     """The test split's rows that have a label which the models know; index = record id."""
     from engine.training_data import labels_of
 
-    test = frame(run.version, "test")
+    test = frame(run.frozen, "test")
     known = set(fitted.classes_.tolist()) if fitted.classify else None
     labels = labels_of(test[run.recipe["target"]], fitted.task)
     keep = [label is not None and (known is None or label in known) for label in labels]

@@ -38,11 +38,11 @@ def code_version() -> str:
 def lineage_of(run: TrainingRun, fitted: Any, floors: dict[str, float]) -> dict[str, Any]:
     """JSON for ModelVersion.lineage. Counts, hashes and names; no patient's value."""
     return {
-        "data_hash": run.version.content_hash,
+        "data_hash": run.frozen.content_hash,
         "dataset_version": str(run.version_id),
-        "dataset_version_number": run.version.number,
-        "training_records": run.version.record_count - run.version.test_count,
-        "test_records": run.version.test_count,
+        "dataset_version_number": run.frozen.number,
+        "training_records": run.frozen.record_count - run.frozen.test_count,
+        "test_records": run.frozen.test_count,
         "recipe": run.recipe,
         "seed": run.recipe["seed"],
         "preprocessing": fitted.preprocessing,

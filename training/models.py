@@ -53,7 +53,10 @@ class TrainingRun(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="training_runs")
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="training_runs")
-    version = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="training_runs")
+    version = models.ForeignKey(
+        DatasetVersion, null=True, on_delete=models.PROTECT, related_name="training_runs",
+        help_text="what it learns from; null until the job of a large run has frozen it",
+    )  # fmt: skip
     number = models.PositiveIntegerField()
     target = models.CharField(max_length=200, blank=True, default="")
     recipe = models.JSONField()
@@ -84,6 +87,13 @@ class TrainingRun(models.Model):
 
     def __str__(self) -> str:
         return _("%(dataset)s · run %(number)d") % {"dataset": self.dataset, "number": self.number}
+
+    @property
+    def frozen(self) -> DatasetVersion:
+        """What it learns from, once that has been frozen, as it has been for every run that has versions."""
+        if self.version is None:
+            raise ValueError("the records of this run have not been frozen yet")
+        return self.version
 
 
 class Candidate(models.Model):

@@ -50,7 +50,7 @@ def retrain(model: Model, day: date) -> TrainingRun | None:
 
 def new_records(model: Model, last: TrainingRun) -> int:
     """How many records have come since the last run's data were frozen."""
-    return Record.objects.filter(dataset=model.dataset_id, created_at__gt=last.version.created_at).count()
+    return Record.objects.filter(dataset=model.dataset_id, created_at__gt=last.frozen.created_at).count()
 
 
 def options_of(run: TrainingRun) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from training.models import Model, TrainingRun
 
 def new_since(dataset: Dataset, run: TrainingRun) -> int:
     """Records that came after the run's data were frozen."""
-    return Record.objects.filter(dataset=dataset, created_at__gt=run.version.created_at).count()
+    return Record.objects.filter(dataset=dataset, created_at__gt=run.frozen.created_at).count()
 
 
 def dataset_panel(request: HttpRequest, dataset: Dataset) -> SafeString | str:

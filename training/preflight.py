@@ -1,6 +1,6 @@
 """What a run will not do, said before it starts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets.models import Dataset, DatasetVersion
@@ -9,6 +9,7 @@ from training import problems
 from training.errors import RunRefused
 
 FEW_TEST_RECORDS = 30
+SEEN_IN_A_SAMPLE = frozenset({"leak", "no_features", "candidate_wrong_task"})
 
 
 def usable(version: DatasetVersion) -> list[dict[str, Any]]:
@@ -21,20 +22,18 @@ def usable(version: DatasetVersion) -> list[dict[str, Any]]:
 
 
 def profile_for(
-    version: DatasetVersion, recipe: Mapping[str, Any], wanted: str | None
+    columns: Sequence[Mapping[str, Any]], records: int, recipe: Mapping[str, Any], wanted: str | None
 ) -> tuple[str, list[dict[str, Any]]]:
-    """The resource profile, and a problem when the work does not fit into it."""
+    """The resource profile for so many records of these columns, and a problem when the work does not fit into it."""
     kinds = [
-        c["kind"]
-        for c in version.columns
-        if c["name"] not in recipe["ignore"] and c["name"] != recipe["patient"]
+        c["kind"] for c in columns if c["name"] not in recipe["ignore"] and c["name"] != recipe["patient"]
     ]
-    need = estimate_memory_mb(kinds=kinds, records=version.record_count)
+    need = estimate_memory_mb(kinds=kinds, records=records)
     if wanted is not None and wanted not in PROFILES:
         return "medium", [
             problems.make("recipe_invalid", column="profile", key="profile", why=" | ".join(PROFILES))
         ]
-    name = choose(kinds=kinds, records=version.record_count, recipe={"profile": wanted} if wanted else None)
+    name = choose(kinds=kinds, records=records, recipe={"profile": wanted} if wanted else None)
     has = PROFILES[name].memory_mb
     if need > has:
         return name, [problems.make("memory", need=need, has=has, profile=str(PROFILES[name].label))]
@@ -62,6 +61,21 @@ def examine(version: DatasetVersion, recipe: dict[str, Any]) -> list[dict[str, A
     elif tests < FEW_TEST_RECORDS:
         found.append(problems.make("test_small", severity="warning", count=tests))
     return found
+
+
+def examine_sample(dataset: Dataset, recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    """What some training records of a large data set show already; the job examines all of them before it fits.
+
+    Only what is as true of all of them: too few patients, or a class of one, may look otherwise in the whole.
+    """
+    import engine
+    from datasets.quality import sample
+
+    columns = list(dataset.columns.all())
+    if recipe["target"] not in {c.name for c in columns}:
+        return [problems.make("column_missing", column=recipe["target"])]
+    found = engine.check(sample(dataset, columns), engine.Recipe.from_dict(recipe))
+    return [problems.from_engine(p.to_dict()) for p in found if p.code in SEEN_IN_A_SAMPLE]
 
 
 def refuse_errors(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

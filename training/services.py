@@ -4,6 +4,7 @@ import hashlib
 import json
 from datetime import date
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import Max
@@ -14,7 +15,7 @@ from django.utils.translation import gettext as _
 from accounts import audit
 from accounts.actor import Actor
 from datasets.models import Dataset, DatasetVersion
-from datasets.versions import FreezeRefused, freeze
+from datasets.versions import FreezeRefused, columns_of, filling, freeze
 from jobs.models import Job
 from jobs.services import live_job, submit
 from training import preflight, problems, recipes
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 TASK = "training.tasks.run_training"
+AT_ONCE = 20_000  # more records are frozen and looked over by the job: a request must not take minutes, nor their memory
 
 
 def start_run(
@@ -53,6 +55,15 @@ def start_run(
     preflight.refuse_archived(dataset)
     options = dict(options or {})
     recipe = recipes.resolve(dataset, target, options)
+    if dataset.record_count > AT_ONCE:
+        return launch_large(
+            actor=actor,
+            dataset=dataset,
+            recipe=recipe,
+            trigger=trigger,
+            profile=options.get("profile"),
+            day=day,
+        )
     try:
         version = freeze(actor=actor, dataset=dataset)
     except FreezeRefused as error:
@@ -67,6 +78,15 @@ def repeat_run(*, actor: Actor, run: TrainingRun) -> TrainingRun:
     """The same recipe on the same frozen records: the same numbers. Raises RunRefused when they have been erased."""
     preflight.refuse_archived(run.dataset)
     profile = run.summary.get("wanted_profile")
+    if run.version is None:
+        return launch_large(
+            actor=actor,
+            dataset=run.dataset,
+            recipe=run.recipe,
+            trigger=TrainingRun.Trigger.REPEAT,
+            profile=profile,
+            repeat_of=run,
+        )
     return launch(
         actor=actor,
         version=run.version,
@@ -89,23 +109,62 @@ def launch(
 ) -> TrainingRun:
     """Queue a run of a recipe on a frozen version, unless the same is under way."""
     key = run_key(version, recipe)
-    live = live_job(actor, key)
-    same = TrainingRun.objects.filter(pk=live.payload.get("run")).first() if live is not None else None
-    if isinstance(same, TrainingRun):
+    if (same := _under_way(actor, key)) is not None:
         return same
     found = preflight.refuse_errors(preflight.usable(version))
-    name, memory = preflight.profile_for(version, recipe, profile)
+    name, memory = preflight.profile_for(version.columns, version.record_count, recipe, profile)
     found = preflight.refuse_errors([*found, *memory, *preflight.examine(version, recipe)])
     try:
-        return _create(actor, version, recipe, trigger, name, profile, found, key, repeat_of, day)
+        return _create(
+            actor, version.dataset_id, version, recipe, trigger, name, profile, found, key, repeat_of, day
+        )
     except _Twice as twice:
         return twice.run
 
 
-def run_key(version: DatasetVersion, recipe: dict[str, Any]) -> str:
+def launch_large(
+    *,
+    actor: Actor,
+    dataset: Dataset,
+    recipe: dict[str, Any],
+    trigger: str,
+    profile: str | None = None,
+    repeat_of: TrainingRun | None = None,
+    day: date | None = None,
+) -> TrainingRun:
+    """Queue a run whose job freezes the records first. What a sample shows to be wrong is refused at once."""
+    key = run_key(dataset, recipe)
+    if (same := _under_way(actor, key)) is not None:
+        return same
+    if filling(dataset):
+        raise RunRefused([problems.make("busy")])
+    name, memory = preflight.profile_for(columns_of(dataset), dataset.record_count, recipe, profile)
+    found = preflight.refuse_errors([*memory, *preflight.examine_sample(dataset, recipe)])
+    try:
+        return _create(actor, dataset.pk, None, recipe, trigger, name, profile, found, key, repeat_of, day)
+    except _Twice as twice:
+        return twice.run
+
+
+def freeze_for(*, run: TrainingRun) -> list[dict[str, Any]]:
+    """Inside the job of a large run: what it learns from, frozen now, and what is found in all of it.
+
+    Sets `run.version` unsaved. Raises RunRefused, or FreezeRefused while records are still being added.
+    """
+    actor = Actor(user=run.requested_by, organisation=run.organisation)
+    run.version = freeze(actor=actor, dataset=run.dataset)
+    return preflight.refuse_errors(preflight.examine(run.version, run.recipe))
+
+
+def run_key(source: DatasetVersion | Dataset, recipe: dict[str, Any]) -> str:
     """Two live runs never share it: a double click does not start two."""
-    text = json.dumps([str(version.pk), recipe], sort_keys=True, default=str)
+    text = json.dumps([str(source.pk), recipe], sort_keys=True, default=str)
     return f"train:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _under_way(actor: Actor, key: str) -> TrainingRun | None:
+    live = live_job(actor, key)
+    return TrainingRun.objects.filter(pk=live.payload.get("run")).first() if live is not None else None
 
 
 class _Twice(Exception):
@@ -119,7 +178,8 @@ class _Twice(Exception):
 @transaction.atomic
 def _create(
     actor: Actor,
-    version: DatasetVersion,
+    dataset_id: UUID,
+    version: DatasetVersion | None,
     recipe: dict[str, Any],
     trigger: str,
     profile: str,
@@ -129,7 +189,7 @@ def _create(
     repeat_of: TrainingRun | None,
     day: date | None,
 ) -> TrainingRun:
-    dataset = Dataset.objects.select_for_update().get(pk=version.dataset_id)
+    dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
     number = (dataset.training_runs.aggregate(Max("number"))["number__max"] or 0) + 1
     run = TrainingRun.objects.create(
         organisation_id=dataset.organisation_id, dataset=dataset, version=version, number=number, target=recipe["target"],
@@ -145,7 +205,8 @@ def _create(
         raise _Twice(TrainingRun.objects.get(pk=job.payload["run"]))
     run.job = job
     run.save(update_fields=["job"])
-    audit.record(actor, "run.started", run, dataset=str(dataset.pk), version=str(version.pk), trigger=trigger)
+    frozen = str(version.pk) if version is not None else ""
+    audit.record(actor, "run.started", run, dataset=str(dataset.pk), version=frozen, trigger=trigger)
     return run
 
 

@@ -19,12 +19,38 @@ def run_training(context: JobContext) -> dict[str, Any]:
     )
     with context.fenced():
         adopt_job(run=run, job=context.job)
-    if run.version.file is None:
+    if run.version is None:
+        freeze_now(context, run)
+    if run.frozen.file is None:
         raise JobError(
             _("The records of this version have been erased. Train on the current records."),
             engineer="no file",
         )
     return execute(context, run)
+
+
+def freeze_now(context: JobContext, run: TrainingRun) -> None:
+    """A large run's records are frozen and looked over here, not in the request that started it."""
+    from django.utils.translation import gettext as _
+
+    from datasets.versions import FreezeRefused
+    from training.errors import RunRefused
+    from training.services import freeze_for
+
+    context.progress(0.0, _("Reading the records"))
+    try:
+        found = freeze_for(run=run)
+    except FreezeRefused as error:
+        raise JobError(str(error), engineer="the data set could not be frozen") from error
+    except RunRefused as refused:
+        run.version = None
+        with context.fenced():
+            run.problems = refused.problems
+            run.save(update_fields=["problems"])
+        raise JobError(str(refused), engineer=", ".join(p["code"] for p in refused.problems)) from refused
+    with context.fenced():
+        run.problems = found
+        run.save(update_fields=["version", "problems"])
 
 
 def settle_training(job: Any) -> None:

@@ -118,13 +118,18 @@ def hyperparameter_field(parameter: dict[str, Any]) -> forms.Field:
     """A field with the hyperparameter's meaning, default and limits."""
     default, label = parameter["default"], words.hyperparameter(parameter["name"])
     meaning = words.said(parameter["meaning"])
-    text = _("%(meaning)s Default: %(default)s.") % {"meaning": meaning, "default": default}
+    what: dict[str, Any] = {"meaning": meaning, "default": default}
     if parameter["type"] in ("choice", "bool"):
         values = parameter["choices"] or [True, False]
         choices = [("", _("default")), *((str(v), str(v)) for v in values)]
+        text = _("%(meaning)s Default: %(default)s.") % what
         return forms.ChoiceField(label=label, choices=choices, required=False, help_text=text)
     low, high = parameter["low"], parameter["high"]
-    text += " " + _("Allowed: %(low)g to %(high)g.") % {"low": low, "high": high}
+    text = _("%(meaning)s Default: %(default)s. Allowed: %(low)g to %(high)g.") % {
+        **what,
+        "low": low,
+        "high": high,
+    }
     kind = forms.IntegerField if parameter["type"] == "int" else forms.FloatField
     return kind(label=label, required=False, help_text=text, min_value=low, max_value=high)
 

@@ -37,6 +37,7 @@ CHOICE_LABELS: dict[str, Any] = {
     "mean": gettext_lazy("mean"),
     "median": gettext_lazy("median"),
     "label_mean": gettext_lazy("mean of the labels' means"),
+    "native": gettext_lazy("left to the model"),
     "clip": gettext_lazy("clipped"),
     "variance": gettext_lazy("by variance"),
     "univariate": gettext_lazy("one by one"),

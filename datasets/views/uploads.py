@@ -18,7 +18,7 @@ from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from datasets import intake
 from datasets.forms_uploads import ColumnForm, ConfirmForm, ReadingForm, UploadForm
-from datasets.models import Dataset, Upload
+from datasets.models import Dataset, Kind, Upload
 from datasets.storage import limit_text
 
 
@@ -118,6 +118,7 @@ def _page(
     status: int = 200,
 ) -> HttpResponse:
     shown = upload.preview
+    places = {c["name"]: c["place"] for c in shown["columns"]}
     context = {
         "upload": upload,
         "preview": shown,
@@ -130,7 +131,11 @@ def _page(
                 "keep_good_rows": "yes",
             }
         ),
-        "general": [w for w in shown["warnings"] if not w.get("column")],
+        "changed": [
+            {"name": c["name"], "kind": Kind(c["kind"]).label, "found": Kind(c["found"]).label}
+            for c in shown["changes"]["changed"]
+        ],
+        "attention": [{**w, "place": places.get(w.get("column"))} for w in shown["warnings"]],
         "has_target": any(c["role"] == "target" for c in shown["columns"]),
     }
     return render(request, "datasets/uploads/preview.html", context, status=status)

@@ -72,6 +72,24 @@ def recipe_steps(recipe: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 @register.filter
+def setting_label(name: str) -> str:
+    """A preprocessing step, a hyperparameter or a candidate as people read it; another name in words."""
+    if name in options.STEPS:
+        return str(options.STEPS[name][0])
+    return words.candidate(name) if name in words.CANDIDATES else words.hyperparameter(name)
+
+
+@register.filter
+def setting_value(value: Any) -> str:
+    """What a setting is, in words; settings within it one after the other."""
+    if isinstance(value, dict):
+        return "; ".join(
+            f"{setting_label(name)}: {setting_value(part)}" for name, part in sorted(value.items())
+        )
+    return options.choice_label(value) if isinstance(value, str) else str(value)
+
+
+@register.filter
 def pretty_json(value: Any) -> str:
     """Indented JSON, to read."""
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)

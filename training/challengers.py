@@ -5,14 +5,14 @@ from django.utils.translation import gettext as _
 
 from accounts.notifications import notify
 from accounts.permissions import Permission
-from training import comparisons, metrics
+from training import comparisons, metrics, queries
 from training.models import ModelVersion, TrainingRun
 
 
 def better_than_champion(version: ModelVersion, metric: str) -> bool:
     """Whether a paired test on the test records of both says so."""
     champion = version.model.champion
-    if champion is None or champion.pk == version.pk or not version.gate_passed:
+    if champion is None or champion.pk == version.pk or not queries.can_serve(version):
         return False
     test = comparisons.compare(version, champion, metric)
     if test is None or test.low is None or test.high is None:

@@ -5,6 +5,7 @@ who may train are told to retrain. The patient's rows are taken out of the store
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
@@ -21,6 +22,9 @@ from datasets.models import Dataset, Record
 from training import artefacts
 from training.comparisons import cut
 from training.models import ModelVersion
+
+LOOK_UP = 500
+LEFTOVER_DAYS = 7
 
 
 class VersionsTouch:
@@ -80,6 +84,25 @@ def forget(version: ModelVersion, record_ids: set[int]) -> None:
     if len(keep) < len(stored["records"]):
         records = [stored["records"][i] for i in keep]
         artefacts.write_predictions(version, {"records": records, "report": cut(stored["report"], keep)})
+
+
+def forget_gone(version: ModelVersion) -> None:
+    """Take out what no record is left of: for a version that arrived, or a process that died, around an erasure."""
+    stored = artefacts.predictions(version)
+    ids: list[int] = stored["records"] if stored else []
+    there: set[int] = set()
+    for start in range(0, len(ids), LOOK_UP):
+        some = ids[start : start + LOOK_UP]
+        there.update(Record.objects.filter(pk__in=some).values_list("pk", flat=True))
+    if gone := set(ids) - there:
+        forget(version, gone)
+
+
+def forget_leftovers() -> None:
+    """Every night: what a process that died just after an erasure has left in stored predictions."""
+    since = timezone.now() - timedelta(days=LEFTOVER_DAYS)
+    for version in ModelVersion.objects.filter(erased_at__gte=since).only("id", "artefact"):
+        forget_gone(version)
 
 
 def tell(dataset: Dataset, champion: ModelVersion) -> None:

@@ -39,6 +39,7 @@ def lineage_of(run: TrainingRun, fitted: Any, floors: dict[str, float]) -> dict[
     """JSON for ModelVersion.lineage. Counts, hashes and names; no patient's value."""
     return {
         "data_hash": run.frozen.content_hash,
+        "erased_before": run.frozen.erased_count,
         "dataset_version": str(run.version_id),
         "dataset_version_number": run.frozen.number,
         "training_records": run.frozen.record_count - run.frozen.test_count,

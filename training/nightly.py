@@ -12,7 +12,7 @@ from accounts.actor import Actor
 from accounts.notifications import notify
 from accounts.permissions import Permission
 from datasets.models import Record
-from training import problems, queries, recipes
+from training import erasure, problems, queries, recipes
 from training.errors import RunRefused
 from training.models import Model, TrainingRun
 from training.services import nightly_run
@@ -24,6 +24,7 @@ def retrain_all(day: date | None = None) -> int:
     """Start what is due. One model's failure never keeps the others from their run."""
     day = day or timezone.localdate()
     started = 0
+    erasure.forget_leftovers()
     models = Model.objects.filter(nightly=True, dataset__archived_at=None).select_related(
         "dataset", "organisation"
     )

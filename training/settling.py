@@ -5,6 +5,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts import audit
@@ -12,8 +13,9 @@ from accounts.actor import Actor
 from accounts.models import User
 from accounts.notifications import notify
 from accounts.permissions import ROLES, Permission
+from datasets.models import Dataset, DatasetVersion
 from jobs.models import Job, State
-from training import artefacts, challengers, leaderboard
+from training import artefacts, challengers, erasure, leaderboard
 from training.models import Model, ModelVersion, TrainingRun
 from training.signals import model_version_created
 
@@ -30,6 +32,9 @@ def settle(job: Job) -> None:
     artefacts.clear_unfinished_of(run)
     if job.state == State.DONE:
         versions = create_versions(run, job.result or {})
+        for version in versions:
+            if version.erased_at is not None:
+                erasure.forget_gone(version)
         leaderboard.rebuild(versions[0].model) if versions else None
         for version in versions:
             model_version_created.send_robust(ModelVersion, version=version)
@@ -59,6 +64,8 @@ def create_versions(run: TrainingRun, result: dict[str, Any]) -> list[ModelVersi
     ]
     if not described or None in described:
         return list(run.versions.select_related("model"))
+    # An erasure holds this lock too: it either sees the new rows and flags them, or has been counted before them.
+    Dataset.objects.select_for_update().get(pk=run.dataset_id)
     Model.objects.get_or_create(
         dataset=run.dataset,
         target=run.target,
@@ -84,10 +91,20 @@ def create_version(run: TrainingRun, model: Model, row: dict[str, Any]) -> Model
     if existing is not None:
         return existing
     number = (model.versions.aggregate(Max("number"))["number__max"] or 0) + 1
-    version = ModelVersion.objects.create(model=model, number=number, run=run, **row)
+    version = ModelVersion.objects.create(
+        model=model, number=number, run=run, **row, **erased_meanwhile(run, row)
+    )
     actor = Actor(user=run.requested_by, organisation=run.organisation)
     audit.record(actor, "version.created", version, run=str(run.pk), gate_passed=version.gate_passed)
     return version
+
+
+def erased_meanwhile(run: TrainingRun, row: dict[str, Any]) -> dict[str, Any]:
+    """A patient erased while the run learned from them: the version is flagged and retired, as older ones were."""
+    now = DatasetVersion.objects.values_list("erased_count", flat=True).get(pk=run.version_id)
+    if now == row["lineage"].get("erased_before", now):
+        return {}
+    return {"erased_at": timezone.now(), "retired_at": timezone.now()}
 
 
 def holders(organisation: Any, permission: Permission) -> list[User]:

@@ -28,6 +28,7 @@ elif sys.argv[1:2] and sys.argv[1] in {"collectstatic", "compile_translations", 
     SECRET_KEY = env("SECRET_KEY", default="only-for-commands-that-serve-nobody")
 else:
     SECRET_KEY = env("SECRET_KEY")
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "testserver", "embedded.aimass"] if UNSAFE else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 PORTAL_URL = env("AIMASS_PORTAL_URL", default="http://127.0.0.1:8000")
@@ -175,6 +176,7 @@ ACCOUNT_EMAIL_SUBJECT_PREFIX = "[AI Mass] "
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if not UNSAFE else "http"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "AI Mass"
+MFA_ADAPTER = "accounts.mfa.MFAAdapter"
 
 # What the registration form offers; dotted, because accounts may not import training.
 OUTCOME_SOURCE = "training.recommendation.known_outcomes"

@@ -3,19 +3,24 @@
 import hashlib
 import secrets
 from collections.abc import Iterable
+from copy import copy
+from dataclasses import replace
 from datetime import timedelta
 
-from django.core.cache import cache
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.actor import Actor
+from accounts.held import Held
 from accounts.models import ApiKey, Membership
 from accounts.permissions import ROLES, Permission
 
 PREFIX = "am_"
 CACHE_SECONDS = 5  # a revoked key works at most this much longer
 TOUCH_SECONDS = 60  # "last used" is written at most once a minute
+
+
+held: Held[tuple[ApiKey, Membership, Actor]] = Held(CACHE_SECONDS)  # by the key's hash; shared by all requests
 
 
 def hash_key(plain: str) -> str:
@@ -29,18 +34,19 @@ def make_key() -> tuple[str, str, str]:
     return plain, plain[:11], hash_key(plain)
 
 
-def cache_name(key_hash: str) -> str:
-    return f"apikey:{key_hash}"
-
-
 def forget(keys: Iterable[ApiKey]) -> None:
     """Drop these keys from this process's cache, now and again when the change is committed.
 
     Twice, because a request that is answered in between would put the old row back.
     """
-    names = [cache_name(key.key_hash) for key in keys]
-    cache.delete_many(names)
-    transaction.on_commit(lambda: cache.delete_many(names))
+    hashes = [key.key_hash for key in keys]
+
+    def drop() -> None:
+        for key_hash in hashes:
+            held.delete(key_hash)
+
+    drop()
+    transaction.on_commit(drop)
 
 
 def look_up(key_hash: str) -> tuple[ApiKey, Membership] | None:
@@ -62,25 +68,36 @@ def touch(key: ApiKey) -> bool:
 
 
 def actor_for_key(plain: str) -> Actor | None:
-    """The actor behind a key: what the key's scopes and its owner's role both allow. None when it is not valid."""
-    name = cache_name(hash_key(plain))
-    held: tuple[ApiKey, Membership] | None = cache.get(name)
-    fresh = held is None
-    if held is None:
-        held = look_up(hash_key(plain))
-        if held is None:
+    """The actor behind a key: what the key's scopes and its owner's role both allow. None when it is not valid.
+
+    The actor is shared by all requests with this key: read it, and change neither it nor its person. (`own_copy` gives
+    one that may be handed to whoever may change it.)
+    """
+    key_hash = hash_key(plain)
+    kept = held.get(key_hash)
+    if kept is None:
+        found = look_up(key_hash)
+        if found is None:
             return None
-    key, membership = held
+        kept = (*found, _actor(*found))
+        fresh = True
+    else:
+        fresh = False
+    key, _membership, actor = kept
     if key.expires_at <= timezone.now():
         return None
     before = key.last_used_at
     if not touch(key):
-        cache.delete(name)
+        held.delete(key_hash)
         return None
     if fresh:
-        cache.set(name, held, CACHE_SECONDS)
+        held.set(key_hash, kept)
     elif key.last_used_at != before:
-        cache.delete(name)  # so that the new time is read again; never a longer life for what is held
+        held.delete(key_hash)  # so that the new time is read again; never a longer life for what is held
+    return actor
+
+
+def _actor(key: ApiKey, membership: Membership) -> Actor:
     return Actor(
         user=key.user,
         organisation=key.organisation,
@@ -88,3 +105,8 @@ def actor_for_key(plain: str) -> Actor | None:
         permissions=Permission.known(key.scopes) & ROLES[membership.role].permissions,
         api_key=key,
     )
+
+
+def own_copy(actor: Actor) -> Actor:
+    """The actor with a person, an organisation and a key of its own, which a view may change."""
+    return replace(actor, user=copy(actor.user), organisation=copy(actor.organisation), api_key=copy(actor.api_key))

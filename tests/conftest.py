@@ -45,9 +45,13 @@ def transactional_tests_may_empty_the_audit_log() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def clear_cache() -> Iterator[None]:
+    from accounts.held import clear_all
+
     cache.clear()
+    clear_all()
     yield
     cache.clear()
+    clear_all()
 
 
 @pytest.fixture

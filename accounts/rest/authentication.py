@@ -9,7 +9,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
-from accounts.keys import actor_for_key
+from accounts.keys import actor_for_key, own_copy
 from accounts.middleware import client_ip
 
 
@@ -26,7 +26,7 @@ class KeyAuthentication(authentication.BaseAuthentication):
         actor = actor_for_key(plain.strip())
         if actor is None:
             raise exceptions.AuthenticationFailed(_("This key is unknown, expired or revoked."))
-        http = request._request
+        actor, http = own_copy(actor), request._request
         http.actor = replace(actor, ip=client_ip(http), user_agent=request.headers.get("User-Agent", ""))  # type: ignore[attr-defined]
         return actor.user, actor.api_key
 

@@ -11,7 +11,10 @@ from rest_framework import parsers
 from rest_framework.exceptions import ParseError
 
 # Bodies without these cannot decode to a NUL, a lone surrogate or an infinite number, and need no second look.
-SUSPICIOUS = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]|[eE]\+?\d{3}|\d{300}")
+# (A number's exponent follows digits that follow a delimiter; in identifiers "e123" is everywhere.)
+SUSPICIOUS = re.compile(
+    rb"\\u0000|\\u[dD][89a-fA-F]|(?:^|[\s:,\[])-?\d+(?:\.\d+)?[eE]\+?\d{3}|\d{300}"
+)
 
 
 def scalars(value: Any) -> Iterator[Any]:

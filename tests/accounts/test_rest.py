@@ -6,7 +6,6 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.core.cache import cache
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
 from django.db import connection
 from django.http import Http404
@@ -78,7 +77,7 @@ class TestKeys:
         key.refresh_from_db()
         assert key.last_used_at == first
         ApiKey.objects.update(last_used_at=timezone.now() - timedelta(minutes=2))
-        cache.clear()
+        keys.held.clear()
         keys.actor_for_key(plain)
         key.refresh_from_db()
         assert key.last_used_at > first - timedelta(seconds=1)
@@ -88,18 +87,17 @@ class TestKeys:
         assert keys.actor_for_key(plain) is not None
         ApiKey.objects.filter(pk=key.pk).update(revoked_at=timezone.now())  # as another process does
         assert keys.CACHE_SECONDS <= 5
-        cache.delete(keys.cache_name(key.key_hash))  # as time does
+        keys.held.delete(key.key_hash)  # as time does
         assert keys.actor_for_key(plain) is None
 
     def test_a_cached_key_that_was_revoked_is_not_cached_again_when_its_use_is_written(self, bob):
         key, plain = make_key(bob)
         keys.actor_for_key(plain)
-        held_key, membership = cache.get(keys.cache_name(key.key_hash))
+        held_key, _membership, _actor = keys.held.get(key.key_hash)
         held_key.last_used_at = timezone.now() - timedelta(minutes=5)
-        cache.set(keys.cache_name(key.key_hash), (held_key, membership), 5)
         ApiKey.objects.filter(pk=key.pk).update(revoked_at=timezone.now())
         assert keys.actor_for_key(plain) is None
-        assert cache.get(keys.cache_name(key.key_hash)) is None
+        assert keys.held.get(key.key_hash) is None
 
 
 class TestProblems:

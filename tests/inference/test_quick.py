@@ -143,15 +143,14 @@ def test_wrong_bodies_get_djangos_problem_and_save_nothing(
 def test_missing_permission_and_foreign_model_are_refused_by_django(
     ask: Ask, plain_key: str, heart_version: Any, notes: Any, other_organisation: Any
 ) -> None:
-    from django.core.cache import cache
-
+    from accounts import keys
     from tests.inference.stored import store
 
     ask({"model": str(heart_version.model_id), "record": OLD_MAN})
     foreign = store(notes, other_organisation, name="Theirs")
     assert ask({"model": str(foreign.model_id), "record": "cough"})[0] == 404
     ApiKey.objects.update(scopes=["diagnoses:read"])
-    cache.clear()
+    keys.held.clear()
     assert ask({"model": str(heart_version.model_id), "record": OLD_MAN})[0] == 403
     assert Diagnosis.objects.count() == 1
 

@@ -219,6 +219,8 @@ def encrypted() -> bytes:
         (b"PAR1 this is no parquet file PAR1", "damaged"),
         (gzip.compress(gzip.compress(gzip.compress(gzip.compress(b"a,b\n1,2\n")))), "nested"),
     ],
+    # Named, because compressed bytes carry the time: each test process would collect other names.
+    ids=["no bytes", "header alone", "blank", "png", "xls", "cut gzip", "cut zip", "encrypted", "parquet", "nested"],
 )
 def test_what_is_not_a_table_is_refused_in_words(tmp_path: Path, content: bytes, code: str) -> None:
     with pytest.raises(ReadError) as caught:

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
 from rest_framework.parsers import MultiPartParser
@@ -217,7 +218,7 @@ class LeaderboardView(APIView):
                 400,
                 "invalid",
                 "model",
-                errors=[{"field": "model", "message": "Give model or dataset.", "code": "required"}],
+                errors=[{"field": "model", "message": _("Give model or dataset."), "code": "required"}],
             )
         model = get_object_or_404(own.order_by("-created_at")[:1])
         metric = query.get("metric") or leaderboard.default_metric(model)

@@ -23,6 +23,7 @@ from datasets.splitting import split_for
 MAX_CATEGORY = 200
 MAX_PATIENT_KEY = 100
 MAX_TEXT = 200_000
+LOOK_UP = 500  # ids in one query
 FILE_KINDS = (Kind.IMAGE, Kind.VOLUME, Kind.VIDEO, Kind.SIGNAL)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SLASHED = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})")
@@ -125,6 +126,15 @@ def _text(raw: Any) -> str:
     if "\x00" in raw or any("\ud800" <= c <= "\udfff" for c in raw):
         raise ValueError(_("contains a character that cannot be stored"))
     return raw.strip()
+
+
+def reviewed_among(ids: Sequence[int]) -> set[int]:
+    """Those of the records that were made of reviewed diagnoses: a model proposed their label to who confirmed it."""
+    found: set[int] = set()
+    for start in range(0, len(ids), LOOK_UP):
+        some = Record.objects.filter(pk__in=ids[start : start + LOOK_UP], source=Record.Source.REVIEW)
+        found.update(some.values_list("pk", flat=True))
+    return found
 
 
 def label_text(value: Any) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from django.utils.translation import gettext as _
 
+from datasets.records import reviewed_among
 from datasets.versions import frame
 from jobs.handlers import JobContext, JobError, JobStopped
 from training import artefacts, gate, problems, words
@@ -94,10 +95,14 @@ def judge_all(context: JobContext, run: TrainingRun, search: Any, best: str) -> 
 
 
 def labelled_test(run: TrainingRun, fitted: Any) -> pd.DataFrame:
-    """The test split's rows that have a label which the models know; index = record id."""
+    """The test split's rows that have a label which the models know; index = record id.
+
+    Without reviewed diagnoses: a model judged by labels that a model proposed would flatter itself (ADR 10).
+    """
     from engine.training_data import labels_of
 
     test = frame(run.frozen, "test")
+    test = test.drop(index=sorted(reviewed_among(test.index.tolist())))
     known = set(fitted.classes_.tolist()) if fitted.classify else None
     labels = labels_of(test[run.recipe["target"]], fitted.task)
     keep = [label is not None and (known is None or label in known) for label in labels]

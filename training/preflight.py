@@ -43,6 +43,7 @@ def profile_for(
 def examine(version: DatasetVersion, recipe: dict[str, Any]) -> list[dict[str, Any]]:
     """The engine's check on the training split alone, and whether the test split can judge."""
     import engine
+    from datasets.records import reviewed_among
     from datasets.versions import frame
     from engine.cells import is_missing
 
@@ -54,8 +55,9 @@ def examine(version: DatasetVersion, recipe: dict[str, Any]) -> list[dict[str, A
     if train.empty:
         return [problems.make("no_records")]
     found = [problems.from_engine(p.to_dict()) for p in engine.check(train, spec)]
-    labels = frame(version, "test", columns=[recipe["target"]])[recipe["target"]].tolist()
-    tests = sum(not is_missing(label) for label in labels)
+    labels = frame(version, "test", columns=[recipe["target"]])[recipe["target"]]
+    reviewed = reviewed_among(labels.index.tolist())  # judged by none of them: see fitting.labelled_test
+    tests = sum(not is_missing(label) and pk not in reviewed for pk, label in labels.items())
     if tests == 0:
         found.append(problems.make("test_empty"))
     elif tests < FEW_TEST_RECORDS:

@@ -237,3 +237,20 @@ def test_the_gate_keeps_a_version_from_serving(dataset: Any, dana: Any, train: A
         confirm_champion(actor=actor(dana), version=version)
     version.model.refresh_from_db()
     assert version.model.champion is None
+
+
+def test_no_model_is_judged_by_labels_that_a_model_proposed(dataset: Any, dana: Any, train: Any) -> None:
+    from datasets.models import Record
+
+    locked = Record.objects.filter(dataset=dataset, split="test")
+    reviewed = set(locked.values_list("pk", flat=True)[:15])
+    Record.objects.filter(pk__in=reviewed).update(source="review")
+    version = train(dataset).versions.get()
+    stored = artefacts.predictions(version)
+    assert stored is not None
+    assert set(stored["records"]) == set(locked.values_list("pk", flat=True)) - reviewed
+    assert version.metrics["roc_auc"]["n"] == locked.count() - 15
+    Record.objects.filter(pk__in=locked.values("pk")).update(source="review")
+    with pytest.raises(RunRefused) as refused:
+        start_run(actor=actor(dana), dataset=dataset, options={**QUICK, "seed": 5})
+    assert codes(refused) == {"test_empty"}

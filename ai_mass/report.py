@@ -53,7 +53,8 @@ class Metrics(Mapping[str, dict[str, Any]]):
 class Report:
     """How a model version did on labelled data that it has not seen.
 
-    Attributes: `metrics`, `data` (the API's whole answer: curves, confusion matrix, per-class table, warnings).
+    Attributes: `metrics`, `data` (the API's whole answer: curves, confusion matrix, per-class table, warnings),
+    `seen_in_training`: how many of the records the version has learned from (None: it cannot be told).
     """
 
     def __init__(self, data: dict[str, Any]) -> None:
@@ -62,6 +63,7 @@ class Report:
         self.metrics = Metrics(body.get("metrics", {}))
         self.records = body.get("n_records")
         self.patients = body.get("n_patients")
+        self.seen_in_training: int | None = body.get("seen_in_training")
         self.model_version = data.get("model_version")
 
     def __getitem__(self, name: str) -> float | None:
@@ -77,6 +79,16 @@ class Report:
         return f"{name} on {self.records} records of {self.patients} patients"
 
     @property
+    def warning(self) -> str:
+        """What flatters these numbers; "" when nothing is known to."""
+        if not self.seen_in_training:
+            return ""
+        return (
+            f"Warning: the model has learned from {self.seen_in_training} of these {self.records} records, "
+            "so it looks better here than it is. Score records that it has not seen."
+        )
+
+    @property
     def confusion(self) -> dict[str, Any] | None:
         """The confusion matrix: {"classes", "counts"} with true classes down, decided ones across."""
         body = self.data.get("report", self.data)
@@ -87,6 +99,8 @@ class Report:
 
     def __str__(self) -> str:
         text = f"{self.title}\n\n{self.metrics.text()}"
+        if self.warning:
+            text = f"{self.warning}\n\n{text}"
         matrix = self.confusion
         if matrix and len(matrix["classes"]) <= 12:
             names = [str(c) for c in matrix["classes"]]
@@ -99,7 +113,8 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(self.title)}</p>{self.metrics.html()}"
+        warning = f"<p><strong>{escape(self.warning)}</strong></p>" if self.warning else ""
+        return f"{warning}<p>{escape(self.title)}</p>{self.metrics.html()}"
 
 
 class ModelVersion:

@@ -17,7 +17,7 @@ from datasets.readers import headers
 from datasets.readers.base import ReadError
 from datasets.readers.table import open_table
 from jobs.clean import clean_json
-from training import artefacts, problems
+from training import artefacts, overlap, problems
 from training.errors import EvaluationRefused
 from training.models import ModelVersion
 
@@ -29,7 +29,10 @@ HEADER_ROWS = 50
 def evaluate(
     *, actor: Actor, version: ModelVersion, table: pd.DataFrame, field: str = "file"
 ) -> dict[str, Any]:
-    """The engine's report, without predictions, with n_records and n_patients. Audited. Raises EvaluationRefused."""
+    """The engine's report, without predictions, with n_records and n_patients. Audited. Raises EvaluationRefused.
+
+    `seen_in_training`: how many of the rows the version has learned from (see `overlap.learned_from`).
+    """
     import engine
 
     target = version.model.target
@@ -50,11 +53,25 @@ def evaluate(
     except engine.EngineError as error:
         raise EvaluationRefused(error.code, problems.from_error(error)["message"], field) from error
     del report["predictions"]
-    audit.record(actor, "version.evaluated", version, records=report["n"], patients=report["patients"])
+    seen = overlap.learned_from(actor, version, table)
+    audit.record(
+        actor,
+        "version.evaluated",
+        version,
+        records=report["n"],
+        patients=report["patients"],
+        seen_in_training=seen,
+    )
     known = {c["name"] for c in version.schema.get("columns", []) if c.get("role") == "feature"}
     missing = sorted(known - set(table.columns))
     answer: dict[str, Any] = clean_json(
-        report | {"n_records": report["n"], "n_patients": report["patients"], "missing_columns": missing}
+        report
+        | {
+            "n_records": report["n"],
+            "n_patients": report["patients"],
+            "missing_columns": missing,
+            "seen_in_training": seen,
+        }
     )
     return answer
 

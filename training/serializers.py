@@ -257,7 +257,7 @@ class EvaluationSerializer(serializers.Serializer[Any]):
 
     model_version = serializers.DictField()
     report = serializers.DictField(
-        help_text="n_records, n_patients, metrics, curves, confusion, per_class, …"
+        help_text="n_records, n_patients, seen_in_training, metrics, curves, confusion, per_class, …"
     )
 
 

@@ -24,7 +24,7 @@ class DiagnosesTouch:
     def _rows(self, dataset: Dataset, patient_key: str, record_ids: Iterable[int]) -> QuerySet[Diagnosis]:
         theirs = Q(pk__in=Review.objects.filter(record__in=list(record_ids)).values("diagnosis"))
         if patient_key:
-            theirs |= Q(patient_key=patient_key)
+            theirs |= Q(~Q(patient_key=""), patient_key=patient_key)  # the first names the partial index
         own: QuerySet[Diagnosis] = Diagnosis.objects.for_organisation(dataset.organisation)
         return own.filter(theirs, model__dataset=dataset, erased_at=None)
 

@@ -40,12 +40,16 @@ class Diagnosis(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # No database constraint on what every diagnosis of a ward shares: PostgreSQL would lock those rows at each insert,
+    # and workers would meet at them (ADR 10). Django still protects them.
     organisation = models.ForeignKey(
-        Organisation, on_delete=models.CASCADE, related_name="diagnoses", db_index=False
+        Organisation, on_delete=models.CASCADE, related_name="diagnoses", db_index=False, db_constraint=False
     )
-    model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="diagnoses", db_index=False)
+    model = models.ForeignKey(
+        Model, on_delete=models.PROTECT, related_name="diagnoses", db_index=False, db_constraint=False
+    )
     model_version = models.ForeignKey(
-        ModelVersion, on_delete=models.PROTECT, related_name="diagnoses", db_index=False
+        ModelVersion, on_delete=models.PROTECT, related_name="diagnoses", db_index=False, db_constraint=False
     )
     batch = models.ForeignKey(
         Batch, null=True, blank=True, on_delete=models.PROTECT, related_name="diagnoses", db_index=False
@@ -62,10 +66,10 @@ class Diagnosis(models.Model):
         max_length=10, blank=True, default="", help_text="of the latest review; empty: not reviewed"
     )
     requested_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False, db_constraint=False
     )
     api_key = models.ForeignKey(
-        ApiKey, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+        ApiKey, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False, db_constraint=False
     )
     created_at = models.DateTimeField(default=timezone.now)
     erased_at = models.DateTimeField(
@@ -81,7 +85,11 @@ class Diagnosis(models.Model):
             models.Index(fields=["organisation", "model", "-id"], name="diagnosis_model"),
             models.Index(fields=["organisation", "verdict", "-id"], name="diagnosis_verdict"),
             models.Index(fields=["organisation", "value", "-id"], name="diagnosis_value"),
-            models.Index(fields=["organisation", "patient_key", "-id"], name="diagnosis_patient"),
+            models.Index(
+                fields=["organisation", "patient_key", "-id"],
+                condition=~models.Q(patient_key=""),
+                name="diagnosis_patient",
+            ),
             models.Index(
                 fields=["batch", "position"], condition=models.Q(batch__isnull=False), name="diagnosis_batch"
             ),

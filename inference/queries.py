@@ -39,7 +39,7 @@ def diagnoses(organisation: Organisation | None, **filters: Any) -> QuerySet[Dia
         if filters.get(name):
             rows = rows.filter(**{column: filters[name]})
     if filters.get("patient"):
-        rows = rows.filter(patient_key=filters["patient"])
+        rows = rows.filter(~Q(patient_key=""), patient_key=filters["patient"])  # the first names the partial index
     if verdict := filters.get("verdict"):
         rows = rows.filter(verdict="" if verdict == "unreviewed" else verdict)
     if since := filters.get("since"):

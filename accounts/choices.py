@@ -1,7 +1,7 @@
 """What a person may choose at registration; the choices come from above through dotted names in the settings."""
 
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -24,6 +24,7 @@ class Metric(TypedDict):
     low: float | None
     high: float | None
     description: Any
+    numeric: NotRequired[bool]  # measures the prediction of a number, not of a class
 
 
 def source(setting: str) -> Callable[..., Any] | None:

@@ -1,6 +1,5 @@
 """The form of what matters to a person: the outcome, and for each metric a weight and a floor."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from django import forms
@@ -71,12 +70,28 @@ class PreferenceForm(forms.Form):
             widget=forms.NumberInput(attrs={"step": "any"}),
         )
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Each metric with its two fields, for the table."""
-        for metric in self.metrics:
-            weight: BoundField = self[f"weight_{metric['name']}"]
-            floor: BoundField = self[f"floor_{metric['name']}"]
-            yield {"metric": metric, "weight": weight, "floor": floor, "lower": metric["better"] == "lower"}
+    def groups(self) -> list[dict[str, Any]]:
+        """The metrics of classes, then those of numbers: {title, shown, more}; what is in use is shown, the rest folded."""
+        titles = {
+            False: _("When the outcome is one of several, such as present or absent"),
+            True: _("When the outcome is a number"),
+        }
+        rows = [self.row(metric) for metric in self.metrics]
+        groups = []
+        for numeric, title in titles.items():
+            own = [row for row in rows if bool(row["metric"].get("numeric")) is numeric]
+            shown, more = [r for r in own if r["common"]], [r for r in own if not r["common"]]
+            if own:
+                groups.append({"title": title, "shown": shown, "more": more})
+        return groups
+
+    def row(self, metric: choices.Metric) -> dict[str, Any]:
+        """A metric with its two fields. Common: offered first by default, or given a weight, a limit or an error here."""
+        weight: BoundField = self[f"weight_{metric['name']}"]
+        floor: BoundField = self[f"floor_{metric['name']}"]
+        used = weight.value() not in (None, "", "0") or floor.value() not in (None, "") or weight.errors or floor.errors
+        common = bool(used) or metric["name"] in choices.DEFAULT_WEIGHTS
+        return {"metric": metric, "weight": weight, "floor": floor, "lower": metric["better"] == "lower", "common": common}
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}

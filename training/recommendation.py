@@ -53,7 +53,7 @@ def metric_choices() -> list[dict[str, Any]]:
     """The metrics that can be weighed and given floors, for the registration's form."""
     return [
         {"name": m.name, "label": metrics.label(m.name), "better": m.better, "low": m.lower, "high": m.upper,
-         "description": metrics.meaning(m.name)}
+         "description": metrics.meaning(m.name), "numeric": "regression" in m.tasks}
         for m in metrics.known().values()
     ]  # fmt: skip
 

@@ -5,14 +5,16 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from datasets.models import Kind
+
+if TYPE_CHECKING:
+    import pandas as pd  # loaded where a frame is made: every process of the site imports this module
 
 # Beside the data set's own columns, whose names can be anything but these.
 RECORD, PATIENT, SPLIT = "aimass:record", "aimass:patient", "aimass:split"
@@ -105,7 +107,7 @@ class Writer:
 
 def read(
     file: IO[bytes], columns: Sequence[dict[str, Any]], split: str | None, rows: int
-) -> Iterator[pd.DataFrame]:
+) -> "Iterator[pd.DataFrame]":
     """Frames of at most `rows` rows; index = record id; number → float64, the others → object with None."""
     names = [RECORD, SPLIT, *(c["name"] for c in columns)]
     for batch in pq.ParquetFile(file).iter_batches(batch_size=rows, columns=names):
@@ -115,8 +117,10 @@ def read(
             yield to_frame(batch, columns)
 
 
-def to_frame(batch: pa.RecordBatch, columns: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def to_frame(batch: pa.RecordBatch, columns: Sequence[dict[str, Any]]) -> "pd.DataFrame":
     """One batch as a data frame of the given columns."""
+    import pandas as pd
+
     index = pd.Index(batch.column(RECORD).to_numpy(zero_copy_only=False), name="record")
     data = {
         c["name"]: pd.Series(
@@ -129,7 +133,7 @@ def to_frame(batch: pa.RecordBatch, columns: Sequence[dict[str, Any]]) -> pd.Dat
     return pd.DataFrame(data, index=index, columns=[c["name"] for c in columns])
 
 
-def empty_frame(columns: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def empty_frame(columns: Sequence[dict[str, Any]]) -> "pd.DataFrame":
     """No rows, but the columns with their types."""
     schema = schema_of(columns)
     return to_frame(pa.record_batch([pa.array([], type=f.type) for f in schema], schema=schema), columns)

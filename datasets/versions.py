@@ -5,9 +5,8 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.db import transaction
@@ -20,6 +19,9 @@ from accounts.actor import Actor
 from datasets import parquet
 from datasets.models import Dataset, DatasetVersion, Record, StoredFile, Upload
 from datasets.storage import keep
+
+if TYPE_CHECKING:
+    import pandas as pd  # loaded where a frame is made: every process of the site imports this module
 
 ATTEMPTS = 3
 BUSY = gettext_lazy("Records are being added to this data set: try again when the upload has ended.")
@@ -150,7 +152,7 @@ def iter_frames(
     split: str | None = None,
     rows: int = 20_000,
     columns: Sequence[str] | None = None,
-) -> Iterator[pd.DataFrame]:
+) -> "Iterator[pd.DataFrame]":
     """The version's records as frames of at most `rows` rows, in the order of record id; see `frame` for the types."""
     if version.file is None:
         raise FreezeRefused(_("The records of this version have been erased."))
@@ -168,7 +170,7 @@ def _named(version: DatasetVersion, names: Sequence[str]) -> list[dict[str, Any]
 
 def frame(
     version: DatasetVersion, split: str | None = None, columns: Sequence[str] | None = None
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """The version's records of one split ("train", "test") or all; index = record id, columns by their names.
 
     Number columns are float64 with NaN; all others are object: text, an ISO date, or None. `columns` chooses and orders
@@ -177,4 +179,6 @@ def frame(
     frames = list(iter_frames(version, split, columns=columns))
     if not frames:
         return parquet.empty_frame(version.columns if columns is None else _named(version, columns))
+    import pandas as pd
+
     return pd.concat(frames)

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from jobs import limits
 from jobs.context import JobContext
-from jobs.executors.base import conclude
+from jobs.executors.base import CANCELLED, conclude
 from jobs.lease import ADOPTED
 from jobs.profiles import PROFILES
 from jobs.runner import NOT_MINE, run_job
@@ -34,6 +34,7 @@ class Watch:
         self.context: JobContext | None = None
         self.limits: limits.Limits | None = None
         self.lost_since: float | None = None
+        self.cancelled_since: float | None = None
         self.asked = False
 
     def __call__(self, context: JobContext) -> Callable[[], None]:
@@ -53,16 +54,26 @@ class Watch:
             self.context.interrupted.set()
 
     def beat(self) -> None:
-        """In the heartbeat's thread: end this process when the job is no longer ours, or over its limit unwatched."""
-        assert self.context is not None and self.limits is not None
+        """In the heartbeat's thread: end this process when the job is no longer ours, or unwatched and overdue."""
+        assert self.context is not None
         if self.context.lost.is_set():
             self.lost_since = self.lost_since or monotonic()
             if monotonic() - self.lost_since > LOST_GRACE:
                 os._exit(EXIT_LOST)
-        elif (self.always or os.getppid() != self.parent) and (reason := self.limits.exceeded()):
+        elif (self.always or os.getppid() != self.parent) and (reason := self.overdue()):
+            peak = self.limits.peak_mb if self.limits is not None else 0.0
             job, owner = self.context.job, self.context.owner.removesuffix(ADOPTED)
-            conclude(job, owner, reason, f"Peak memory {self.limits.peak_mb:.0f} MB; ended by itself.")
+            conclude(job, owner, reason, f"Peak memory {peak:.0f} MB; ended by itself.")
             os._exit(EXIT_LIMIT)
+
+    def overdue(self) -> str | None:
+        """What the executor would end this process for: a limit, or a cancellation that the handler does not hear."""
+        assert self.context is not None and self.limits is not None
+        if self.context.cancelled.is_set():
+            self.cancelled_since = self.cancelled_since or monotonic()
+            if monotonic() - self.cancelled_since > settings.JOBS_GRACE_SECONDS:
+                return CANCELLED
+        return self.limits.exceeded()
 
 
 def main(job_id: UUID, owner: str, *, watch_itself: bool) -> int:

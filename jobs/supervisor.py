@@ -56,7 +56,8 @@ class Cluster:
         self.started_at = monotonic()
         self.stalled_since = None
         self.process = subprocess.Popen(  # noqa: S603  our own command line
-            [sys.executable, str(settings.BASE_DIR / "manage.py"), "qcluster"],
+            # The checks import every view of the portal, which a cluster never calls: most of its start.
+            [sys.executable, str(settings.BASE_DIR / "manage.py"), "qcluster", "--skip-checks"],
             env={**os.environ, "Q_CLUSTER_NAME": self.queue, nodes.ENVIRONMENT: str(self.node.pk), "AIMASS_DISPATCH": "queue"},
             cwd=settings.BASE_DIR,
             stdin=subprocess.DEVNULL,

@@ -93,7 +93,7 @@ def test_killed_job_process_goes_on_from_its_checkpoint(site: Site, worker: Any,
     assert [line.split()[1] for line in lines(tmp_path, "starts")] == ["1", "2"]
     assert lines(tmp_path, "ends") and len(lines(tmp_path, "ends")) == 1
     assert_whole(job)
-    assert not (site.folder / "jobs" / str(job.pk)).exists()
+    until(lambda: not (site.folder / "jobs" / str(job.pk)).exists(), "the removal of the job's folder")
 
 
 def test_death_inside_a_transaction_leaves_nothing_half_written(site: Site, worker: Any, send: Any) -> None:

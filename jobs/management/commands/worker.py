@@ -10,6 +10,7 @@ from jobs.profiles import QUEUES
 
 class Command(BaseCommand):
     help = "Runs the workers of one queue (or all) on this host and looks after them."
+    requires_system_checks: list[str] = []  # they import every view of the portal; the portal has checked
 
     def add_arguments(self, parser: CommandParser) -> None:
         which = parser.add_mutually_exclusive_group(required=True)

@@ -1,9 +1,14 @@
 """What the engine says reaches people in their language."""
 
+from datetime import date
+from typing import Any
+
 import pytest
+from django.template import Context, Template
 from django.utils.translation import override
 
 from training import options, problems, words
+from training.errors import RunRefused
 
 
 def test_every_text_of_the_engines_candidates_is_known_to_the_portal() -> None:
@@ -60,3 +65,26 @@ def test_the_options_are_described_in_the_readers_language() -> None:
     boosting = described["boosting"]
     assert boosting["label"] != "Boosted trees"
     assert not any(h["meaning"].isascii() for h in boosting["hyperparameters"])
+
+
+def test_a_percent_sign_in_a_templates_literal_is_translated_too() -> None:
+    template = Template('{% load i18n %}{% translate "95% interval" %}')
+    with override("zh-hans"):
+        assert template.render(Context()) == "95% 置信区间"
+
+
+def test_each_reader_is_told_in_their_own_language(version: Any, dana: Any) -> None:
+    from accounts.models import Notification
+    from training.nightly import tell_refused
+
+    dana.language = "zh-hans"
+    dana.save(update_fields=["language"])
+    refused = RunRefused([problems.make("no_records")])
+    with override("en"):
+        tell_refused(version.model, date(2026, 1, 1), refused)
+    told = {
+        n.user.language: n
+        for n in Notification.objects.select_related("user").filter(key__startswith="nightly-")
+    }
+    assert told["zh-hans"].title.endswith("今晚未重新训练")
+    assert told["zh-hans"].body == "没有可供学习的记录：请先上传。"

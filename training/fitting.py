@@ -97,7 +97,7 @@ def judge_all(context: JobContext, run: TrainingRun, search: Any, best: str) -> 
 def labelled_test(run: TrainingRun, fitted: Any) -> pd.DataFrame:
     """The test split's rows that have a label which the models know; index = record id.
 
-    Without reviewed diagnoses: a model judged by labels that a model proposed would flatter itself (ADR 10).
+    Without reviewed diagnoses: a model judged by labels that a model proposed would flatter itself (ADR 11).
     """
     from engine.training_data import labels_of
 

@@ -20,6 +20,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from accounts.actor import Actor
 from accounts.models import AuditEvent
 from inference.models import Diagnosis
+from inference.serving import STILL_CHAMPION, Standing
 from training.models import ModelVersion
 
 ROWS_PER_STATEMENT = 500
@@ -38,6 +39,14 @@ class Row:
     output: str
 
 
+class StandingLost(Exception):
+    """The remembered champion is the champion no more: nothing was written."""
+
+    def __init__(self, standing: Standing) -> None:
+        super().__init__(str(standing.model))
+        self.standing = standing
+
+
 @dataclass(frozen=True)
 class Part:
     """What goes into one table: values equal in all rows, and the others, row by row; all ready for the database."""
@@ -52,16 +61,27 @@ VARYING = ("id", "position", "patient_key", "inputs", "value", "probability", "o
 
 
 def insert(
-    *, actor: Actor, version: ModelVersion, rows: Sequence[Row], at: datetime, batch_id: UUID | None = None
+    *,
+    actor: Actor,
+    version: ModelVersion,
+    rows: Sequence[Row],
+    at: datetime,
+    batch_id: UUID | None = None,
+    standing: Standing | None = None,
 ) -> None:
-    """All rows and one audit event for each, or nothing."""
+    """All rows and one audit event for each, or nothing.
+
+    With `standing` (one row, PostgreSQL) only while that version is the serving champion; else raises StandingLost.
+    """
     using = connections[DEFAULT_DB_ALIAS]  # the object itself: the proxy looks it up anew at each attribute
     parts = (_diagnoses(actor, version, rows, at, batch_id), _events(actor, version, rows, at, batch_id))
     if using.vendor == "sqlite":
         _write_sqlite(using, [_sqlite_statement(using, part) for part in parts])
     elif len(rows) == 1 and not using.in_atomic_block:
-        _write_at_once(using, parts)
+        _write_at_once(using, parts, standing)
     else:
+        if standing is not None:
+            raise StandingLost(standing)  # inside a transaction of others' the caller asks first
         with transaction.atomic():
             for part in parts:
                 _write_many(using, part)
@@ -116,7 +136,7 @@ def _columns(model: type[models.Model]) -> dict[str, str]:
 @cache
 def _into(model: type[models.Model], names: tuple[str, ...]) -> str:
     columns = ", ".join(f'"{_columns(model)[name]}"' for name in names)
-    return f'INSERT INTO "{model._meta.db_table}" ({columns}) VALUES '  # noqa: S608 (names come from the models alone)
+    return f'INSERT INTO "{model._meta.db_table}" ({columns}) '
 
 
 def _prepared(using: BaseDatabaseWrapper, part: Part) -> list[Any]:
@@ -124,24 +144,28 @@ def _prepared(using: BaseDatabaseWrapper, part: Part) -> list[Any]:
     sqlite = using.vendor == "sqlite"
     values: list[Any] = []
     for value in part.same.values():
-        if isinstance(value, datetime):
-            value = using.ops.adapt_datetimefield_value(value)
-        elif isinstance(value, dict):
-            value = json.dumps(value)
-        elif isinstance(value, UUID):
+        kind = type(value)
+        if kind is UUID:
             value = value.hex if sqlite else str(value)
+        elif kind is dict:
+            value = json.dumps(value)
+        elif kind is datetime:
+            value = using.ops.adapt_datetimefield_value(value)
         values.append(value)
     return values
 
 
+@cache
+def _sqlite_sql(table: type[models.Model], names: tuple[str, ...]) -> str:
+    """SQLite keeps a UUID as 32 letters."""
+    places = ["replace(?, '-', '')" if name == "id" else "?" for name in names]
+    return f"{_into(table, names)}VALUES ({', '.join(places)})"
+
+
 def _sqlite_statement(using: BaseDatabaseWrapper, part: Part) -> tuple[str, list[tuple[Any, ...]]]:
     """A statement and its rows, made before the lock is taken."""
-    names = (*part.varying, *part.same)
     fixed = tuple(_prepared(using, part))
-    places = ["?"] * len(names)
-    if part.varying[0] == "id":
-        places[0] = "replace(?, '-', '')"  # SQLite keeps a UUID as 32 letters
-    return f"{_into(part.table, names)}({', '.join(places)})", [row + fixed for row in part.rows]
+    return _sqlite_sql(part.table, (*part.varying, *part.same)), [row + fixed for row in part.rows]
 
 
 def _write_sqlite(using: Any, statements: list[tuple[str, list[tuple[Any, ...]]]]) -> None:
@@ -157,7 +181,7 @@ def _write_sqlite(using: Any, statements: list[tuple[str, list[tuple[Any, ...]]]
             for sql, rows in statements:
                 driver.executemany(sql, rows)
             return
-        _begin(driver)
+        _begin(driver, float(using.settings_dict["OPTIONS"].get("timeout", 5.0)))
         try:
             for sql, rows in statements:
                 driver.executemany(sql, rows)
@@ -167,10 +191,9 @@ def _write_sqlite(using: Any, statements: list[tuple[str, list[tuple[Any, ...]]]
                 driver.execute("ROLLBACK")
 
 
-def _begin(driver: Any) -> None:
-    """BEGIN IMMEDIATE, waiting for the lock as long as the settings say; raises sqlite3.OperationalError."""
-    (patience,) = driver.execute("PRAGMA busy_timeout").fetchone()
-    until = time.monotonic() + patience / 1000
+def _begin(driver: Any, patience: float) -> None:
+    """BEGIN IMMEDIATE, waiting for the lock as many seconds as the settings say; raises sqlite3.OperationalError."""
+    until = time.monotonic() + patience
     driver.execute("PRAGMA busy_timeout=0")
     try:
         while True:
@@ -182,23 +205,30 @@ def _begin(driver: Any) -> None:
                     raise
                 time.sleep(0.0002)
     finally:
-        driver.execute(f"PRAGMA busy_timeout={int(patience)}")
+        driver.execute(f"PRAGMA busy_timeout={int(patience * 1000)}")
 
 
-def _write_at_once(using: BaseDatabaseWrapper, parts: tuple[Part, Part]) -> None:
+def _write_at_once(using: BaseDatabaseWrapper, parts: tuple[Part, Part], standing: Standing | None) -> None:
     """PostgreSQL, one diagnosis: both rows in one statement, which is one transaction and one journey."""
     statements, parameters = [], []
+    source = ""
+    if standing is not None:
+        source = " FROM serving"
+        parameters += [str(standing.model), str(standing.version), str(standing.organisation)]
     for part in parts:
         names = (*part.varying, *part.same)
-        statements.append(f"{_into(part.table, names)}({', '.join(['%s'] * len(names))})")
+        statements.append(f"{_into(part.table, names)}SELECT {', '.join(['%s'] * len(names))}{source}")
         parameters += [*part.rows[0], *_prepared(using, part)]
+    asked = f"serving AS MATERIALIZED ({STILL_CHAMPION}), " if standing is not None else ""
     with using.cursor() as cursor:
-        cursor.execute(f"WITH written AS ({statements[0]}) {statements[1]}", parameters)
+        cursor.execute(f"WITH {asked}written AS ({statements[0]}) {statements[1]}", parameters)
+        if standing is not None and cursor.rowcount != 1:
+            raise StandingLost(standing)
 
 
 def _write_many(using: BaseDatabaseWrapper, part: Part) -> None:
     """PostgreSQL: psycopg2's executemany asks the server once a row, so several hundred rows go in one statement."""
-    into = _into(part.table, (*part.varying, *part.same))
+    into = _into(part.table, (*part.varying, *part.same)) + "VALUES "
     with using.cursor() as cursor:
         fixed = cursor.cursor.mogrify(", %s" * len(part.same), _prepared(using, part)).decode()
         place = f"({', '.join(['%s'] * len(part.varying))}{fixed.replace('%', '%%')})"

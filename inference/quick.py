@@ -14,6 +14,7 @@ from functools import lru_cache
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
@@ -29,6 +30,7 @@ from accounts.rest.throttling import KeyThrottle, ident_of, spend
 from inference import serving
 from inference.answers import answered
 from inference.errors import DiagnosisRefused, RecordsInvalid
+from inference.insertion import StandingLost
 from inference.requests import parse
 from inference.services import ask
 
@@ -139,7 +141,7 @@ class QuickDiagnoses:
             if not actor.may(Permission.DIAGNOSE):
                 raise Unusual
             model, version, records, single = parse(JSONParser().parse(BytesIO(body)))
-            served = serving.champion_of(actor, model) if model else serving.version_of(actor, version)  # type: ignore[arg-type]
+            served, standing = self._served(actor, model, version, single and not connection.in_atomic_block)
         except (DatabaseError, InterfaceError) as error:
             connection.close()
             raise Unusual from error
@@ -147,11 +149,23 @@ class QuickDiagnoses:
         if rate is not None and spend(str(ident_of(actor)), rate, seconds) is not None:
             raise Unusual
         try:
-            asked = ask(actor=actor, served=served, records=records, prefix="record" if single else "records")
+            asked = ask(actor=actor, served=served, records=records, prefix="record" if single else "records", standing=standing)
+        except StandingLost as lost:
+            serving.forget(lost.standing)
+            raise Unusual from lost
         except (DatabaseError, InterfaceError) as error:
             connection.close()
             raise Unsure from error
         return answered(asked, single=single)
+
+    def _served(
+        self, actor: Any, model: UUID | None, version: UUID | None, alone: bool
+    ) -> tuple[serving.Servable, serving.Standing | None]:
+        """What answers; `alone`: one record whose insert is a statement and a transaction of its own."""
+        if model is None:
+            assert version is not None
+            return serving.version_of(actor, version), None
+        return serving.champion_standing(actor, model) if alone else (serving.champion_of(actor, model), None)
 
     def _actor(self, environ: Environ) -> Any:
         actor = actor_for_key(environ["HTTP_AUTHORIZATION"][7:].strip())

@@ -20,7 +20,7 @@ from inference.identifiers import uuid7s
 from inference.insertion import Row
 from inference.models import Batch, Diagnosis
 from inference.reviews import review
-from inference.serving import Servable
+from inference.serving import Servable, Standing
 from inference.validation import MAX_RECORDS
 from training.models import ModelVersion
 
@@ -43,13 +43,19 @@ _json = json.JSONEncoder(allow_nan=False).encode  # as Django's JSONField writes
 
 
 def ask(
-    *, actor: Actor, served: Servable, records: Sequence[Any], prefix: str = "records", patient: str = ""
+    *,
+    actor: Actor,
+    served: Servable,
+    records: Sequence[Any],
+    prefix: str = "records",
+    patient: str = "",
+    standing: Standing | None = None,
 ) -> Asked:
     """Diagnose 1 to 1,000 records (objects, or bare texts for a single text column), all or nothing.
 
     More than one makes a Batch. Raises RecordsInvalid (naming each wrong cell) and ModelUnavailable; then nothing is
     saved. The caller has decided, by `serving`, that this version may serve the actor. `patient` is the identifier
-    given beside the records, for models without a patient column.
+    given beside the records, for models without a patient column. `standing`: see `insertion.insert`.
     """
     if not 1 <= len(records) <= MAX_RECORDS:
         message = _("Send 1 to %(most)d records in one call.") % {"most": MAX_RECORDS}
@@ -67,7 +73,7 @@ def ask(
     ]
     asked = Asked(version, timezone.now(), rows, inputs=checked.records, outputs=[f[2] for f in found])
     if len(rows) == 1:
-        insertion.insert(actor=actor, version=version, rows=rows, at=asked.at)
+        insertion.insert(actor=actor, version=version, rows=rows, at=asked.at, standing=standing)
         return asked
     with transaction.atomic():
         batch = Batch.objects.create(

@@ -1,12 +1,13 @@
 """Which version answers, and its fitted model kept warm in this process.
 
-The champion is read from the database at each asking (one small query), so that a roll-back works at once in every
-process. What never changes about a version (its columns, its artefact) is kept per process.
+Who the champion is, is asked of the database at each diagnosis, so that a roll-back works at once in every process. What
+never changes about a version (its columns, its artefact) is kept per process.
 """
 
 import sys
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import lru_cache
 from threading import Lock
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from django.http import Http404
 from django.utils.translation import gettext as _
 
 from accounts.actor import Actor
+from accounts.held import Held
 from inference.errors import ModelUnavailable, NoChampion, NotServing
 from inference.validation import Columns
 from training.models import Model, ModelVersion
@@ -60,15 +62,61 @@ class State:
     retired: bool
 
 
+@dataclass(frozen=True)
+class Standing:
+    """That a version was its model's serving champion when last looked at: to be asked again by the very statement that
+    writes the diagnosis, so that one journey to the database does both and a roll-back still counts at once."""
+
+    model: UUID
+    version: UUID
+    organisation: UUID
+
+
+# Its parameters: model, version, organisation.
+STILL_CHAMPION = """
+SELECT 1 FROM training_model m JOIN training_modelversion v ON v.id = m.champion_id
+WHERE m.id = %s AND v.id = %s AND v.gate_passed AND v.retired_at IS NULL
+AND (m.published_at IS NOT NULL OR m.organisation_id = %s)
+"""
+_standing: Held[Standing] = Held(seconds=60)
+
+
+def champion_standing(actor: Actor, model_id: UUID) -> tuple[Servable, Standing | None]:
+    """The champion and, when it is only remembered, what must be asked again while writing. Raises as `champion_of`."""
+    organisation = actor.organisation
+    if organisation is None or connections[DEFAULT_DB_ALIAS].vendor == "sqlite":
+        return champion_of(actor, model_id), None  # the file is next door: reading it costs nothing
+    name = f"{organisation.pk}:{model_id}"
+    standing = _standing.get(name)
+    if standing is not None:
+        return servable(standing.version), standing
+    served = champion_of(actor, model_id)
+    _standing.set(name, Standing(model_id, served.version.pk, organisation.pk))
+    return served, None
+
+
+def forget(standing: Standing) -> None:
+    """It is the champion no more."""
+    _standing.delete(f"{standing.organisation}:{standing.model}")
+
+
 def _read(sql: str, pk: UUID) -> State | None:
     """One query without the ORM: it is asked before every diagnosis."""
-    to_python = ModelVersion._meta.pk.to_python
     using = connections[DEFAULT_DB_ALIAS]
-    with using.cursor() as cursor:
-        cursor.execute(sql, [pk.hex if using.vendor == "sqlite" else str(pk)])
-        row = cursor.fetchone()
-    if row is None:
-        return None
+    with using.wrap_database_errors:
+        if using.vendor == "sqlite":  # straight to the driver: Django's cursor costs more than the query
+            using.ensure_connection()
+            row = using.connection.execute(sql.replace("%s", "?"), [pk.hex]).fetchone()
+        else:
+            with using.cursor() as cursor:
+                cursor.execute(sql, [str(pk)])
+                row = cursor.fetchone()
+    return _state(row) if row is not None else None
+
+
+@lru_cache(maxsize=256)
+def _state(row: tuple[Any, ...]) -> State:
+    to_python = ModelVersion._meta.pk.to_python
     owner, published_at, champion, version, gate_passed, retired_at = row
     return State(
         owner=to_python(owner),

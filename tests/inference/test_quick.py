@@ -187,3 +187,47 @@ def test_database_failure_while_saving_is_told_and_not_repeated(
     assert answer["type"] == "urn:aimass:problem:not-saved"
     assert len(handed_on) == 1
     assert Diagnosis.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_champion_that_is_rolled_back_elsewhere_answers_no_more(
+    ask: Ask, handed_on: list[str], heart: Any, heart_version: Any, organisation: Any
+) -> None:
+    """By another process, of which this one hears nothing: the statement that writes asks whether it is still so."""
+    from tests.inference.stored import store
+    from training.models import Model
+
+    body = {"model": str(heart_version.model_id), "record": OLD_MAN}
+    versions = [ask(body)[2]["model_version"] for _each in range(3)]
+    assert versions == [str(heart_version.pk)] * 3
+    other = store(heart, organisation, name="Other")
+    type(other).objects.filter(pk=other.pk).update(model=heart_version.model_id, number=2)
+    Model.objects.filter(pk=heart_version.model_id).update(champion=other)
+    handed_on.clear()
+    status, _headers, answer = ask(body)
+    assert (status, answer["model_version"]) == (201, str(other.pk))
+    Model.objects.filter(pk=heart_version.model_id).update(champion=None)
+    assert ask(body)[0] == 409
+    assert Diagnosis.objects.count() == AuditEvent.objects.filter(action="diagnosis.created").count() == 4
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("change", ["retire", "withdraw"])
+def test_version_that_is_retired_or_withdrawn_elsewhere_answers_no_more(
+    ask: Ask, notes: Any, other_organisation: Any, change: str
+) -> None:
+    from django.utils import timezone
+
+    from tests.inference.stored import store
+    from training.models import Model, ModelVersion
+
+    theirs = store(notes, other_organisation, name="Theirs")
+    Model.objects.filter(pk=theirs.model_id).update(published_at=timezone.now())
+    body = {"model": str(theirs.model_id), "record": "cough"}
+    assert [ask(body)[0] for _each in range(3)] == [201] * 3
+    if change == "retire":
+        ModelVersion.objects.filter(pk=theirs.pk).update(retired_at=timezone.now())
+    else:
+        Model.objects.filter(pk=theirs.model_id).update(published_at=None)
+    assert ask(body)[0] == (409 if change == "retire" else 404)
+    assert Diagnosis.objects.count() == 3

@@ -13,12 +13,12 @@ from demo import check, story
 from demo.processes import HOME, Portal, free_port, is_free
 
 LOOK = """
-AI Mass is running:  {url}
-  log in as          {accounts}
-  password           {password}
-  API                {url}/api/docs/
-  from Python        AIMASS_URL={url} AIMASS_KEY={key}
-  its data           {folder}
+AI Mass is running:  {portal.url}
+  log in as          {portal.accounts}
+  password           {portal.password}
+  API                {portal.url}/api/docs/
+  from Python        AIMASS_URL={portal.url} AIMASS_KEY={portal.key}
+  its data           {portal.folder}
 Ctrl-C ends it; the data stay for the next start.
 """
 
@@ -35,22 +35,12 @@ def run(port: int) -> int:
     folder.mkdir(exist_ok=True)
     print("Starting the portal and a worker …")
     with Portal(folder, port) as portal:
-        accounts, password, key = demo_people(portal)
-        with am.connect(portal.url, key) as client:
+        with am.connect(portal.url, portal.key) as client:
             story.tell(client, folder)
-        print(
-            LOOK.format(url=portal.url, accounts=accounts, password=password, key=key, folder=folder),
-            flush=True,
-        )
+        print(LOOK.format(portal=portal), flush=True)
         while True:
             portal.check_alive()
             time.sleep(1)
-
-
-def demo_people(portal: Portal) -> tuple[str, str, str]:
-    """(addresses, password, a fresh key of the data scientist's) of the demo hospital."""
-    lines = portal.manage("demo_people").splitlines()
-    return lines[0], lines[1], lines[2]
 
 
 def run_check() -> int:
@@ -60,8 +50,7 @@ def run_check() -> int:
     try:
         with Portal(folder, free_port()) as portal:
             try:
-                _accounts, _password, key = demo_people(portal)
-                with am.connect(portal.url, key) as client:
+                with am.connect(portal.url, portal.key) as client:
                     story.tell(client, folder)
                 check.walk(portal, folder)
             except Exception:
@@ -86,6 +75,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000, help="where the portal listens (127.0.0.1)")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs would ignore it
     try:
         return run_check() if options.check else run(options.port)
     except KeyboardInterrupt:

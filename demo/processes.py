@@ -36,6 +36,7 @@ class Portal:
         self.logs = folder / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.accounts = self.password = self.key = ""  # of the demo hospital, known once it has started
         self.environment = {
             **os.environ,
             "AIMASS_DEMO": "1",
@@ -74,8 +75,7 @@ class Portal:
             )
 
     def __enter__(self) -> "Portal":
-        self.manage("migrate", "--no-input", "-v0")
-        self.manage("ensure_schedules")
+        self.accounts, self.password, self.key = self.manage("demo_people").splitlines()[-3:]
         self.start(
             "portal", sys.executable, "-m", "gunicorn", "aimass_site.wsgi", "--bind", f"127.0.0.1:{self.port}",
             "--workers", "2", "--timeout", "120", "--graceful-timeout", "5",

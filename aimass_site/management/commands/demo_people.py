@@ -1,10 +1,14 @@
-"""manage.py demo_people: the demo hospital's people, with a password that everybody knows; only under script/demo."""
+"""manage.py demo_people: the demo's database brought up to date, and its people, with a password that everybody knows.
+
+All of it in one command, because each start of Django takes seconds. Only under script/demo.
+"""
 
 from datetime import timedelta
 from typing import Any
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.utils import timezone
@@ -19,12 +23,19 @@ PEOPLE = {"admin": "administrator", "scientist": "data_scientist", "clinician": 
 
 
 class Command(BaseCommand):
-    help = "Make the demo's people (safe to repeat) and print their addresses, the password and a key."
+    help = "Prepare the demo (safe to repeat); the last three lines are its people, their password and a key."
 
-    @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEMO:
             raise CommandError("Demo accounts exist only under script/demo (AIMASS_DEMO=1).")
+        call_command("compile_translations", verbosity=0)
+        call_command("migrate", interactive=False, verbosity=0)
+        call_command("ensure_schedules", verbosity=0)
+        self.people()
+
+    @transaction.atomic
+    def people(self) -> None:
+        """The organisation, its people, and a fresh key."""
         organisation, _new = Organisation.objects.get_or_create(name=HOSPITAL)
         people = {name: self.person(name, role, organisation) for name, role in PEOPLE.items()}
         self.stdout.write(", ".join(user.email for user in people.values()))

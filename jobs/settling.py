@@ -4,7 +4,6 @@ import logging
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import translation
 
@@ -34,12 +33,15 @@ def settle(job_id: UUID) -> bool:
 
 
 def run_side_effects(job: Job) -> None:
-    """The settle function and the signal's receivers, in one transaction, so that a failure leaves nothing half-done."""
+    """The settle function and the signal's receivers; each step of theirs is a transaction of its own, safe to repeat.
+
+    Never one transaction around them all: ranking a run's versions takes minutes, and SQLite would keep everybody else
+    from writing for as long.
+    """
     try:
         function: Any = resolve_settle(job.task)
     except UnknownHandler:
         function = None  # a job whose handler has gone has nothing to settle
-    with transaction.atomic():
-        if function is not None:
-            function(job)
-        job_settled.send(sender=Job, job=job)
+    if function is not None:
+        function(job)
+    job_settled.send(sender=Job, job=job)

@@ -7,6 +7,8 @@ from training.models import ModelVersion, PairedTest
 
 SEED = 0
 FEWEST_SHARED = 10
+MOST_SHARED = 20_000  # of more, evenly spaced ones are compared: the intervals are narrow by then
+FEWEST_RESAMPLES, MOST_RESAMPLES, MOST_CELLS = 200, 2000, 4_000_000  # records times resamples
 
 
 def shared(a: dict[str, Any], b: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], int] | None:
@@ -21,6 +23,7 @@ def shared(a: dict[str, Any], b: dict[str, Any]) -> tuple[dict[str, Any], dict[s
     pairs = [(i, j) for i, j in pairs if a["report"]["true"][i] == b["report"]["true"][j]]
     if len(pairs) < FEWEST_SHARED:
         return None
+    pairs = pairs[:: -(-len(pairs) // MOST_SHARED)]
     first, second = [i for i, _ in pairs], [j for _, j in pairs]
     return cut(a["report"], first), cut(b["report"], second), len(pairs)
 
@@ -56,7 +59,8 @@ def _test(
     import engine
 
     try:
-        found = engine.compare(a, b, metric, seed=SEED)
+        resampled = max(FEWEST_RESAMPLES, min(MOST_RESAMPLES, MOST_CELLS // records))
+        found = engine.compare(a, b, metric, seed=SEED, resampled=resampled)
     except engine.EngineError:
         return None
     test, _created = PairedTest.objects.get_or_create(

@@ -42,6 +42,19 @@ def with_settle(context: JobContext) -> dict[str, Any]:
     return {"ok": True}
 
 
+def tells_whether_in_a_transaction(job: Any) -> None:
+    from django.db import connection
+
+    from jobs.models import JobLog
+
+    JobLog.objects.create(job=job, text=f"in a transaction: {connection.in_atomic_block}")
+
+
+@handler(settle="tests.jobs.handlers.tells_whether_in_a_transaction")
+def with_long_settle(context: JobContext) -> None:
+    return None
+
+
 @handler(settle="tests.jobs.handlers.settles_second_time")
 def with_stubborn_settle(context: JobContext) -> None:
     return None

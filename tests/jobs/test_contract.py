@@ -202,3 +202,11 @@ def test_torch_is_not_imported_by_the_worker() -> None:
     code = "import django; django.setup(); import sys, jobs.supervisor, jobs.tasks; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "aimass_site.settings", "AIMASS_DEMO": "1"}
     assert subprocess.run([sys.executable, "-c", code], env=environment, cwd=settings.BASE_DIR).returncode == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_settling_holds_no_transaction_while_it_works(send: Any) -> None:
+    """It may take minutes; SQLite has one writer at a time, and that must be free for diagnoses."""
+    job = send("with_long_settle")
+    assert run_job(job.pk, "tests") == "done"
+    assert [line.text for line in JobLog.objects.filter(job=job)] == ["in a transaction: False"]

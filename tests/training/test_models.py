@@ -294,3 +294,16 @@ def test_quick_options_are_a_whole_recipe() -> None:
     from engine import Recipe
 
     assert Recipe.from_dict({"target": "y", **QUICK}).candidates == ("linear",)
+
+
+def test_many_shared_records_are_compared_by_evenly_spaced_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import comparisons
+
+    monkeypatch.setattr(comparisons, "MOST_SHARED", 40)
+    n = 100
+    report = {"classes": ["0", "1"], "true": [0, 1] * 50, "patient": list(range(n)), "decided": [0] * n}
+    one = {"records": list(range(n)), "report": {**report, "probabilities": [[0.5, 0.5]] * n}}
+    found = comparisons.shared(one, one)
+    assert found is not None
+    first, second, records = found
+    assert records == len(first["true"]) == 34 and first["patient"] == list(range(0, n, 3)) == second["patient"]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from jobs.dispatch import drain
 from jobs.models import Job, JobLog, Node, State
+from jobs.profiles import PROFILES
 from jobs.services import cancel, submit
 from tests.conftest import actor, make_user
 from tests.jobs.process_site import Site, new_site, until
@@ -111,6 +113,25 @@ def test_ray_that_does_not_answer_fails_the_job_after_its_attempts(ray: RayServe
     job.refresh_from_db()
     assert (job.state, job.attempt) == (State.FAILED, 3)
     assert "did not take the job" in job.error_engineer and "Traceback" not in job.error_person
+
+
+def test_job_over_its_time_limit_fails_and_says_what_to_do(
+    site: Site, send: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in site.environment.items():
+        monkeypatch.setenv(name, value)
+    settings.DATA_DIR = site.folder
+    monkeypatch.setitem(PROFILES, "small", replace(PROFILES["small"], time_limit=4))
+    having = {"cpus": 1, "memory_mb": 2048, "heartbeat_at": timezone.now()}
+    roomy = Node.objects.create(name="roomy", queue="light", pid=1, **having)
+    job = send("deaf")
+    assert drain(["light"], roomy) == 1
+    job.refresh_from_db()
+    assert (job.state, job.attempt, job.result) == (State.FAILED, 1, None)
+    assert "took longer than its profile allows: choose the smaller profile" in job.error_person
+    assert "SIGKILL" in job.error_engineer and "SIGKILL" not in job.error_person
+    assert list(JobLog.objects.filter(job=job).values_list("text", flat=True)) == ["settled failed"]
+    assert site.processes() == []
 
 
 EMBEDDED = """

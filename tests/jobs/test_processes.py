@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from jobs.models import TERMINAL, Job, JobLog, Node, State
+from jobs.process import EXIT_LOST
 from jobs.services import cancel, submit
 from tests.conftest import actor, make_user
 from tests.jobs.process_site import Site, is_running, new_site, until
@@ -166,6 +167,75 @@ def test_node_that_lost_its_lease_and_comes_back_changes_nothing(
     assert_whole(job)
 
 
+def attendant_of(process: psutil.Process) -> psutil.Process:
+    """The cluster's worker that started a job's process and watches it."""
+    found = process.parent()
+    assert found is not None and is_running(found, "qcluster")
+    return found
+
+
+def test_worker_killed_while_busy_leaves_its_job_to_end_once(site: Site, worker: Any, send: Any, tmp_path: Path) -> None:
+    job = send("steps")
+    until(lambda: lines(tmp_path, "middle"), "the middle of the second step")
+    process = site.job_process(job)
+    attendant = attendant_of(process)
+    attendant.kill()
+    until(lambda: process.ppid() != attendant.pid, "the job's process to be an orphan")
+    (tmp_path / "go").touch()
+    ended(job, site)
+    assert (job.state, job.attempt, len(lines(tmp_path, "starts"))) == (State.DONE, 1, 1)
+    assert_whole(job)
+    until(lambda: not is_running(process, str(job.pk)), "the orphan's end")
+    assert ended(send("add", payload={"a": 2, "b": 2}), site).result == {"sum": 4}
+
+
+def test_cancelled_orphan_that_hears_nothing_ends_itself(
+    site: Site, worker: Any, send: Any, person: Any, tmp_path: Path
+) -> None:
+    job = send("deaf")
+    until(lambda: lines(tmp_path, "middle"), "the deaf handler")
+    process = site.job_process(job)
+    attendant_of(process).kill()
+    cancel(actor=actor(person), job=job)
+    ended(job, site)
+    until(lambda: not is_running(process, str(job.pk)), "the orphan's end")
+    assert (job.state, job.attempt) == (State.CANCELLED, 1)
+    assert "ended by itself" in job.error_engineer
+    assert logged(job) == ["settled cancelled"]
+
+
+def test_orphan_that_lost_its_job_ends_itself(site: Site, worker: Any, send: Any, person: Any, tmp_path: Path) -> None:
+    job = send("deaf", delay_seconds=3600)  # not due: the worker leaves it to the process that is started by hand
+    lonely = site.manage("run_job", str(job.pk))
+    until(lambda: lines(tmp_path, "middle"), "the deaf handler")
+    lonely.suspend()
+    until(lambda: len(lines(tmp_path, "middle")) == 2, "the worker to take the job over")
+    lonely.resume()
+    assert lonely.wait(30) == EXIT_LOST
+    job.refresh_from_db()
+    assert (job.state, job.attempt) == (State.RUNNING, 2)
+    cancel(actor=actor(person), job=job)
+    ended(job, site)
+    assert (job.state, job.attempt) == (State.CANCELLED, 2)
+    assert logged(job) == ["settled cancelled"]
+
+
+def test_job_of_a_host_that_dies_is_ended_once_by_another(site: Site, worker: Any, send: Any, tmp_path: Path) -> None:
+    job = send("steps")
+    site.manage("worker", "--queue", "light", AIMASS_NODE_NAME="elsewhere")
+    until(lambda: lines(tmp_path, "middle"), "the middle of the second step")
+    until(lambda: Node.objects.filter(name="elsewhere").exists(), "the other host")
+    for process in (worker, *worker.children(recursive=True)):
+        process.kill()
+    (tmp_path / "go").touch()
+    ended(job, site)
+    assert job.node is not None and job.node.name == "elsewhere"
+    assert (job.state, job.attempt) == (State.DONE, 2)
+    assert [line.split()[1] for line in lines(tmp_path, "starts")] == ["1", "2"]
+    assert len(lines(tmp_path, "ends")) == 1
+    assert_whole(job)
+
+
 def test_cluster_whose_idle_worker_was_killed_is_replaced(site: Site, worker: Any, send: Any) -> None:
     def whole() -> list[psutil.Process]:
         found = cluster_processes(site)
@@ -235,9 +305,13 @@ def test_job_survives_the_death_of_everything(site: Site, worker: Any, send: Any
     until(lambda: lines(tmp_path, "middle"), "the middle of the second step")
     site.kill_all()
     assert site.processes() == []
-    site.manage("worker", "--all")
+    both = site.manage("worker", "--all")
     (tmp_path / "go").touch()
     ended(job, site)
     assert (job.state, job.attempt) == (State.DONE, 2)
     assert len(lines(tmp_path, "ends")) == 1
     assert_whole(job)
+    until(lambda: len(cluster_processes(site)) >= 10, "both clusters")
+    both.send_signal(signal.SIGTERM)
+    assert both.wait(30) == 0
+    assert site.processes() == []

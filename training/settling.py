@@ -7,6 +7,7 @@ from django.db.models import Max
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from accounts import audit
 from accounts.actor import Actor
@@ -101,7 +102,7 @@ def create_version(run: TrainingRun, model: Model, row: dict[str, Any]) -> Model
 
 def erased_meanwhile(run: TrainingRun, row: dict[str, Any]) -> dict[str, Any]:
     """A patient erased while the run learned from them: the version is flagged and retired, as older ones were."""
-    now = DatasetVersion.objects.values_list("erased_count", flat=True).get(pk=run.version_id)
+    now = DatasetVersion.objects.values_list("erased_count", flat=True).get(pk=run.frozen.pk)
     if now == row["lineage"].get("erased_before", now):
         return {}
     return {"erased_at": timezone.now(), "retired_at": timezone.now()}
@@ -139,6 +140,9 @@ def how_it_ended(run: TrainingRun, job: Job, passed: int) -> tuple[str, str]:
     title = _("Training of “%(target)s” on %(dataset)s has finished") % what
     if not passed:
         return title, _("No version passed the gate. The run's page says what was missing.")
-    return title, _("%(count)d versions passed the gate. Compare them on the leaderboard.") % {
-        "count": passed
-    }
+    body = ngettext(
+        "%(count)d version passed the gate. Look at it on the leaderboard.",
+        "%(count)d versions passed the gate. Compare them on the leaderboard.",
+        passed,
+    )
+    return title, body % {"count": passed}

@@ -17,6 +17,7 @@ POLL_FIRST, POLL_LONGEST = 0.3, 3.0  # seconds between looks at a job
 RECIPE_FIELDS = {
     "patient", "columns", "ignore", "task", "scaling", "normalisation", "imputation", "outliers", "feature_selection",
     "candidates", "hyperparameters", "metric", "time_budget", "seed", "allow_leaks", "positive",
+    "profile",
 }  # fmt: skip
 
 _client: Client | None = None

@@ -6,11 +6,11 @@ from django.conf import settings
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-OUT_OF_MEMORY = _("It ran out of memory: choose the smaller profile, or use fewer columns or records.")
-OUT_OF_TIME = _("It took longer than its profile allows: choose the smaller profile, or use fewer columns or records.")
+OUT_OF_MEMORY = _("It ran out of memory: choose a larger profile, or use fewer columns or records.")
+OUT_OF_TIME = _("It took longer than its profile allows: choose a larger profile, or use fewer columns or records.")
 DIED = _(
     "The work was stopped from outside several times, most often because the computer ran out of "
-    "memory. Choose the smaller profile, or tell your administrator."
+    "memory. Choose a larger profile, or tell your administrator."
 )
 LEASE_RAN_OUT = _(
     "The computer that did this work stopped answering, and all attempts are used up. Try again, or "

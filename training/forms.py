@@ -7,6 +7,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from datasets.models import Dataset, Role
+from jobs.profiles import HEAVY, PROFILES
 from training import metrics, words
 from training.options import STEPS, choice_label
 
@@ -30,6 +31,10 @@ class StartForm(forms.Form):
     ignore = forms.MultipleChoiceField(
         label=gettext_lazy("Columns to leave out"), required=False, widget=forms.CheckboxSelectMultiple
     )
+    profile = forms.ChoiceField(
+        label=gettext_lazy("Resource profile"), required=False,
+        help_text=gettext_lazy("How much memory and time the training may use. Default: by the size of the data."),
+    )  # fmt: skip
     allow_leaks = forms.BooleanField(
         label=gettext_lazy("Train although a column gives the answer away"), required=False
     )
@@ -51,6 +56,8 @@ class StartForm(forms.Form):
         self._choices(
             "metric", [("auto", choice_label("auto")), *((n, metrics.label(n)) for n in metrics.known())]
         )
+        profiles = [(p.name, f"{p.label} ({p.memory_mb} MB)") for p in PROFILES.values() if p.queue == HEAVY]
+        self._choices("profile", [("", _("by the size of the data")), *profiles])
         self._choices("ignore", [(c.name, c.name) for c in columns if c.role == Role.FEATURE])
         for name, (label, meaning) in STEPS.items():
             choices = [(c, choice_label(c)) for c in CHOICES[name]]
@@ -71,7 +78,7 @@ class StartForm(forms.Form):
     def options(self) -> dict[str, Any]:
         """The recipe's fields that were chosen."""
         data = self.cleaned_data
-        chosen = {k: data[k] for k in (*STEPS, "task", "metric", "candidates", "ignore") if data.get(k)}
+        chosen = {k: data[k] for k in (*STEPS, "task", "metric", "candidates", "ignore", "profile") if data.get(k)}
         chosen |= {k: data[k] for k in ("time_budget", "seed") if data.get(k) is not None}
         if data.get("allow_leaks"):
             chosen["allow_leaks"] = True
@@ -88,7 +95,7 @@ class StartForm(forms.Form):
     @property
     def general(self) -> list[Any]:
         """The fields that are not a step, a candidate's or advanced in another way."""
-        return [self[n] for n in ("target", "task", "metric", "time_budget", "seed")]
+        return [self[n] for n in ("target", "task", "metric", "time_budget", "seed", "profile")]
 
     @property
     def steps(self) -> list[Any]:

@@ -128,7 +128,7 @@ def test_job_over_its_time_limit_fails_and_says_what_to_do(
     assert drain(["light"], roomy) == 1
     job.refresh_from_db()
     assert (job.state, job.attempt, job.result) == (State.FAILED, 1, None)
-    assert "took longer than its profile allows: choose the smaller profile" in job.error_person
+    assert "took longer than its profile allows: choose a larger profile" in job.error_person
     assert "SIGKILL" in job.error_engineer and "SIGKILL" not in job.error_person
     assert list(JobLog.objects.filter(job=job).values_list("text", flat=True)) == ["settled failed"]
     assert site.processes() == []

@@ -127,7 +127,7 @@ def test_deaf_job_is_killed_when_cancelled(site: Site, worker: Any, send: Any, p
 def test_job_over_its_memory_limit_fails_and_says_what_to_do(site: Site, worker: Any, send: Any) -> None:
     job = ended(send("hog"), site)
     assert (job.state, job.attempt) == (State.FAILED, 1)
-    assert "ran out of memory: choose the smaller profile" in job.error_person
+    assert "ran out of memory: choose a larger profile" in job.error_person
     assert "Peak memory" in job.error_engineer and "SIGKILL" in job.error_engineer
     assert logged(job) == ["settled failed"]
 

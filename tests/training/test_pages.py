@@ -243,3 +243,14 @@ def test_lists_are_empty_for_others(run: Any, charlie: Any, dana: Any, client_of
     assert "Breast cancer" in page(client_of(dana), "runs").content.decode()
     assert "Breast cancer" not in page(client_of(charlie), "runs").content.decode()
     assert "Breast cancer" not in page(client_of(charlie), "models").content.decode()
+
+
+def test_the_profile_is_chosen_on_the_advanced_form(client_of: Any, dana: Any, organisation: Any) -> None:
+    from datasets.models import Dataset
+    from training.forms import StartForm
+
+    dataset = Dataset.objects.create(organisation=organisation, name="Profile", split_salt="s")
+    form = StartForm({"profile": "large"}, dataset=dataset)
+    assert form.is_valid(), form.errors
+    assert form.options()["profile"] == "large"
+    assert not StartForm({"profile": "small"}, dataset=dataset).is_valid(), "a training does not run in the light queue"

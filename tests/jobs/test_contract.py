@@ -198,8 +198,11 @@ def test_schedules_are_made_once_and_their_names_lead_to_functions(db: None) -> 
     assert callable(import_string(bell.TASK))
 
 
-def test_torch_is_not_imported_by_the_worker() -> None:
-    code = "import django; django.setup(); import sys, jobs.supervisor, jobs.tasks; sys.exit('torch' in sys.modules)"
+def test_the_worker_imports_neither_torch_nor_other_heavy_libraries() -> None:
+    code = (
+        "import django; django.setup(); import sys, jobs.supervisor, jobs.tasks;"
+        "sys.exit(','.join({'torch', 'pandas', 'sklearn', 'scipy', 'transformers'} & set(sys.modules)) or 0)"
+    )
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "aimass_site.settings", "AIMASS_DEMO": "1"}
     assert subprocess.run([sys.executable, "-c", code], env=environment, cwd=settings.BASE_DIR).returncode == 0
 

@@ -25,6 +25,20 @@ def test_every_variable_is_in_the_example() -> None:
     assert sorted(documented() - read) == []
 
 
+def test_no_app_reads_a_variable_that_the_example_does_not_name() -> None:
+    """Names written out in the apps; AIMASS_NODE_ID is handed by the worker to its own clusters."""
+    direct = re.compile(r"os\.(?:environ(?:\.get\(|\[)|getenv\()\s*([A-Z]+\b|\"[A-Z_0-9]+\")")
+    found = {
+        (path.relative_to(ROOT).as_posix(), name.strip('"'))
+        for app in ("accounts", "jobs", "datasets", "training", "inference", "aimass_site", "engine")
+        for path in (ROOT / app).rglob("*.py")
+        for name in direct.findall(path.read_text(encoding="utf-8"))
+    }
+    assert ("jobs/nodes.py", "ENVIRONMENT") in found
+    known = documented() | {"DJANGO_SETTINGS_MODULE"}
+    assert {(path, name) for path, name in found if name not in known} == {("jobs/nodes.py", "ENVIRONMENT")}
+
+
 def start(**environment: str) -> subprocess.CompletedProcess[str]:
     """Load the settings in a fresh process with only these variables."""
     keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}

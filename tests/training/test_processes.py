@@ -137,7 +137,7 @@ def test_training_that_is_killed_twice_ends_with_the_same_numbers(
     assert run.versions.count() == undisturbed.versions.count() >= 2
     assert numbers(run) == numbers(undisturbed)
     assert folders(run) == versions_of_all_runs()
-    assert all(artefacts.load_fitted(version).candidate == version.candidate for version in run.versions.all())
+    assert all(artefacts.load_fitted(v).candidate == v.candidate for v in run.versions.all())
     assert person.notifications.filter(key__startswith=f"run:{run.pk}").count() == 1
 
 

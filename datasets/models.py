@@ -1,6 +1,7 @@
 """Datasets, their columns, records, files, uploads and frozen versions."""
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -150,6 +151,9 @@ class Upload(models.Model):
     rows_added = models.BigIntegerField(default=0)
     rows_duplicate = models.BigIntegerField(default=0)
     rows_refused = models.BigIntegerField(default=0)
+    # Its records have ids in this range; other uploads' may lie between them.
+    record_from = models.BigIntegerField(null=True, blank=True)
+    record_to = models.BigIntegerField(null=True, blank=True)
     job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
@@ -165,6 +169,13 @@ class Upload(models.Model):
         return self.original_name
 
 
+class RowField(models.JSONField):
+    """JSON without SQLite's check of every row: what is written here has been made by a JSON encoder."""
+
+    def db_check(self, connection: Any) -> None:
+        return None
+
+
 class Record(models.Model):
     """One row: one visit, examination or note of a patient. `row_hash` makes uploading it again harmless."""
 
@@ -176,11 +187,18 @@ class Record(models.Model):
         REVIEW = "review", _("reviewed diagnosis")
 
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="records", db_index=False)
+    # No index and no constraint: an import would pay for them with every row. An upload knows the range of its records.
     upload = models.ForeignKey(
-        Upload, null=True, blank=True, on_delete=models.SET_NULL, related_name="records", db_index=False
+        Upload,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="records",
+        db_index=False,
+        db_constraint=False,
     )
     row_number = models.BigIntegerField(null=True, blank=True)
-    values = models.JSONField(default=dict, help_text="column name → number, text, ISO date or null")
+    values = RowField(default=dict, help_text="column name → number, text, ISO date or null")
     patient_key = models.CharField(
         max_length=100,
         blank=True,
@@ -199,11 +217,10 @@ class Record(models.Model):
         ordering = ["-id"]
         constraints = [models.UniqueConstraint(fields=["dataset", "row_hash"], name="record_once")]
         indexes = [
-            models.Index(fields=["dataset", "-id"], name="record_newest"),
-            models.Index(fields=["dataset", "patient_key", "-id"], name="record_patient"),
-            models.Index(fields=["dataset", "target", "-id"], name="record_target"),
-            models.Index(fields=["dataset", "split", "-id"], name="record_split"),
-            models.Index(fields=["upload", "-id"], name="record_upload"),
+            # Ascending, so that new records go to the end; newest first is read backwards.
+            models.Index(fields=["dataset", "id"], name="record_in_order"),
+            models.Index(fields=["dataset", "patient_key", "id"], name="record_by_patient"),
+            models.Index(fields=["dataset", "target", "id"], name="record_by_target"),
         ]
 
     def __str__(self) -> str:

@@ -159,13 +159,21 @@ def _plan(
     elif "patient" in tests:
         del tests["patient"]
         rows = _patients(rows, asked.patient)
-    elif asked.sort != "patient" and (
-        by := next((n for n in ("upload", "target", "split") if n in tests), None)
-    ):
-        del tests[by]
-        value = None if by == "target" and asked.target == NO_LABEL else getattr(asked, by)
-        rows = rows.filter(**{by: value})
+    elif asked.sort != "patient" and "upload" in tests:
+        del tests["upload"]
+        rows = _uploaded(rows, dataset, asked.upload)
+    elif asked.sort != "patient" and "target" in tests:
+        del tests["target"]
+        rows = rows.filter(target=None if asked.target == NO_LABEL else asked.target)
     return rows, list(tests.values())
+
+
+def _uploaded(rows: QuerySet[Any], dataset: Dataset, upload: str) -> QuerySet[Any]:
+    """An upload's records, looked for only where they are."""
+    found = Upload.objects.filter(dataset=dataset, pk=upload).values_list("record_from", "record_to").first()
+    if found is None or None in found:
+        return rows.none()
+    return rows.filter(upload=upload, id__gte=found[0], id__lte=found[1])
 
 
 def _patients(rows: QuerySet[Any], start: str) -> QuerySet[Any]:
@@ -224,14 +232,14 @@ def _cursor_after(record: Row | None, sort: str) -> str:
 
 def _count(dataset: Dataset, asked: RecordFilter, rows: QuerySet[Any], tests: list[Any]) -> tuple[int, bool]:
     """How many there are: kept counts where there are any, else counted up to a cap; 0 when only the window knows."""
+    if asked.names == ["split"] and asked.sort != "label":
+        return (
+            dataset.test_count if asked.split == Split.TEST else dataset.record_count - dataset.test_count
+        ), False
     if tests:
         return 0, False
     if not asked.names and asked.sort != "label":
         return dataset.record_count, False
-    if asked.names == ["split"]:
-        return (
-            dataset.test_count if asked.split == Split.TEST else dataset.record_count - dataset.test_count
-        ), False
     count = rows.order_by()[: COUNT_CAP + 1].count()
     return min(count, COUNT_CAP), count > COUNT_CAP
 

@@ -9,6 +9,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from datasets.importers.rows import Row, Rows
 from datasets.models import Column, Dataset, Kind, Role
 from datasets.readers import dates, missing, numbers
 from datasets.readers.base import Batch, Cell
@@ -134,9 +135,9 @@ class Refusal:
 
 @dataclass
 class Converted:
-    """What became of a batch: rows as (row number, values as JSON, patient key, label, hash, split), and the rest."""
+    """What became of a batch: rows as (row number, values as JSON, patient key, label, hash, split), or by columns."""
 
-    rows: list[tuple[int, str, str, str | None, str, str]]
+    rows: list[Row] | Rows
     refusals: list[Refusal]
     refused: int
     empty: int
@@ -210,7 +211,7 @@ class Converter:
         values: list[str],
         columns: list[tuple[Cell, ...]],
         good: Sequence[int],
-    ) -> list[tuple[int, str, str, str | None, str, str]]:
+    ) -> list[Row]:
         salt = self.dataset.split_salt.encode()
         hashes = [
             blake2b(("{" + b + "}").encode("utf-8", "surrogatepass"), key=salt, digest_size=16).hexdigest()

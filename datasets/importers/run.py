@@ -4,7 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,22 @@ from django.utils.translation import gettext as _
 from datasets import storage
 from datasets.export import safe_cell
 from datasets.importers import bulk
+from datasets.importers.ahead import ahead
+from datasets.importers.columnwise import Wholesale
 from datasets.importers.convert import Converted, Converter, Refusal, Source
+from datasets.importers.rows import Rows
 from datasets.models import Dataset, Record, Upload
-from datasets.readers.base import BATCH, Batch
+from datasets.readers.base import BATCH, Batch, ColumnBatch
 from datasets.readers.table import AnyTable, open_table
 from jobs.handlers import JobContext, JobError
 
 REPORTED = 100_000  # refused rows in the downloadable report; more are only counted
 REMOVE = 2_000
+CHARACTERS = (
+    32_000_000  # of column names in a batch's values: tables of very many columns come in smaller batches
+)
+PROGRESS = ["rows_read", "rows_added", "rows_duplicate", "rows_refused", "report", "record_from", "record_to"]
+Done = tuple[Batch | ColumnBatch, Converted, float]
 
 
 class Import:
@@ -60,6 +68,7 @@ class Import:
             with self.context.fenced():
                 upload.job, upload.state, upload.finished_at = self.context.job, Upload.State.IMPORTING, None
                 upload.rows_read = upload.rows_added = upload.rows_duplicate = upload.rows_refused = 0
+                upload.record_from = upload.record_to = None
                 upload.report = {"next": self.options["skip"], "refused_bytes": 0}
                 upload.refused_file = None
                 upload.save()
@@ -74,7 +83,7 @@ class Import:
         head = _csv_bytes([[_("file"), _("row"), _("column"), _("reason")]])
         self.refused_path.write_bytes(b"\xef\xbb\xbf" + head)
 
-    def converter(self) -> Converter:
+    def converter(self) -> Wholesale:
         """The converter for the confirmed columns, whose kinds and limits are the data set's."""
         columns = {c.name: c for c in self.dataset.columns.all()}
         sources = [
@@ -92,27 +101,36 @@ class Import:
         ]
         found = {s.column.name for s in sources}
         pad = self.options["format"] in ("xlsx", "parquet")
-        return Converter(
+        rows = Converter(
             self.dataset,
             sources,
             self.options["width"],
             pad=pad,
             absent=[n for n in columns if n not in found],
         )
+        return Wholesale(rows)
 
-    def _batches(self, table: AnyTable, skip: int) -> Iterator[Batch]:
-        for batch in table.batches(skip, BATCH):
-            self.context.stop_if_asked()
-            yield batch
+    def _batches(self, table: AnyTable, skip: int) -> Iterator[Done]:
+        """Each batch, what becomes of it and how much of the file has been read, made ahead in another thread."""
+        converter = self.converter()
+        made = ahead(self._converted(table, skip, converter))
+        with closing(made):  # type: ignore[type-var]
+            for done in made:
+                self.context.stop_if_asked()
+                yield done
+
+    def _converted(self, table: AnyTable, skip: int, converter: Wholesale) -> Iterator[Done]:
+        size = max(100, min(BATCH, CHARACTERS // converter.names_length))
+        for batch in table.wholesale(skip, size, self.options["width"]):
+            yield batch, converter.convert(batch), table.fraction()
 
     def _check(self, table: AnyTable) -> None:
         """With "all or nothing" the whole file is looked through first; one wrong row stops it."""
-        converter, refused, read = self.converter(), 0, 0
-        for batch in self._batches(table, self.options["skip"]):
-            done = converter.convert(batch)
-            refused, read = refused + done.refused, read + len(batch.rows) - done.empty
+        refused = read = 0
+        for batch, done, fraction in self._batches(table, self.options["skip"]):
+            refused, read = refused + done.refused, read + batch.count - done.empty
             self._write(done.refusals, durable=False)
-            self.context.progress(table.fraction() / 2, _("Checking"))
+            self.context.progress(fraction / 2, _("Checking"))
         if refused:
             self._fail_check(refused, read)
         self.report["checked"] = True
@@ -128,36 +146,40 @@ class Import:
         raise JobError(text % {"count": refused}, engineer="all-or-nothing import with refused rows")
 
     def _import(self, table: AnyTable) -> None:
-        converter, start = self.converter(), 0.5 if self.report.get("checked") else 0.0
-        for batch in self._batches(table, self.report["next"]):
-            done = converter.convert(batch)
+        start = 0.5 if self.report.get("checked") else 0.0
+        bulk.tune()
+        for batch, done, fraction in self._batches(table, self.report["next"]):
             size = self._write(done.refusals)
             with self.context.fenced():
                 self._record(batch, done, size)
             rows = self.upload.rows_added
             text = _("%(count)s records added") % {"count": f"{rows:,}"}
-            self.context.progress(start + (1 - start) * table.fraction() * 0.99, _("Importing"), text)
+            self.context.progress(start + (1 - start) * fraction * 0.99, _("Importing"), text)
 
-    def _record(self, batch: Batch, done: Converted, size: int) -> None:
+    def _record(self, batch: Batch | ColumnBatch, done: Converted, size: int) -> None:
         """Within the fence: the rows, the counters and the checkpoint, all or none."""
-        upload = self.upload
-        added, test = bulk.insert(upload, done.rows)
-        report = {**self.report, "next": batch.first - 1 + len(batch.rows), "refused_bytes": size}
+        upload, rows = self.upload, done.rows
+        assert isinstance(rows, Rows)
+        inserted = bulk.insert(upload, rows)
+        report = {**self.report, "next": batch.first - 1 + batch.count, "refused_bytes": size}
         report["empty_rows"] = report.get("empty_rows", 0) + done.empty
-        if added < len(done.rows):
-            twice, before, examples = bulk.duplicates(upload, done.rows, batch.first)
+        if inserted.added < len(rows):
+            twice, before, examples = bulk.duplicates(upload, rows, inserted.first - 1)
             report["duplicates_in_file"] = report.get("duplicates_in_file", 0) + twice
             report["duplicates_in_dataset"] = report.get("duplicates_in_dataset", 0) + before
             report["duplicate_rows"] = (report.get("duplicate_rows", []) + examples)[:20]
-        upload.rows_read += len(batch.rows) - done.empty
-        upload.rows_added += added
-        upload.rows_duplicate += len(done.rows) - added
+        if inserted.added:
+            upload.record_from = inserted.first if upload.record_from is None else upload.record_from
+            upload.record_to = inserted.last
+        upload.rows_read += batch.count - done.empty
+        upload.rows_added += inserted.added
+        upload.rows_duplicate += len(rows) - inserted.added
         upload.rows_refused += done.refused
         upload.report = report
-        upload.save(update_fields=["rows_read", "rows_added", "rows_duplicate", "rows_refused", "report"])
+        upload.save(update_fields=PROGRESS)
         Dataset.objects.filter(pk=self.dataset.pk).update(
-            record_count=F("record_count") + added,
-            test_count=F("test_count") + test,
+            record_count=F("record_count") + inserted.added,
+            test_count=F("test_count") + inserted.test,
             updated_at=timezone.now(),
         )
 
@@ -200,8 +222,14 @@ def remove_rows(upload: Upload, context: JobContext | None = None) -> int:
     """Remove some of the upload's records and lower the counts by them; how many. Call it until it gives 0."""
     assert upload.dataset_id is not None
     with transaction.atomic(), context.fenced() if context is not None else nullcontext():
-        rows = list(Record.objects.filter(upload=upload).order_by("-id").values_list("id", "split")[:REMOVE])
+        span = Upload.objects.filter(pk=upload.pk).values_list("record_from", "record_to").first()
+        if span is None or None in span:
+            return 0
+        found = Record.objects.filter(upload=upload, id__gte=span[0], id__lte=span[1]).order_by("-id")
+        rows = list(found.values_list("id", "split")[:REMOVE])
         Record.objects.filter(pk__in=[pk for pk, _split in rows]).delete()
+        if rows:  # the next call need not look here again
+            Upload.objects.filter(pk=upload.pk).update(record_to=rows[-1][0] - 1)
         Dataset.objects.filter(pk=upload.dataset_id).update(
             record_count=F("record_count") - len(rows),
             test_count=F("test_count") - sum(split == "test" for _pk, split in rows),

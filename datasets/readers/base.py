@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
 
+import pyarrow as pa
+
 Cell = str | int | float | date | None
-BATCH = 20_000
+BATCH = 50_000
 MAX_COLUMNS = 2_000
 
 
@@ -25,6 +27,22 @@ class Batch:
     first: int
     rows: list[list[Cell]]
 
+    @property
+    def count(self) -> int:
+        return len(self.rows)
+
+
+@dataclass
+class ColumnBatch:
+    """The same by columns: each cell as it is written in a text file."""
+
+    first: int
+    columns: list[pa.StringArray]
+
+    @property
+    def count(self) -> int:
+        return len(self.columns[0])
+
 
 class Table(Protocol):
     """An open table. `described` holds what was found out: format, encoding, delimiter, sheet, ..."""
@@ -33,6 +51,9 @@ class Table(Protocol):
 
     def batches(self, skip: int = 0, size: int = BATCH) -> Iterator[Batch]:
         """The rows after the first `skip`, at most `size` at a time. Raises ReadError."""
+
+    def wholesale(self, skip: int, size: int, width: int) -> Iterator["Batch | ColumnBatch"]:
+        """The same as `batches`, by columns where that is quicker; `width` is the header's number of cells."""
 
     def fraction(self) -> float:
         """How much of the file has been read, 0 to 1."""

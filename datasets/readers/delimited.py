@@ -10,8 +10,8 @@ from typing import IO, Any
 
 from django.utils.translation import gettext as _
 
-from datasets.readers import encodings
-from datasets.readers.base import BATCH, MAX_COLUMNS, Batch, Cell, ReadError
+from datasets.readers import blocks, encodings
+from datasets.readers.base import BATCH, MAX_COLUMNS, Batch, Cell, ColumnBatch, ReadError
 
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_CHARACTERS = 200_000
@@ -101,10 +101,12 @@ class DelimitedTable:
                     yield Batch(number + 1, cells)
                     number += len(rows)
             except csv.Error as error:
-                raise ReadError(
-                    "unclosed_quote",
-                    _(
-                        "After row %(row)d a cell is too long: perhaps a quotation mark is opened there and never closed."
-                    )
-                    % {"row": number},
-                ) from error
+                raise blocks.unclosed(number) from error
+
+    def wholesale(self, skip: int, size: int, width: int) -> Iterator[Batch | ColumnBatch]:
+        with (
+            self.path.open("rb") as raw,
+            io.TextIOWrapper(raw, self.described["encoding"], newline="") as text,
+        ):
+            self._raw = raw
+            yield from blocks.batches(text, self.described["delimiter"], width, skip, size)

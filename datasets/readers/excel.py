@@ -84,6 +84,9 @@ class ExcelTable:
     def fraction(self) -> float:
         return min(1.0, self._done / self.total) if self.total else 0.0
 
+    def wholesale(self, skip: int, size: int, width: int) -> Iterator[Batch]:
+        return self.batches(skip, size)
+
     def batches(self, skip: int = 0, size: int = BATCH) -> Iterator[Batch]:
         number, rows = skip, []
         for row in self._rows(skip):

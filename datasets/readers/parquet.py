@@ -45,6 +45,9 @@ class ParquetTable:
     def fraction(self) -> float:
         return min(1.0, self._done / self.total) if self.total else 0.0
 
+    def wholesale(self, skip: int, size: int, width: int) -> Iterator[Batch]:
+        return self.batches(skip, size)
+
     def batches(self, skip: int = 0, size: int = BATCH) -> Iterator[Batch]:
         header: list[Cell] = list(self.names)
         if skip == 0:

@@ -106,7 +106,13 @@ def waiting(actor: Actor) -> dict[str, Any] | None:
     """What is under way and wants this person's eye first: an upload to confirm, a training to watch."""
     organisation = actor.organisation
     if actor.may(Permission.WRITE_DATA):
-        upload = Upload.objects.for_organisation(organisation).filter(state=Upload.State.PREVIEW).only("pk").first()
+        # Only this person's own: a colleague's preview is the colleague's to confirm.
+        upload = (
+            Upload.objects.for_organisation(organisation)
+            .filter(state=Upload.State.PREVIEW, created_by=actor.user)
+            .only("pk")
+            .first()
+        )
         if upload and (url := address("datasets:preview", upload.pk)):
             return {
                 "title": _("An upload waits for your confirmation"),

@@ -78,6 +78,29 @@ def test_running_training_is_what_to_watch(alice: Any, organisation: Any) -> Non
     assert next_step(who, steps(who, facts(organisation)))["title"] == "Train models"
 
 
+def test_a_colleagues_preview_is_not_put_before_somebody_else(dana: Any, alice: Any, organisation: Any) -> None:
+    import io
+
+    from aimass_site.home import waiting
+    from datasets.intake import receive
+
+    upload = receive(actor=actor(dana), file=io.BytesIO(b"age,label\n1,a\n2,b\n"), name="a.csv")
+    mine = waiting(actor(dana))
+    assert mine is not None and mine["url"] == f"/datasets/uploads/{upload.pk}/"
+    assert waiting(actor(alice)) is None
+
+
+def test_english_dates_have_the_month_in_letters_and_24_hours() -> None:
+    from datetime import UTC, datetime
+
+    from django.utils.formats import date_format
+    from django.utils.translation import override
+
+    with override("en"):
+        written = date_format(datetime(2026, 2, 11, 21, 8, tzinfo=UTC), "SHORT_DATETIME_FORMAT")
+    assert written == "11 Feb 2026, 21:08"
+
+
 def test_auditor_is_led_to_the_audit_log(client_of: Any, victor: Any) -> None:
     response = client_of(victor).get("/")
     assert response.context["next"]["url"] == "/audit/"

@@ -88,3 +88,15 @@ def test_each_reader_is_told_in_their_own_language(version: Any, dana: Any) -> N
     }
     assert told["zh-hans"].title.endswith("今晚未重新训练")
     assert told["zh-hans"].body == "没有可供学习的记录：请先上传。"
+
+
+def test_one_version_that_passed_is_told_in_the_singular() -> None:
+    from types import SimpleNamespace
+    from typing import Any, cast
+
+    from training.settling import how_it_ended
+
+    run = cast(Any, SimpleNamespace(target="t", dataset=SimpleNamespace(name="d")))
+    job = cast(Any, SimpleNamespace(state="done"))
+    assert how_it_ended(run, job, 1)[1].startswith("1 version passed")
+    assert how_it_ended(run, job, 2)[1].startswith("2 versions passed")

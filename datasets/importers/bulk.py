@@ -97,7 +97,7 @@ def _texts(array: pa.StringArray) -> tuple[Any, NDArray[np.int64], NDArray[np.in
 def _insert_select(upload: Upload, rows: Rows) -> int:
     """SQLite: the texts are bound as a few long blobs, and each row is cut out of them by a line of digits.
 
-    Half the time of `executemany`, which goes through Python, takes its lock and looks up the sequence for every row.
+    `executemany` would go through Python and take its lock for every row, so that nothing could be made meanwhile.
     """
     values, keys, labels = _texts(rows.values), _texts(rows.keys), _texts(rows.labels)
     fields = [_digits(values[1], 10), _digits(values[2], 10), _digits(keys[1], 10), _digits(keys[2], 4)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ai_mass import data as convert
 from ai_mass.client import Client
-from ai_mass.errors import AIMassError, ConflictError, ImportFailed, TrainingFailed
+from ai_mass.errors import AIMassError, ConflictError, ImportFailed, NotFoundError, TrainingFailed
 from ai_mass.progress import Progress
 from ai_mass.report import ModelVersion, Report
 
@@ -246,7 +246,11 @@ def find_model(client: Client, wanted: str | None) -> dict[str, Any]:
         for model in models:
             if wanted in {model["id"], model["name"]}:
                 return model
-        version = client.get(f"model-versions/{wanted}/")
+        try:
+            version = client.get(f"model-versions/{wanted}/")
+        except NotFoundError:
+            names = ", ".join(f"“{m['name']}”" for m in models[:20]) or "none yet"
+            raise AIMassError(f"There is no model or version “{wanted}”. The models: {names}.") from None
         return {"id": version["id"], "is_version": True}
     serving = [m for m in models if m.get("champion")]
     if len(serving) == 1:

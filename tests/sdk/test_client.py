@@ -149,6 +149,15 @@ def test_something_else_at_the_address_is_said(portal: Portal, client: am.Client
         client.get("me/")
 
 
+def test_an_unknown_model_is_named_with_those_that_exist(portal: Portal, client: am.Client) -> None:
+    from ai_mass.session import find_model
+
+    portal.answers.append((200, {}, {"next": None, "results": [{"id": "1", "name": "Heart: outcome"}]}))
+    portal.answers.append((404, {}, {"type": "urn:aimass:problem:not-found", "status": 404, "detail": "Nothing"}))
+    with pytest.raises(am.AIMassError, match=r"no model or version “Hart”\. The models: “Heart: outcome”"):
+        find_model(client, "Hart")
+
+
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "FIRST_WAIT", 0.001)
     with (

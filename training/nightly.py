@@ -11,8 +11,7 @@ from django.utils.translation import gettext as _
 from accounts.actor import Actor
 from accounts.notifications import notify
 from accounts.permissions import Permission
-from datasets.models import Record
-from training import erasure, problems, queries, recipes
+from training import erasure, panels, problems, queries, recipes
 from training.errors import RunRefused
 from training.models import Model, TrainingRun
 from training.services import nightly_run
@@ -51,7 +50,7 @@ def retrain(model: Model, day: date) -> TrainingRun | None:
 
 def new_records(model: Model, last: TrainingRun) -> int:
     """How many records have come since the last run's data were frozen."""
-    return Record.objects.filter(dataset=model.dataset_id, created_at__gt=last.frozen.created_at).count()
+    return panels.new_since(model.dataset, last)
 
 
 def options_of(run: TrainingRun) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from accounts.actor import actor_of
 from accounts.permissions import Permission
-from accounts.rest.idempotency import idempotent
+from accounts.rest.idempotency import idempotent, idempotent_long
 from accounts.rest.problems import Problem
 from accounts.scoping import get_or_404
 from datasets import queries, serializers, services
@@ -117,7 +117,7 @@ class VersionList(generics.ListAPIView[DatasetVersion]):
         responses={200: serializers.DatasetVersionSerializer, 201: serializers.DatasetVersionSerializer},
         description=_("201 with a new version, or 200 with the existing one when nothing has changed since."),
     )
-    @idempotent
+    @idempotent_long
     def post(self, request: Request, pk: UUID) -> Response:
         dataset = dataset_of(request, pk)
         if dataset.record_count > FREEZE_LIMIT:

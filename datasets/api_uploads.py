@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from accounts.actor import actor_of
 from accounts.permissions import Permission
-from accounts.rest.idempotency import idempotent
+from accounts.rest.idempotency import idempotent_long
 from accounts.rest.problems import Problem
 from accounts.scoping import get_or_404
 from datasets import intake
@@ -116,7 +116,7 @@ class UploadList(generics.ListAPIView[Upload]):
         )
 
     @extend_schema(request={"multipart/form-data": NewUploadSerializer}, responses={201: UploadSerializer})
-    @idempotent
+    @idempotent_long
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         given = NewUploadSerializer(data=request.data)
         given.is_valid(raise_exception=True)

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from accounts.actor import actor_of
 from accounts.permissions import Permission
-from accounts.rest.idempotency import idempotent
+from accounts.rest.idempotency import idempotent_long
 from accounts.rest.problems import Problem
 from accounts.scoping import get_or_404
 from datasets.models import Dataset
@@ -51,7 +51,7 @@ class RunList(generics.ListAPIView[TrainingRun]):
         return super().get(request, *args, **kwargs)
 
     @extend_schema(request=serializers.RunStartSerializer, responses={201: serializers.RunDetailSerializer})
-    @idempotent
+    @idempotent_long
     def post(self, request: Request) -> Response:
         """Start a run; the same run that is still under way is returned instead of a second one.
 
@@ -120,7 +120,7 @@ class RunRepeat(APIView):
     serializer_class = serializers.RunDetailSerializer
 
     @extend_schema(request=None, responses={201: serializers.RunDetailSerializer})
-    @idempotent
+    @idempotent_long
     def post(self, request: Request, pk: UUID) -> Response:
         """The same recipe on the same frozen records: the same numbers."""
         actor = actor_of(request)

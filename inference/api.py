@@ -33,6 +33,7 @@ from inference.serializers import (
     DiagnosisSerializer,
     FilterSerializer,
     ReviewRequestSerializer,
+    ReviewSavedSerializer,
     ReviewSerializer,
 )
 from inference.services import ask, audit_refusal
@@ -141,10 +142,10 @@ class ReviewView(APIView):
     """Confirm, correct or reject a diagnosis."""
 
     permissions = {"write": Permission.REVIEW_DIAGNOSIS}
-    serializer_class = ReviewSerializer
+    serializer_class = ReviewSavedSerializer
 
     @extend_schema(
-        operation_id="diagnoses_review", parameters=[KEY], request=ReviewRequestSerializer, responses={201: ReviewSerializer}
+        operation_id="diagnoses_review", parameters=[KEY], request=ReviewRequestSerializer, responses={201: ReviewSavedSerializer}
     )
     @idempotent
     def post(self, request: Request, pk: UUID) -> Response:
@@ -157,7 +158,7 @@ class ReviewView(APIView):
             review = save_review(actor=actor, diagnosis=row, **sent.validated_data)
         except ReviewRefused as refusal:
             raise exceptions.ValidationError({refusal.field: [refusal.message]}) from refusal
-        return Response(ReviewSerializer(review).data, status=201)
+        return Response(ReviewSavedSerializer(review).data, status=201)
 
 
 class BatchView(APIView):

@@ -23,7 +23,7 @@ def review(
 
     Confirmed or corrected, a diagnosis of the organisation's own model becomes one labelled record of the model's data
     set; a later review changes that record's label, a later rejection takes the label away. `review.record_refused`
-    says in words why there is no record, or is "".
+    says in a sentence why there is no record, or why its label stays, or is "".
     """
     # The lock lets two clinicians who review at the same moment make one record, not two.
     diagnosis = (
@@ -93,7 +93,9 @@ def _record(
                 return None, ""
             return _add(actor, diagnosis, wanted)
     except RecordRefused as error:
-        return record, str(error)
+        if record is not None:
+            return record, _("The labelled record was not changed: %(why)s") % {"why": error}
+        return None, _("No labelled record was made: %(why)s") % {"why": error}
 
 
 def _add(actor: Actor, diagnosis: Diagnosis, label: str) -> tuple[Record | None, str]:
@@ -103,9 +105,13 @@ def _add(actor: Actor, diagnosis: Diagnosis, label: str) -> tuple[Record | None,
     values: dict[str, Any] = {name: value for name, value in diagnosis.inputs.items() if name in columns}
     values[diagnosis.model.target] = label
     patient = next((c.name for c in columns.values() if c.role == Role.PATIENT), None)
-    if patient is not None and diagnosis.patient_key:
+    if patient is not None:
+        if not diagnosis.patient_key:  # dealt by its content it could land in training, with its patient in the test part
+            return None, _(
+                "No labelled record was made: the diagnosis names no patient, and the data set keeps patients apart."
+            )
         values[patient] = diagnosis.patient_key
     record, created = add_record(actor=actor, dataset=dataset, values=values, source=Record.Source.REVIEW)
     if not created and record.source != Record.Source.REVIEW:
-        return None, _("The data set already holds this record with this label.")
+        return None, _("No labelled record was made: the data set already holds this record with this label.")
     return record, ""

@@ -118,6 +118,17 @@ class ReviewSerializer(serializers.ModelSerializer[Review]):
         fields = ["id", "verdict", "corrected_value", "reason", "record", "reviewed_by", "reviewed_at"]
 
 
+class ReviewSavedSerializer(ReviewSerializer):
+    """What a clinician has just said, and why no labelled record came of it."""
+
+    record_refused = serializers.CharField(
+        read_only=True, help_text="why no labelled record was made or changed, in words; else empty"
+    )
+
+    class Meta(ReviewSerializer.Meta):
+        fields = [*ReviewSerializer.Meta.fields, "record_refused"]
+
+
 class ReviewRequestSerializer(serializers.Serializer[Any]):
     """What is sent to review a diagnosis."""
 

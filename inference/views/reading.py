@@ -98,8 +98,7 @@ def review(request: HttpRequest, pk: UUID) -> HttpResponse:
         return _page(request, row, form, 400)
     messages.success(request, _("Your review is saved."))
     if saved.record_refused:  # type: ignore[attr-defined]
-        text = _("It did not become a record of the data set: %(why)s") % {"why": saved.record_refused}  # type: ignore[attr-defined]
-        messages.warning(request, text)
+        messages.warning(request, saved.record_refused)  # type: ignore[attr-defined]
     return redirect("inference:diagnosis", pk=row.pk)
 
 

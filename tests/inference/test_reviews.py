@@ -67,6 +67,20 @@ def test_row_that_was_uploaded_already_is_not_touched(bob: Any, diagnosis: Diagn
     assert Record.objects.get() == uploaded
 
 
+def test_no_record_is_made_of_nobody_in_a_data_set_that_keeps_patients_apart(
+    client_of: Any, api_of: Any, bob: Any, heart_version: Any
+) -> None:
+    """Dealt by its content, the record of a test patient could land in training."""
+    nobody, again = diagnose(actor=actor(bob), version=heart_version, records=[OLD_MAN, {**OLD_MAN, "age": 74}])
+    sentence = "No labelled record was made: the diagnosis names no patient, and the data set keeps patients apart."
+    answer = api_of(bob).post(f"/api/v1/diagnoses/{nobody.pk}/review/", {"verdict": "confirmed"})
+    assert answer.status_code == 201
+    assert (answer.json()["record"], answer.json()["record_refused"]) == (None, sentence)
+    page = client_of(bob).post(reverse("inference:review", args=[again.pk]), {"verdict": "confirmed"}, follow=True)
+    assert sentence in page.content.decode()
+    assert Diagnosis.objects.filter(verdict="confirmed").count() == 2 and not Record.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("said", "field"),
     [
@@ -110,7 +124,7 @@ def test_review_over_rest_names_the_field(api_of: Any, bob: Any, diagnosis: Diag
     assert answer.json()["errors"][0]["field"] == "corrected_value"
     answer = client.post(url, {"verdict": "confirmed"})
     assert answer.status_code == 201
-    assert answer.json()["record"] == Record.objects.get().pk
+    assert (answer.json()["record"], answer.json()["record_refused"]) == (Record.objects.get().pk, "")
     assert client.get(f"/api/v1/diagnoses/{diagnosis.pk}/").json()["reviews"][0]["verdict"] == "confirmed"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, Q
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -138,6 +138,29 @@ def _keep(
         hash=writer.content_hash,
     )
     return version
+
+
+@transaction.atomic
+def discard(*, actor: Actor, version: DatasetVersion) -> None:
+    """Take back a version that was frozen for a training run that was then refused: its row and its file.
+
+    Nothing has learned from it, so it must not keep the columns from being changed. Raises ProtectedError when a run
+    uses it. The caller knows that no person froze it.
+    """
+    dataset = Dataset.objects.select_for_update().get(pk=version.dataset_id)
+    found = dataset.versions.select_related("file").filter(pk=version.pk).first()
+    if found is None:
+        return
+    file = found.file
+    audit.record(actor, "dataset.version_discarded", found, dataset=str(dataset.pk), hash=found.content_hash)
+    found.delete()
+    uploads = Upload.objects.filter(Q(file=file) | Q(refused_file=file))
+    if file is None or uploads.exists() or DatasetVersion.objects.filter(file=file).exists():
+        return
+    path = file.path
+    file.delete()
+    if path:
+        transaction.on_commit(lambda: default_storage.delete(path))
 
 
 def store(dataset: Dataset, path: Path) -> StoredFile:

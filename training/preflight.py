@@ -55,6 +55,7 @@ def examine(version: DatasetVersion, recipe: dict[str, Any]) -> list[dict[str, A
     if train.empty:
         return [problems.make("no_records")]
     found = [problems.from_engine(p.to_dict()) for p in engine.check(train, spec)]
+    found = [p if p["code"] != "patient_guessed" else _guessed_patient(version, train, p) for p in found]
     labels = frame(version, "test", columns=[recipe["target"]])[recipe["target"]]
     reviewed = reviewed_among(labels.index.tolist())  # judged by none of them: see fitting.labelled_test
     tests = sum(not is_missing(label) and pk not in reviewed for pk, label in labels.items())
@@ -63,6 +64,22 @@ def examine(version: DatasetVersion, recipe: dict[str, Any]) -> list[dict[str, A
     elif tests < FEW_TEST_RECORDS:
         found.append(problems.make("test_small", severity="warning", count=tests))
     return found
+
+
+def _guessed_patient(version: DatasetVersion, train: Any, guess: dict[str, Any]) -> dict[str, Any]:
+    """The warning that a column was taken for the patient's number; an error when the split was not dealt by it.
+
+    The engine keeps such a patient's records together within the training split only. The locked test split was dealt
+    record by record, so a value on both sides is a patient whom the model has seen and is then judged on.
+    """
+    from datasets.versions import frame
+    from engine.cells import to_category
+
+    name = guess["column"]
+    learned = {to_category(value) for value in train[name].tolist()}
+    judged = {to_category(value) for value in frame(version, "test", columns=[name])[name].tolist()}
+    both = len((learned & judged) - {None})
+    return problems.make("patient_not_dealt", column=name, count=both) if both else guess
 
 
 def examine_sample(dataset: Dataset, recipe: dict[str, Any]) -> list[dict[str, Any]]:

@@ -31,6 +31,11 @@ TEXTS: dict[str, Any] = {
     "patient_guessed": _(
         "“%(column)s” looks like the patient's number: it keeps each patient's records together."
     ),
+    "patient_not_dealt": _(
+        "“%(column)s” looks like the patient's number, and %(count)s of its values are both in the training records and in "
+        "the locked test split, so the figures would be flattered. Choose it as the patient column on the data set's "
+        "columns page first, so that each patient is dealt to one side; or leave it out there if it is no patient's number."
+    ),
     "patient_contradicts": _("%(count)s patients have records with different values in “%(column)s”."),
     "column_empty": _("“%(column)s” is empty and left out."),
     "column_identifier": _("“%(column)s” looks like an identifier and is left out."),

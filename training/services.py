@@ -15,9 +15,9 @@ from django.utils.translation import gettext as _
 from accounts import audit
 from accounts.actor import Actor
 from datasets.models import Dataset, DatasetVersion
-from datasets.versions import FreezeRefused, columns_of, filling, freeze
+from datasets.versions import FreezeRefused, columns_of, discard, filling, freeze
 from jobs.models import Job
-from jobs.services import live_job, submit
+from jobs.services import LIVE, live_job, submit
 from training import preflight, problems, recipes
 from training.errors import ChangeRefused, RunRefused
 from training.models import ChampionChange, Model, ModelVersion, TrainingRun
@@ -64,14 +64,44 @@ def start_run(
             profile=options.get("profile"),
             day=day,
         )
+    known = _frozen_before(dataset)
     try:
         version = freeze(actor=actor, dataset=dataset)
     except FreezeRefused as error:
         code = "busy" if dataset.record_count else "no_records"
         raise RunRefused([problems.make(code)]) from error
-    return launch(
-        actor=actor, version=version, recipe=recipe, trigger=trigger, profile=options.get("profile"), day=day
-    )
+    try:
+        return launch(
+            actor=actor,
+            version=version,
+            recipe=recipe,
+            trigger=trigger,
+            profile=options.get("profile"),
+            day=day,
+        )
+    except RunRefused:
+        _take_back(actor, version, known)
+        raise
+
+
+def _frozen_before(dataset: Dataset) -> set[UUID]:
+    """The versions that others have frozen: a refused run must leave them."""
+    return set(dataset.versions.values_list("pk", flat=True))
+
+
+@transaction.atomic
+def _take_back(actor: Actor, version: DatasetVersion, known: set[UUID], but: TrainingRun | None = None) -> None:
+    """Nothing learns from what was frozen for a refused run: it would only forbid choosing the patient column.
+
+    It stays while another run may have taken it up. `but`: the refused run itself.
+    """
+    dataset = Dataset.objects.select_for_update().get(pk=version.dataset_id)
+    reading = dataset.training_runs.filter(version=None, job__state__in=LIVE)
+    if but is not None:
+        reading = reading.exclude(pk=but.pk)
+    if version.pk in known or version.training_runs.exists() or reading.exists():
+        return
+    discard(actor=actor, version=version)
 
 
 def repeat_run(*, actor: Actor, run: TrainingRun) -> TrainingRun:
@@ -152,8 +182,13 @@ def freeze_for(*, run: TrainingRun) -> list[dict[str, Any]]:
     Sets `run.version` unsaved. Raises RunRefused, or FreezeRefused while records are still being added.
     """
     actor = Actor(user=run.requested_by, organisation=run.organisation)
+    known = _frozen_before(run.dataset)
     run.version = freeze(actor=actor, dataset=run.dataset)
-    return preflight.refuse_errors(preflight.examine(run.version, run.recipe))
+    try:
+        return preflight.refuse_errors(preflight.examine(run.version, run.recipe))
+    except RunRefused:
+        _take_back(actor, run.version, known, but=run)
+        raise
 
 
 def run_key(source: DatasetVersion | Dataset, recipe: dict[str, Any]) -> str:
@@ -190,6 +225,8 @@ def _create(
     day: date | None,
 ) -> TrainingRun:
     dataset = Dataset.objects.select_for_update().get(pk=dataset_id)
+    if version is not None and not dataset.versions.filter(pk=version.pk).exists():
+        raise RunRefused([problems.make("busy")])  # another run's refusal took it back meanwhile
     number = (dataset.training_runs.aggregate(Max("number"))["number__max"] or 0) + 1
     run = TrainingRun.objects.create(
         organisation_id=dataset.organisation_id, dataset=dataset, version=version, number=number, target=recipe["target"],

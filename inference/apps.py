@@ -10,6 +10,7 @@ class InferenceConfig(AppConfig):
 
     def ready(self) -> None:
         from datasets import erasure
-        from inference.erasure import DiagnosesTouch
+        from inference.erasure import DiagnosesTouch, OtherDiagnosesTouch
 
         erasure.register(DiagnosesTouch())
+        erasure.register(OtherDiagnosesTouch())

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import AuditEvent
 from datasets.models import Record
@@ -149,3 +150,40 @@ def test_erasing_the_patient_blanks_the_diagnoses(
     assert body["erased"] is True and body["value"] is None
     with pytest.raises(ReviewRefused):
         review(actor=actor(bob), diagnosis=row, verdict="confirmed")
+
+
+def test_erasing_reaches_other_models_and_remembered_answers(
+    api_of: Any, alice: Any, bob: Any, charlie: Any, diagnosis: Diagnosis, heart_version: Any, heart: Any, other_organisation: Any
+) -> None:
+    """The same patient key in the same organisation is the same patient, whatever model was asked."""
+    from accounts.models import IdempotencyKey, Organisation
+    from datasets.erasure import erase_patient, preview_erasure
+    from tests.inference.stored import store
+
+    review(actor=actor(bob), diagnosis=diagnosis, verdict="confirmed")
+    own, dataset = heart_version.model.organisation, heart_version.model.dataset
+    second = store(heart, own, name="Second")
+    published = store(heart, Organisation.objects.create(name="Publisher"), name="Published")
+    type(published.model).objects.filter(pk=published.model.pk).update(published_at=timezone.now())
+    theirs = store(heart, other_organisation, name="Theirs")
+    sick = {**OLD_MAN, "mrn": "p-1"}
+    client = api_of(bob)
+    for version in (second, published):
+        body = {"version": str(version.pk), "record": sick}
+        answer = client.post("/api/v1/diagnoses/", body, headers={"Idempotency-Key": f"k-{version.pk}"})
+        assert answer.status_code == 201, answer.json()
+    elsewhere = diagnose(actor=actor(charlie), version=theirs, records=[sick])[0]
+    (other,) = diagnose(actor=actor(bob), version=second, records=[{**OLD_MAN, "mrn": "p-2"}])
+    kept = [
+        IdempotencyKey.objects.create(organisation=other_organisation, key="k", request_hash="x", status=201, body={"a": 1}),
+        IdempotencyKey.objects.create(organisation=own, key="form:x", request_hash="x", status=201, body={"id": "y"}),
+        IdempotencyKey.objects.create(organisation=own, key="running", request_hash="x"),
+    ]
+    assert IdempotencyKey.objects.count() == 5
+    shown = {str(label): n for label, n in preview_erasure(dataset=dataset, patient_key="p-1").others}
+    assert (shown["Diagnoses"], shown["Diagnoses by models of other data sets"]) == (1, 2)
+    erase_patient(actor=actor(alice), dataset=dataset, patient_key="p-1", reason="asked for it")
+    left = Diagnosis.objects.filter(erased_at=None)
+    assert set(left.values_list("pk", flat=True)) == {elsewhere.pk, other.pk}
+    assert not Diagnosis.objects.exclude(erased_at=None).exclude(inputs={}, value="", patient_key="").exists()
+    assert set(IdempotencyKey.objects.all()) == set(kept)

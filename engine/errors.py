@@ -9,6 +9,8 @@ from typing import Any
 class EngineError(Exception):
     """Something that the engine refuses. `code` is stable, `params` let a portal translate the message."""
 
+    own_text = True  # the message is written by us: a portal may keep it for its engineers
+
     def __init__(self, code: str, message: str, params: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code = code

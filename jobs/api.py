@@ -55,7 +55,7 @@ class JobDetail(generics.GenericAPIView[Job]):
     serializer_class = JobSerializer
 
     def get(self, request: Request, pk: UUID) -> Response:
-        return Response(JobSerializer(job_of(request, pk)).data)
+        return Response(self.get_serializer(job_of(request, pk)).data)
 
 
 class JobCancel(generics.GenericAPIView[Job]):
@@ -70,7 +70,7 @@ class JobCancel(generics.GenericAPIView[Job]):
             job = services.cancel(actor=actor_of(request), job=job_of(request, pk))
         except services.NotPossible as error:
             raise Problem(409, "already-ended", str(error)) from error
-        return Response(JobSerializer(job).data)
+        return Response(self.get_serializer(job).data)
 
 
 class JobRetry(generics.GenericAPIView[Job]):
@@ -86,7 +86,7 @@ class JobRetry(generics.GenericAPIView[Job]):
             job = services.retry(actor=actor_of(request), job=job_of(request, pk))
         except services.NotPossible as error:
             raise Problem(409, "not-ended", str(error)) from error
-        return Response(JobSerializer(job).data, status=201)
+        return Response(self.get_serializer(job).data, status=201)
 
 
 class JobLogList(generics.ListAPIView[JobLog]):

@@ -30,6 +30,8 @@ class JobStopped(Exception):
 class JobError(Exception):
     """A failure that was foreseen: what the person can do, what the engineer wants to know, whether to try again."""
 
+    own_text = True  # see jobs.traces
+
     def __init__(self, person: str | Promise, *, engineer: str = "", retry: bool = False) -> None:
         super().__init__(engineer or "see the text for the person")
         self.person = person

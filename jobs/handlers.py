@@ -23,6 +23,8 @@ class Handler:
 class UnknownHandler(LookupError):
     """A job names a task that is not a handler."""
 
+    own_text = True  # see jobs.traces
+
 
 def handler(*, settle: str | None = None) -> Callable[[Function], Function]:
     """Declare a job's function. `settle` names `def settle(job: Job) -> None`, run after the end has been committed.

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -19,6 +18,7 @@ from jobs.handlers import resolve
 from jobs.heartbeat import Heartbeat
 from jobs.models import Job, State
 from jobs.settling import settle
+from jobs.traces import describe
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +83,9 @@ def perform(context: JobContext) -> str:
 
 def fail_or_retry(context: JobContext, error: Exception) -> str:
     """Back into the queue when another attempt may help and one is left; otherwise failed, with both texts."""
-    # The type alone goes to the process's log: a message may quote a patient's value.
+    # Type and frames alone go to the log and to the row: a message may quote a patient's value.
     logger.error("Job %s (%s) attempt %s: %s", context.job.pk, context.job.task, context.attempt, type(error).__name__)
-    engineer = "".join(traceback.format_exception(error))[-20_000:]
+    engineer = describe(error)
     person: str | Promise = texts.UNEXPECTED
     again = isinstance(error, RETRYABLE) and not isinstance(error, IntegrityError)
     if isinstance(error, JobError):

@@ -5,13 +5,17 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from accounts.actor import actor_of
+from accounts.permissions import Permission
 from jobs import queries, services
 from jobs.models import Job, JobLog
 
 
 class JobErrorSerializer(serializers.Serializer[Any]):
     person = serializers.CharField(help_text="what happened and what to do")
-    engineer = serializers.CharField(help_text="what an engineer wants to know")
+    engineer = serializers.CharField(
+        allow_blank=True, help_text="what an engineer wants to know; empty for those who may not manage jobs"
+    )
 
 
 class JobSerializer(serializers.ModelSerializer[Job]):
@@ -44,7 +48,9 @@ class JobSerializer(serializers.ModelSerializer[Job]):
     def get_error(self, job: Job) -> dict[str, str] | None:
         if job.state != "failed":
             return None
-        return {"person": job.error_person, "engineer": job.error_engineer}
+        request = self.context.get("request")
+        manages = request is not None and actor_of(request).may(Permission.MANAGE_JOBS)
+        return {"person": job.error_person, "engineer": job.error_engineer if manages else ""}
 
 
 class JobLogSerializer(serializers.ModelSerializer[JobLog]):

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from accounts.actor import Actor
 from accounts.notifications import notify
 from accounts.permissions import Permission
+from jobs.traces import describe
 from training import erasure, panels, problems, queries, recipes
 from training.errors import RunRefused
 from training.models import Model, TrainingRun
@@ -30,8 +31,8 @@ def retrain_all(day: date | None = None) -> int:
     for model in models.iterator():
         try:
             started += retrain(model, day) is not None
-        except Exception:
-            logger.exception("Nightly retraining of model %s could not be started", model.pk)
+        except Exception as error:  # its message may quote a patient's value: type and frames alone are logged
+            logger.error("Nightly retraining of model %s could not be started:\n%s", model.pk, describe(error))
     return started
 
 

@@ -13,6 +13,7 @@ from django.conf import settings
 from jobs.limits import Limits, tree
 from jobs.models import Job
 from jobs.profiles import Profile
+from jobs.traces import without_values
 
 TAIL = 8000  # bytes of the process's output that are kept when it dies
 POLL_SECONDS = 0.5
@@ -79,9 +80,9 @@ class LocalExecution:
         code = self.process.returncode
         self.output.seek(0, os.SEEK_END)
         self.output.seek(max(0, self.output.tell() - TAIL))
-        tail = self.output.read().decode(errors="replace")
+        tail = without_values(self.output.read().decode(errors="replace"))
         self.output.close()
         if tail and code:
-            sys.stderr.write(tail)
+            sys.stderr.write(tail + "\n")
         ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return f"The job's process ended: {ended}. Peak memory {self.limits.peak_mb:.0f} MB.\n{tail}"

@@ -14,6 +14,7 @@ from jobs.executors.local import THREAD_VARIABLES
 from jobs.limits import TIME
 from jobs.models import Job
 from jobs.profiles import Profile
+from jobs.traces import without_values
 
 ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
 TAIL = 8000
@@ -111,7 +112,7 @@ class RayExecution:
 
     def post_mortem(self) -> str:
         try:
-            tail = self.client.logs(self.submission)[-TAIL:]
+            tail = without_values(self.client.logs(self.submission)[-TAIL:])
         except (httpx.HTTPError, ValueError) as error:
             tail = f"(no log: {error})"
         finally:

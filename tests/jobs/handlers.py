@@ -72,6 +72,25 @@ def breaks(context: JobContext) -> None:
 
 
 @handler()
+def quotes_a_cell(context: JobContext) -> None:
+    """What pandas says of a cell that is no number quotes the cell; so does the error that follows from it."""
+    import pandas as pd
+
+    cell = context.payload["cell"]
+    try:
+        pd.to_numeric(pd.Series([cell]))
+    except ValueError as error:
+        raise RuntimeError(f"could not read {cell}") from error
+
+
+@handler()
+def refused_by_the_engine(context: JobContext) -> None:
+    from engine import EngineError
+
+    raise EngineError("too_few_records", "Only 3 labelled records.")
+
+
+@handler()
 def foreseen(context: JobContext) -> None:
     raise JobError("Add more records.", engineer="3 < 20", retry=context.payload.get("retry", False))
 

@@ -73,6 +73,31 @@ def test_unforeseen_failure_tells_the_person_no_stack_trace_and_logs_no_value(se
     assert "patient" not in caplog.text and "ZeroDivisionError" in caplog.text
 
 
+def test_what_an_engineer_is_told_names_types_and_frames_but_quotes_no_cell(
+    send: Any, run_jobs: Any, caplog: Any
+) -> None:
+    job = ended(send("quotes_a_cell", payload={"cell": "Zhang Wei 1961"}), run_jobs)
+    assert "Zhang" not in job.error_engineer + job.error_person + caplog.text
+    lines = job.error_engineer.splitlines()
+    assert "ValueError" in lines and lines[-1] == "RuntimeError"
+    assert any("tests/jobs/handlers.py:" in line and line.endswith(" quotes_a_cell") for line in lines)
+
+
+def test_messages_of_our_own_errors_are_kept(send: Any, run_jobs: Any) -> None:
+    job = ended(send("refused_by_the_engine"), run_jobs)
+    assert job.error_engineer.endswith("EngineError: Only 3 labelled records.")
+
+
+def test_what_a_dead_process_printed_is_cut_to_frames_and_types() -> None:
+    from jobs.traces import without_values
+
+    printed = (
+        "reading Zhang Wei 1961\nTraceback (most recent call last):\n"
+        '  File "/app/x.py", line 7, in read\n    float(cell)\nValueError: could not convert: Zhang Wei 1961\n'
+    )
+    assert without_values(printed) == "Traceback (most recent call last):\n  /app/x.py:7 read\nValueError"
+
+
 def test_only_functions_marked_as_handlers_are_called(send: Any, run_jobs: Any) -> None:
     for name in ("not_a_handler", "absent"):
         job = ended(send(name), run_jobs)

@@ -70,6 +70,21 @@ def test_ended_job_refreshes_the_page_once_and_hides_the_engineers_text(
     assert page.index("<details") < page.index("3 &lt; 20")
 
 
+def test_the_engineers_text_is_for_those_who_manage_jobs(
+    job: Job, client_of: Any, api_of: Any, dana: Any, run_jobs: Any
+) -> None:
+    from accounts.models import Membership
+
+    run_jobs()
+    path = f"/api/v1/jobs/{job.pk}/"
+    assert api_of(dana).get(path).json()["error"]["engineer"] == "3 < 20"
+    Membership.objects.filter(user=dana).update(role="auditor")
+    assert api_of(dana).get(path).json()["error"] == {"person": "Add more records.", "engineer": ""}
+    assert api_of(dana).get("/api/v1/jobs/").json()["results"][0]["error"]["engineer"] == ""
+    page = client_of(dana).get(url("detail", job)).content.decode()
+    assert "Add more records." in page and "3 &lt; 20" not in page
+
+
 def test_cancel_and_retry_by_a_person(job: Job, client_of: Any, dana: Any) -> None:
     browser = client_of(dana)
     assert browser.get(url("cancel", job)).status_code == 405

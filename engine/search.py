@@ -20,6 +20,7 @@ from engine.errors import EngineError, Stopped
 from engine.fitted import Fitted
 from engine.metrics import METRICS, gain, score
 from engine.plan import Plan, Trial, make_plans
+from engine.positive import default_positive
 from engine.recipe import Recipe
 from engine.schema import Kind
 from engine.split import LARGE, folds
@@ -318,9 +319,11 @@ class _Run:
 
 
 def positive_code(data: TrainingData, recipe: Recipe) -> int:
-    """The code of the positive class: the recipe's, else the second of two."""
-    if recipe.positive is None or not data.classify:
+    """The code of the positive class: the recipe's, else the one that its name or its rarity tells (two classes)."""
+    if not data.classify or (recipe.positive is None and len(data.classes) != 2):
         return 1
+    if recipe.positive is None:
+        return default_positive(data.classes, np.bincount(data.y.astype(np.int64), minlength=2))
     found = np.flatnonzero(data.classes == recipe.positive)
     if not len(found):
         raise EngineError(

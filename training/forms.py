@@ -31,6 +31,13 @@ class StartForm(forms.Form):
     ignore = forms.MultipleChoiceField(
         label=gettext_lazy("Columns to leave out"), required=False, widget=forms.CheckboxSelectMultiple
     )
+    positive = forms.CharField(
+        label=gettext_lazy("The finding, of two classes"), required=False, max_length=200,
+        help_text=gettext_lazy(
+            "The class that sensitivity speaks of, as it is written in the data. "
+            "Default: the one named as a finding (present, yes, 阳性, …), else the rarer one."
+        ),
+    )  # fmt: skip
     profile = forms.ChoiceField(
         label=gettext_lazy("Resource profile"), required=False,
         help_text=gettext_lazy("How much memory and time the training may use. Default: by the size of the data."),
@@ -78,7 +85,7 @@ class StartForm(forms.Form):
     def options(self) -> dict[str, Any]:
         """The recipe's fields that were chosen."""
         data = self.cleaned_data
-        chosen = {k: data[k] for k in (*STEPS, "task", "metric", "candidates", "ignore", "profile") if data.get(k)}
+        chosen = {k: data[k] for k in (*STEPS, "task", "metric", "candidates", "ignore", "positive", "profile") if data.get(k)}
         chosen |= {k: data[k] for k in ("time_budget", "seed") if data.get(k) is not None}
         if data.get("allow_leaks"):
             chosen["allow_leaks"] = True
@@ -95,7 +102,7 @@ class StartForm(forms.Form):
     @property
     def general(self) -> list[Any]:
         """The fields that are not a step, a candidate's or advanced in another way."""
-        return [self[n] for n in ("target", "task", "metric", "time_budget", "seed", "profile")]
+        return [self[n] for n in ("target", "task", "metric", "positive", "time_budget", "seed", "profile")]
 
     @property
     def steps(self) -> list[Any]:

@@ -76,6 +76,8 @@ class Job(models.Model):
     error_person = models.TextField(blank=True)
     error_engineer = models.TextField(blank=True)
     settled_at = models.DateTimeField(null=True, blank=True, help_text="side effects done")
+    settling_until = models.DateTimeField(null=True, blank=True, help_text="until then one process does the side effects")
+    settling_by = models.CharField(max_length=200, blank=True, default="", help_text="the owner that does them")
 
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)

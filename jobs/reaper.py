@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from jobs import bell, lease, texts
@@ -48,8 +49,9 @@ def release_expired(job: Job) -> bool:
 
 
 def settle_ended() -> int:
-    """Repeat the side effects of ended jobs until they have succeeded."""
-    pending = Job.objects.filter(state__in=TERMINAL, settled_at=None).order_by("finished_at")
+    """Repeat the side effects of ended jobs until they have succeeded; those being settled elsewhere are left alone."""
+    free = Q(settling_until=None) | Q(settling_until__lt=Now())
+    pending = Job.objects.filter(free, state__in=TERMINAL, settled_at=None).order_by("finished_at")
     return sum(settle(pk) for pk in pending.values_list("pk", flat=True)[:LIMIT])
 
 

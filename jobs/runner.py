@@ -54,7 +54,7 @@ def run_job(
         with Heartbeat(context, on_beat) if beating else nullcontext():
             outcome = perform(context)
     if outcome in State.values:
-        settle(job_id)
+        settle(job_id, holder)
         shutil.rmtree(folder_of(job_id), ignore_errors=True)
     return outcome
 

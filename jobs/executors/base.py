@@ -13,7 +13,7 @@ from jobs import lease, limits, texts
 from jobs.clean import clean_text
 from jobs.context import folder_of
 from jobs.models import TERMINAL, Job, State
-from jobs.settling import settle
+from jobs.settling import release, settle
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +102,7 @@ def conclude(job: Job, owner: str, reason: str | None, engineer: str) -> None:
         write_end(job, holder, reason, engineer)
     state = Job.objects.filter(pk=job.pk).values_list("state", flat=True).first()
     if state is None or state in TERMINAL:
+        release(job.pk, owner, owner + lease.ADOPTED)  # its process may have died while settling
         settle(job.pk)
         shutil.rmtree(folder_of(job.pk), ignore_errors=True)
 

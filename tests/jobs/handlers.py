@@ -35,6 +35,18 @@ def settles_second_time(job: Any) -> None:
     settled(job)
 
 
+def lets_the_reaper_come_by(job: Any) -> None:
+    from jobs.reaper import reap
+
+    reap()
+    settled(job)
+
+
+@handler(settle="tests.jobs.handlers.lets_the_reaper_come_by")
+def settles_while_the_reaper_comes_by(context: JobContext) -> None:
+    return None
+
+
 @handler(settle="tests.jobs.handlers.settled")
 def with_settle(context: JobContext) -> dict[str, Any]:
     if context.payload.get("fail"):

@@ -120,6 +120,33 @@ def test_settle_is_repeated_until_it_succeeds(send: Any, tmp_path: Any) -> None:
     assert [line.text for line in JobLog.objects.filter(job=job)] == ["settled done"]
 
 
+def test_the_reaper_does_not_settle_beside_the_runner(send: Any) -> None:
+    job = send("settles_while_the_reaper_comes_by")
+    assert run_job(job.pk, "tests") == "done"
+    assert [line.text for line in JobLog.objects.filter(job=job)] == ["settled done"]
+    job.refresh_from_db()
+    assert job.settled_at is not None and job.settling_until is None
+
+
+def test_a_claim_to_settle_runs_out_or_is_freed_when_its_process_is_gone(send: Any) -> None:
+    from jobs.executors.base import conclude
+
+    def died_while_settling() -> Job:
+        job = send("with_settle")
+        Job.objects.filter(pk=job.pk).update(
+            state=State.DONE, finished_at=timezone.now(), settling_by="node/1+",
+            settling_until=timezone.now() + timedelta(minutes=5),
+        )  # fmt: skip
+        return job
+
+    late, gone = died_while_settling(), died_while_settling()
+    assert reap()["settled"] == 0
+    Job.objects.filter(pk=late.pk).update(settling_until=timezone.now() - timedelta(seconds=1))
+    assert reap()["settled"] == 1
+    conclude(gone, "node/1", None, "gone")
+    assert JobLog.objects.filter(job=gone, text="settled done").count() == 1
+
+
 def test_waiting_job_is_cancelled_at_once_settled_and_can_be_retried(send: Any, dana: Any, run_jobs: Any) -> None:
     job = send("with_settle")
     cancel(actor=actor(dana), job=job)

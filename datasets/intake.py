@@ -162,7 +162,7 @@ def confirm(
     row.job = submit(
         actor=actor,
         task="datasets.tasks.import_upload",
-        title=_("Import of %(name)s") % {"name": row.original_name[:150]},
+        title=_("Import of an uploaded file"),  # not its name: titles go into the audit log
         payload={"upload": str(row.pk)},
         key=f"import:{row.pk}",
         subject_url=reverse("datasets:upload_report", args=[row.pk]),

@@ -168,6 +168,11 @@ class Upload(models.Model):
     def __str__(self) -> str:
         return self.original_name
 
+    @property
+    def audit_label(self) -> str:
+        """Never the client's file name, which can hold a patient's: the audit log holds no patient data."""
+        return f"upload {self.pk}"
+
 
 class RowField(models.JSONField):
     """JSON without SQLite's check of every row: what is written here has been made by a JSON encoder."""

@@ -296,3 +296,18 @@ def test_no_patient_value_reaches_the_audit_log(dana: Any, run_jobs: Any) -> Non
     imported(dana, run_jobs, TABLE)
     text = json.dumps(list(AuditEvent.objects.values_list("detail", flat=True)))
     assert "cough" not in text and "2024-01-05" not in text
+
+
+def test_no_file_name_reaches_the_audit_log_or_a_job(dana: Any, run_jobs: Any) -> None:
+    """Files are named after patients."""
+    upload = received(dana, TABLE, name="Erika Mustermann.csv")
+    discarded = received(dana, TABLE + b"4,50,male,,,ill\n", name="Erika Mustermann 2.csv")
+    intake.discard(actor=actor(dana), upload=discarded)
+    job = intake.confirm(actor=actor(dana), upload=upload, new_dataset_name="Visits")
+    run_jobs()
+    events = AuditEvent.objects.filter(object_type="upload", object_id=str(upload.pk))
+    assert set(events.values_list("object_label", flat=True)) == {f"upload {upload.pk}"}
+    job.refresh_from_db()
+    assert job.state == "done" and job.title == "Import of an uploaded file"
+    assert "Mustermann" not in str(list(AuditEvent.objects.values())) + str(list(Job.objects.values()))
+    assert upload.original_name == "Erika Mustermann.csv", "its own page still shows it"

@@ -226,7 +226,7 @@ def _shown(name: str) -> str:
 
 def _unknown(name: str) -> dict[str, Any]:
     shown = _shown(name)
-    message = f"The model has no column “{shown}”; it was left out."
+    message = _("The model has no column “%(column)s”; it was left out.") % {"column": shown}
     return {"code": "unknown_column", "column": shown, "value": None, "low": None, "high": None, "message": message}
 
 

@@ -122,6 +122,12 @@ def test_missing_and_unusual_values_are_accepted_with_warnings(api_of: Any, bob:
     assert Diagnosis.objects.get().inputs == {"age": 999, "sex": "other"}
 
 
+def test_what_was_left_out_is_said_in_the_callers_language(api_of: Any, bob: Any, heart_version: Any) -> None:
+    body = ask(api_of(bob), heart_version, {**OLD_MAN, "shoe": 44}, **{"Accept-Language": "zh-hans"}).json()
+    (warning,) = [w for w in body["warnings"] if w["code"] == "unknown_column"]
+    assert warning["message"] == "模型没有列“shoe”，已略去。"
+
+
 def test_numbers_as_text_are_numbers(api_of: Any, bob: Any, heart_version: Any) -> None:
     client = api_of(bob)
     as_text = ask(client, heart_version, {"age": "75", "chol": "280", "sex": "male"}).json()

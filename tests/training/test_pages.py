@@ -207,6 +207,7 @@ def test_dataset_panel_counts_what_is_new(version: Any, dana: Any, rf: Any) -> N
 
     confirm_champion(actor=actor(dana), version=version)
     add_patients(dana, version.model.dataset, 4)
+    version.model.dataset.refresh_from_db()
     request = rf.get("/")
     request.actor, request.user = actor(dana), dana
     assert "4 new since the champion was trained" in dataset_panel(request, version.model.dataset)

@@ -223,7 +223,9 @@ class LeaderboardView(APIView):
         model = get_object_or_404(own.order_by("-created_at")[:1])
         metric = query.get("metric") or leaderboard.default_metric(model)
         rows = leaderboard.rows(model, metric, start=query["start"])
+        differ = leaderboard.test_sets_differ(model, metric)
         body = {
+            "test_sets_differ": differ, "note": leaderboard.test_sets_note() if differ else "",
             "model": model.pk, "metric": metric, "better": "higher" if metrics.higher_is_better(metric) else "lower",
             "count": model.versions.count(), "rows": rows,
         }  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 from django.db.models import Case, F, FloatField, QuerySet, Value, When
 from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.db.models.functions import Cast
+from django.utils.translation import gettext as _
 
 from training import comparisons, metrics, queries
 from training.models import Model, ModelVersion, Ranking
@@ -73,6 +74,27 @@ def rows(model: Model, metric: str, start: int = 0, count: int = PAGE) -> list[R
             )
         )
     return found
+
+
+def test_sets_differ(model: Model, metric: str) -> bool:
+    """Whether the values of the model's versions come from different test records.
+
+    They do when the runs learned from different frozen versions of the data set, or judged a different number.
+    """
+    if metric not in metrics.known():
+        return False
+    judged = ModelVersion.objects.filter(model=model).order_by()
+    found = judged.values_list("run__version", f"metrics__{metric}__n", f"metrics__{metric}__value")
+    return len({(frozen, n) for frozen, n, value in found if value is not None}) > 1
+
+
+def test_sets_note() -> str:
+    """What to bear in mind when `test_sets_differ`."""
+    return _(
+        "These versions were judged on different test records, because the data set changed between their runs. Each value "
+        "and interval comes from the version's own test records, so they are not directly comparable; ranks compare two "
+        "versions on the test records that both were judged on, where there are enough of them."
+    )
 
 
 def rebuild(model: Model) -> None:

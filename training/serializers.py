@@ -279,6 +279,10 @@ class LeaderboardSerializer(serializers.Serializer[Any]):
     model = serializers.UUIDField()
     metric = serializers.CharField()
     better = serializers.ChoiceField(choices=["higher", "lower"])
+    test_sets_differ = serializers.BooleanField(
+        help_text="whether the values come from different test records; ranks compare on shared ones"
+    )
+    note = serializers.CharField(allow_blank=True, help_text="what that means, in the caller's language")
     count = serializers.IntegerField()
     rows = LeaderboardRowSerializer(many=True)
 

@@ -307,3 +307,25 @@ def test_many_shared_records_are_compared_by_evenly_spaced_ones(monkeypatch: pyt
     assert found is not None
     first, second, records = found
     assert records == len(first["true"]) == 34 and first["patient"] == list(range(0, n, 3)) == second["patient"]
+
+
+def test_the_leaderboard_says_when_versions_were_judged_on_different_test_records(
+    dataset: Any, train: Any, dana: Any, client_of: Any, api_of: Any
+) -> None:
+    from datasets.models import Record
+    from datasets.records import add_records
+
+    model = train(dataset).versions.get(chosen=True).model
+    query, page = f"/api/v1/leaderboard/?model={model.pk}", f"/models/{model.pk}/"
+    train(dataset, seed=1)  # the same frozen version, so the same test records
+    board = api_of(dana).get(query).data
+    assert (len(board["rows"]), board["test_sets_differ"], board["note"]) == (2, False, "")
+    assert "not directly comparable" not in client_of(dana).get(page).content.decode()
+    first = Record.objects.filter(dataset=dataset).order_by("pk")[:40]
+    more = [{**r.values, "mrn": f"new{i}", "mean radius": r.values["mean radius"] + 0.1} for i, r in enumerate(first)]
+    add_records(actor=actor(dana), dataset=dataset, rows=more, source="api")
+    dataset.refresh_from_db()
+    train(dataset)
+    board = api_of(dana).get(query).data
+    assert board["test_sets_differ"] is True and "not directly comparable" in board["note"]
+    assert "not directly comparable" in client_of(dana).get(page).content.decode()

@@ -75,6 +75,7 @@ def model(request: HttpRequest, pk: UUID) -> HttpResponse:
         "choices": leaderboard.choices(row), "previous": services.before_champion(row), "new_records": new_records(row),
         "changes": row.champion_changes.select_related("version", "changed_by").defer("version__report", "version__schema")[:10],
         "previous_url": f"?metric={metric}&start={max(0, start - leaderboard.PAGE)}" if start else "",
+        "test_sets_note": leaderboard.test_sets_note() if leaderboard.test_sets_differ(row, metric) else "",
         "next_url": f"?metric={metric}&start={start + leaderboard.PAGE}" if start + leaderboard.PAGE < count else "",
     }  # fmt: skip
     return render(request, "training/model.html", context)

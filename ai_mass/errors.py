@@ -78,6 +78,20 @@ class TrainingFailed(AIMassError):
     """Training started but ended without a model that passes the organisation's gate."""
 
 
+class StillSettling(AIMassError):
+    """Training is done, but the portal is still filing and ranking its versions: nothing is lost, look again later.
+
+    Attributes: `run` (the run's id), `path` (its page on the portal).
+    """
+
+    def __init__(self, run: str, path: str, seconds: float) -> None:
+        self.run, self.path = run, path
+        super().__init__(
+            f"The training has ended, and after {seconds:.0f} s the portal is still settling it: filing and ranking its "
+            f"versions. This goes on in the portal; the versions will be on the run's page, {path} (run {run})."
+        )
+
+
 BY_STATUS: dict[int, type[ApiError]] = {
     401: AuthenticationError,
     403: NotAllowedError,

@@ -8,12 +8,20 @@ from typing import Any
 
 from ai_mass import data as convert
 from ai_mass.client import Client
-from ai_mass.errors import AIMassError, ConflictError, ImportFailed, NotFoundError, TrainingFailed
+from ai_mass.errors import (
+    AIMassError,
+    ConflictError,
+    ImportFailed,
+    NotFoundError,
+    StillSettling,
+    TrainingFailed,
+)
 from ai_mass.progress import Progress
 from ai_mass.report import ModelVersion, Report
 
 PER_CALL = 1000  # records that the API takes in one call
 POLL_FIRST, POLL_LONGEST = 0.3, 3.0  # seconds between looks at a job
+SETTLE_LONGEST = 120.0  # seconds that a finished run's versions are waited for
 RECIPE_FIELDS = {
     "patient", "columns", "ignore", "task", "scaling", "normalisation", "imputation", "outliers", "feature_selection",
     "candidates", "hyperparameters", "metric", "time_budget", "seed", "allow_leaks", "positive",
@@ -70,7 +78,8 @@ def train(
     …) and hyperparameters of candidates (`learning_rate=0.01`, or `network={"hidden_layers": 2}`).
 
     Raises TrainingRefused before anything starts (leaking column, one class, too few patients, …), TrainingFailed
-    when no candidate passes the organisation's gate, ImportFailed for a file that cannot be read.
+    when no candidate passes the organisation's gate, ImportFailed for a file that cannot be read, StillSettling when
+    the run has ended but its versions are not listed yet after two minutes.
     """
     client = current()
     found = (
@@ -81,10 +90,11 @@ def train(
     if target is not None:
         body["target"] = target
     run = client.post("training-runs/", body)
-    job = wait(client, run["job"]["id"], Progress(f"Training {found['name']}", quiet=quiet), timeout)
+    progress = Progress(f"Training {found['name']}", quiet=quiet)
+    job = wait(client, run["job"]["id"], progress, timeout)
     if job["state"] != "done":
-        raise TrainingFailed(job.get("error") or f"The training was {job['state']}.")
-    return best_version(client, run["id"], job)
+        raise TrainingFailed(reason_of(job) or f"The training was {job['state']}.")
+    return best_version(client, run["id"], job, progress)
 
 
 def evaluate(data: Any, model: str | None = None) -> Report:
@@ -158,7 +168,7 @@ def upload(client: Client, data: Any, dataset: str | None, target: str | None, q
     confirmed = client.post(f"uploads/{received['id']}/confirm/", body)
     job = wait(client, confirmed["job"], Progress(f"Importing {name}", quiet=quiet), None)
     if job["state"] != "done":
-        raise ImportFailed(job.get("error") or f"The import was {job['state']}.")
+        raise ImportFailed(reason_of(job) or f"The import was {job['state']}.")
     finished = client.get(f"uploads/{received['id']}/")
     refused = finished.get("rows_refused") or 0
     if refused and not quiet:
@@ -221,22 +231,45 @@ def wait(client: Client, job_id: str, progress: Progress, timeout: float | None)
     raise AssertionError("unreachable")
 
 
-def best_version(client: Client, run_id: str, job: dict[str, Any]) -> ModelVersion:
-    """The version of the run that validation chose; it appears in the repository just after the job's end."""
-    for _attempt in range(40):
-        run = client.get(f"training-runs/{run_id}/")
-        versions = run.get("versions", [])
-        if versions:
-            break
-        time.sleep(0.25)
-    else:
-        raise TrainingFailed(job.get("error") or "The run ended without a model.")
+def reason_of(job: dict[str, Any]) -> str:
+    """What the portal tells a person of a job that failed; empty when it says nothing."""
+    return str((job.get("error") or {}).get("person") or "")
+
+
+def best_version(client: Client, run_id: str, job: dict[str, Any], progress: Progress) -> ModelVersion:
+    """The version of the run that validation chose.
+
+    It is filed and ranked after the job's end, which takes minutes where many versions are compared.
+    """
+    versions = settled_versions(client, run_id, job, progress)
     passed = [v for v in versions if v.get("gate_passed")]
     if not passed:
         reasons = "; ".join(str(reason) for v in versions for reason in v.get("gate_reasons", []))
         raise TrainingFailed(f"No model passed the organisation's gate: {reasons}")
     best = next((v for v in passed if v.get("chosen")), passed[0])
     return ModelVersion(client.get(f"model-versions/{best['id']}/"))
+
+
+def settled_versions(
+    client: Client, run_id: str, job: dict[str, Any], progress: Progress
+) -> list[dict[str, Any]]:
+    """The versions of a run whose job is done, once the portal has filed them. Raises StillSettling."""
+    if (job.get("result") or {}).get("versions") == []:
+        raise TrainingFailed("The run ended without a model.")
+    began, shown = time.monotonic(), False
+    for pause in waits():
+        versions: list[dict[str, Any]] = client.get(f"training-runs/{run_id}/").get("versions", [])
+        if versions:
+            if shown:
+                progress.close("settled")
+            return versions
+        if time.monotonic() - began > SETTLE_LONGEST:
+            progress.close("still settling in the portal")
+            raise StillSettling(run_id, str(job.get("subject_url") or f"/training/{run_id}/"), SETTLE_LONGEST)
+        progress.show(1.0, "settling: filing and ranking the versions")
+        shown = True
+        time.sleep(pause)
+    raise AssertionError("unreachable")
 
 
 def find_model(client: Client, wanted: str | None) -> dict[str, Any]:

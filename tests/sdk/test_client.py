@@ -181,3 +181,46 @@ def test_half_a_connection_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIMASS_URL", raising=False)
     with pytest.raises(am.AIMassError, match="AIMASS_KEY"):
         am.connect("http://127.0.0.1:9")
+
+
+RUN: list[Answer] = [(200, {}, {"versions": []})]
+VERSION = {"id": "v1", "number": 1, "gate_passed": True, "chosen": True}
+DONE = {"state": "done", "subject_url": "/training/r1/", "result": {"versions": [{"id": "v1"}]}}
+
+
+def test_versions_of_a_run_that_is_being_settled_are_waited_for_and_that_is_shown(
+    portal: Portal, client: am.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    from ai_mass import session
+    from ai_mass.progress import Progress
+
+    monkeypatch.setattr(session.time, "sleep", lambda _seconds: None)
+    portal.answers = [*RUN * 60, (200, {}, {"versions": [VERSION]}), (200, {}, VERSION)]
+    written = io.StringIO()
+    version = session.best_version(client, "r1", DONE, Progress("Training", stream=written))
+    assert version.id == "v1"
+    assert "settling: filing and ranking the versions" in written.getvalue()
+
+
+def test_a_run_that_settles_for_too_long_is_said_with_its_page(
+    portal: Portal, client: am.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ai_mass import session
+    from ai_mass.progress import Progress
+
+    assert session.SETTLE_LONGEST == 120
+    monkeypatch.setattr(session, "SETTLE_LONGEST", 0.0)
+    portal.answers = list(RUN)
+    with pytest.raises(am.StillSettling, match=r"goes on in the portal.*/training/r1/") as caught:
+        session.best_version(client, "r1", DONE, Progress("Training", quiet=True))
+    assert (caught.value.run, caught.value.path) == ("r1", "/training/r1/")
+    assert not isinstance(caught.value, am.TrainingFailed)
+
+
+def test_a_failed_job_is_told_in_the_persons_words() -> None:
+    from ai_mass.session import reason_of
+
+    assert reason_of({"error": {"person": "Add more records.", "engineer": "3 < 20"}}) == "Add more records."
+    assert reason_of({"error": None}) == ""

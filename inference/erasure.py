@@ -54,7 +54,7 @@ class DiagnosesTouch:
 class OtherDiagnosesTouch(DiagnosesTouch):
     """The organisation's diagnoses of the same patient key by models of other data sets, published ones among them."""
 
-    label = _("Diagnoses by models of other data sets")
+    label: str | Promise = _("Diagnoses by models of other data sets")
 
     def _theirs(self, dataset: Dataset, patient_key: str, record_ids: Iterable[int]) -> Q:
         return _of_patient(patient_key) & ~Q(model__dataset=dataset)

@@ -39,7 +39,8 @@ def test_long_work_holds_no_transaction_and_a_repeat_meanwhile_is_told_so(
     from datasets import intake
     from training import services
 
-    api, seen = api_of(dana), []
+    api = api_of(dana)
+    seen: list[Any] = []
 
     def send() -> Any:
         if what == "upload":

@@ -6,6 +6,7 @@ executemany. Read from the environment: BENCH_FILE, a JSON file that bench.serve
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +37,14 @@ def connect() -> Any:
     return psycopg2.connect(**FACTS["postgresql"])
 
 
-DATABASE = connect()
+OPEN = threading.local()  # each of the server's threads has a connection of its own, as Django's have
+
+
+def database() -> Any:
+    """This thread's connection."""
+    if not hasattr(OPEN, "connection"):
+        OPEN.connection = connect()
+    return OPEN.connection
 
 
 def ident(text: str) -> str:
@@ -80,9 +88,10 @@ def insert(records: list[dict[str, Any]], found: list[tuple[str, float, dict[str
         )
         for i, (value, p, output) in enumerate(found)
     ]
-    cursor = DATABASE.cursor()
+    connection = database()
+    cursor = connection.cursor()
     cursor.executemany(SQL if FACTS["sqlite"] else SQL.replace("?", "%s"), rows)
-    DATABASE.commit()
+    connection.commit()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

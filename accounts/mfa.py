@@ -27,7 +27,7 @@ def derived(secret: str) -> bytes:
     return base64.urlsafe_b64encode(key)
 
 
-class MFAAdapter(DefaultMFAAdapter):
+class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth has no types
     """allauth's, with encryption."""
 
     def encrypt(self, text: str) -> str:

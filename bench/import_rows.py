@@ -6,7 +6,7 @@ each one's peak memory is its own.
 
 import argparse
 import json
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -48,11 +48,9 @@ def write_rows(path: Path, rows: int) -> None:
 
 
 def peak_mb() -> float:
-    """The largest resident size of this process and of the processes that it waited for, in MB."""
-    own, children = (
-        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return max(own, children) / 1024
+    """The largest resident size of this process in MB. Not ru_maxrss, which a parent hands down through fork and exec."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1024 if found else float("nan")
 
 
 def by_pandas(path: Path) -> None:

@@ -92,6 +92,7 @@ class LabelForm(forms.Form):
         label=_("New label"), required=False, max_length=200, help_text=_("Empty: no label.")
     )
     reason = forms.CharField(label=_("Reason"), max_length=300, help_text=_("Kept in the record's history."))
+    new_label = forms.BooleanField(label=_("No other record has this label yet; it is meant so"), required=False)
 
 
 class ErasePatientForm(forms.Form):

@@ -122,6 +122,9 @@ def label(request: HttpRequest, pk: UUID, record: int) -> HttpResponse:
     form = LabelForm(request.POST)
     if form.is_valid():
         given = form.cleaned_data
+        if is_slip(found, given["label"]) and not given["new_label"]:
+            form.add_error("label", _("No record of this data set has this label. Is it spelled as the others are?"))
+            return render(request, "datasets/record.html", record_context(found, form), status=400)
         try:
             changed = change_label(
                 actor=actor_of(request), record=found, value=given["label"], reason=given["reason"]
@@ -135,6 +138,12 @@ def label(request: HttpRequest, pk: UUID, record: int) -> HttpResponse:
                 )
             return redirect("datasets:record", pk, record)
     return render(request, "datasets/record.html", record_context(found, form), status=400)
+
+
+def is_slip(record: Record, label: str) -> bool:
+    """Whether a class's name may be misspelled: a misspelled one would silently be a class of its own."""
+    categories = record.dataset.columns.filter(role=Role.TARGET, kind=Kind.CATEGORY)
+    return bool(label) and categories.exists() and not record.dataset.records.filter(target=label).exists()
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -133,10 +133,11 @@ def test_label_is_corrected_with_a_reason_and_kept_in_the_history(
     assert record is not None
     client = client_of(bob)
     assert client.post(url("label", cancer, record.pk), {"label": "benign"}).status_code == 400
-    assert (
-        client.post(url("label", cancer, record.pk), {"label": "unsure", "reason": "biopsy"}).status_code
-        == 302
-    )
+    given = {"label": "unsure", "reason": "biopsy"}
+    refused = client.post(url("label", cancer, record.pk), given)
+    assert refused.status_code == 400, "a label that no record has may be misspelled"
+    assert "No record of this data set has this label" in refused.content.decode()
+    assert client.post(url("label", cancer, record.pk), given | {"new_label": "on"}).status_code == 302
     record.refresh_from_db()
     assert (record.target, record.values["diagnosis"]) == ("unsure", "unsure")
     text = client.get(url("record", cancer, record.pk)).content.decode()

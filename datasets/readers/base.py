@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 Cell = str | int | float | date | None
-BATCH = 50_000
+BATCH = 25_000
 MAX_COLUMNS = 2_000
 
 

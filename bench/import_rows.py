@@ -66,7 +66,10 @@ def by_pandas(path: Path) -> None:
     if address:
         from sqlalchemy import create_engine
 
-        with create_engine(address.replace("postgres://", "postgresql://")).begin() as connection:
+        people, _at, where = address.removeprefix("postgres://").partition("@/")
+        socket, _slash, name = where.rpartition("/")
+        url = f"postgresql+psycopg2://{people}@/{name}?host={socket}"
+        with create_engine(url).begin() as connection:
             frame.to_sql("plain_rows", connection, index=False, chunksize=10_000)
     else:
         with sqlite3.connect(Path(os.environ["AIMASS_DATA_DIR"]) / "plain.sqlite3") as connection:

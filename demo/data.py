@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import re
+from collections import Counter
 from importlib.metadata import distribution
 from pathlib import Path
 from xml.etree import ElementTree
@@ -29,6 +30,7 @@ CHAPTERS = (
     ("R00", "R99", "XVIII Symptoms and findings"),
     ("S00", "T98", "XIX Injury and poisoning"),
 )
+FEWEST_CATEGORIES = 10
 MESSAGE = re.compile(
     r'msgctxt "model:gnuhealth\.pathology,name:(?P<key>[^"]+)"\nmsgid (?P<en>(?:".*"\n)+)msgstr (?P<zh>(?:".*"\n?)+)'
 )
@@ -94,13 +96,15 @@ def icd10_names(folder: Path, categories: int = 330) -> Path:
         {code[:3] for code, _en, zh in names if zh}, key=lambda c: hashlib.sha256(c.encode()).digest()
     )
     taken = set(every[:categories])
+    # A chapter of a few categories could end up with none of them in the training split.
+    of_chapter = Counter(chapter_of(category) for category in taken)
     path = folder / "ICD-10 chapter.csv"
     with path.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
         writer.writerow(["category", "language", "diagnosis_name", "chapter"])
         for code, english, chinese in names:
             chapter = chapter_of(code)
-            if code[:3] in taken and chapter and chinese:
+            if code[:3] in taken and chapter and chinese and of_chapter[chapter] >= FEWEST_CATEGORIES:
                 writer.writerow([code[:3], "en", english, chapter])
                 writer.writerow([code[:3], "zh", chinese, chapter])
     return path

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.utils.safestring import mark_safe
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from accounts.actor import Actor
@@ -36,8 +36,8 @@ def role_choices() -> list[tuple[str, Any]]:
 
 
 def mark_described(label: Any, description: Any) -> Any:
-    """A choice's label with a line below it; both are our own texts, so that no input reaches the markup."""
-    return mark_safe(f"<strong>{label}</strong> <span class='text-muted'>{description}</span>")  # noqa: S308
+    """A choice's label with a line below it; escaped like any other text."""
+    return format_html("<strong>{}</strong> <span class='text-muted'>{}</span>", label, description)
 
 
 class RoleForm(forms.Form):

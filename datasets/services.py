@@ -14,6 +14,11 @@ from accounts.actor import Actor
 from datasets.models import Column, Dataset, Kind, Role
 
 
+def new_salt() -> str:
+    """What makes a data set's locked test split its own, and unforeseeable."""
+    return secrets.token_hex(16)
+
+
 @transaction.atomic
 def create_dataset(
     *,
@@ -29,7 +34,7 @@ def create_dataset(
         name=name.strip(),
         description=description.strip(),
         test_fraction=test_fraction,
-        split_salt=secrets.token_hex(16),
+        split_salt=new_salt(),
         created_by=actor.user,
     )
     _clean_dataset(dataset)

@@ -83,12 +83,17 @@ class Site:
         )
 
     def kill_all(self) -> None:
-        """As when the power fails."""
-        for _attempt in range(3):
-            for process in self.processes():
-                with suppress(psutil.Error):
-                    process.send_signal(signal.SIGKILL)
+        """As when the power fails; returns when nothing of the installation runs any more."""
+        until(lambda: not self._killed(), "the end of all processes")
         psutil.wait_procs(self.started, timeout=10)
+
+    def _killed(self) -> list[psutil.Process]:
+        """Those that a kill was sent to now. A large process takes a while to die, and may just have forked."""
+        running = self.processes()
+        for process in running:
+            with suppress(psutil.Error):
+                process.send_signal(signal.SIGKILL)
+        return running
 
     def log(self) -> str:
         path = self.folder / "processes.log"

@@ -131,7 +131,7 @@ def test_job_over_its_time_limit_fails_and_says_what_to_do(
     assert "took longer than its profile allows: choose a larger profile" in job.error_person
     assert "SIGKILL" in job.error_engineer and "SIGKILL" not in job.error_person
     assert list(JobLog.objects.filter(job=job).values_list("text", flat=True)) == ["settled failed"]
-    assert site.processes() == []
+    until(lambda: not site.processes(), "the end of all processes", patience=10)
 
 
 EMBEDDED = """
@@ -182,4 +182,4 @@ def test_embedded_portal_that_ends_gives_its_job_back(site: Site, tmp_path: Path
     assert done.returncode == 0, done.stderr
     job = Job.objects.get(title="left")
     assert (job.state, job.attempt) == (State.QUEUED, 0)
-    assert site.processes() == []
+    until(lambda: not site.processes(), "the end of all processes", patience=10)

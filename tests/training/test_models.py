@@ -240,11 +240,10 @@ def test_the_recommendation_goes_by_the_lower_end(version: Any, bob: Any, organi
 def test_floors_hold_for_the_lower_end_and_the_nearest_is_shown(
     version: Any, bob: Any, organisation: Any
 ) -> None:
-    further = twin(version, "boosting")
-    further.metrics["sensitivity"] = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 114}
-    further.save()
-    floor = (version.metrics["sensitivity"]["low"] + version.metrics["sensitivity"]["value"]) / 2
-    prefer(bob, organisation, outcome="finding", weights={"roc_auc": 1.0}, floors={"sensitivity": floor})
+    for one, value in ((version, 0.95), (twin(version, "boosting"), 0.5)):
+        one.metrics["sensitivity"] = {"value": value, "low": value - 0.1, "high": value + 0.05, "n": 114}
+        one.save()
+    prefer(bob, organisation, outcome="finding", weights={"roc_auc": 1.0}, floors={"sensitivity": 0.9})
     made = recommendation.recommend(organisation=organisation, user=bob)
     assert made.version is None and made.nearest == version and made.reasons["state"] == "nearest"
     assert made.reasons["missed"][0]["metric"] == "sensitivity"

@@ -9,9 +9,11 @@ is not usual, refusals included, is handed to Django untouched, so that every ot
 import json
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import lru_cache
 from io import BytesIO
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -103,6 +105,9 @@ class QuickDiagnoses:
     def __init__(self, application: Application) -> None:
         self.application = application
         self.headers: dict[str, list[tuple[str, str]]] = {}
+        # With SQLite nobody waits for a disk or a network: threads of one process would only pass Python's lock to and
+        # fro at each of its statements, some while holding the database's write lock. So they go one after the other.
+        self.turn: AbstractContextManager[Any] = Lock() if connections[DEFAULT_DB_ALIAS].vendor == "sqlite" else nullcontext()
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         if not _usual(environ):
@@ -112,7 +117,9 @@ class QuickDiagnoses:
         if headers is None:
             return self.application(environ, self._learning(scheme, start_response))
         try:
-            answer = self._answer(environ, _body(environ))
+            body = _body(environ)
+            with self.turn:
+                answer = self._answer(environ, body)
         except (Unusual, Http404, APIException, DiagnosisRefused, RecordsInvalid):
             return self.application(environ, start_response)
         except Unsure:

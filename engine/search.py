@@ -144,7 +144,7 @@ class _Run:
         self.positive = positive_code(data, recipe)
         splits = folds(data.y, data.task, data.patients, recipe.seed)
         self.validator = Validator(
-            data, self.encoder, self.encoded, splits, metric, self.positive, recipe.seed
+            data, self.encoder, self.encoded, splits, metric, self.positive, recipe.seed, recipe
         )
         self.assembler = Assembler(self.validator, recipe)
         self.deadline = time.process_time() + recipe.time_budget

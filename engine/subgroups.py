@@ -87,9 +87,15 @@ def values_of(frame: pd.DataFrame, name: str, schema: Schema, dates: str | None)
         if dates is not None and dates in frame.columns and dates != name:
             seen = np.array([to_days(cell)[0] for cell in frame[dates].tolist()], dtype=float)
             return _bands((seen - born) / YEAR)
-        decade = np.floor((1970.0 + born / YEAR) / 10.0) * 10.0
-        return np.array(["" if np.isnan(d) else f"{int(d)}–{int(d) + 9}" for d in decade], dtype=object)
+        return np.array([_decade(days) for days in born.tolist()], dtype=object)
     return np.array(["" if is_missing(cell) else to_category(cell) or "" for cell in cells], dtype=object)
+
+
+def _decade(days: float) -> str:
+    if not np.isfinite(days):
+        return ""
+    year = int(str(np.datetime64(0, "D") + np.timedelta64(int(np.floor(days)), "D"))[:4])
+    return f"{year // 10 * 10}–{year // 10 * 10 + 9}"
 
 
 def _bands(ages: Floats) -> NDArray[Any]:

@@ -116,10 +116,7 @@ class Assembler:
 
     def _describe(self, fitted: Fitted, outcomes: Outcomes, patients: Ints, metric: str) -> None:
         measured = summary(outcomes, patients, self.recipe.seed, metrics_of(fitted.task))
-        folds = len(self.validator.folds)
-        method = (
-            f"{folds}-fold cross-validation by patient" if folds > 1 else "one held-out fifth of the patients"
-        )
+        method = self._method()
         fitted.validation = {"metric": metric, **measured[metric], "n": outcomes.n, "patients": int(patients.max()) + 1,
                              "method": method, "metrics": measured}  # fmt: skip
         y = self.data.y
@@ -129,6 +126,13 @@ class Assembler:
             prior = [float(y.mean())]
         fitted.training = {"n": len(y), "patients": int(self.data.patients.max()) + 1, "prior": prior,
                            "unlabelled": self.data.unlabelled}  # fmt: skip
+
+    def _method(self) -> str:
+        folds, column = len(self.validator.folds), self.recipe.split_by
+        if column is not None:
+            steps = f"{folds} steps forward in time" if folds > 1 else "one step forward in time"
+            return f"{steps} by “{column}”, each judged on later records of other patients"
+        return f"{folds}-fold cross-validation by patient" if folds > 1 else "one held-out fifth of the patients"
 
     def clearly_better(self, one: Contender, other: Contender) -> bool:
         """Whether `one` is better than `other` in at least 97.5% of the resamples of the patients."""

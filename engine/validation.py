@@ -117,7 +117,8 @@ class Validator:
 
     def spread(self, members: list[tuple[float, TrialResult]]) -> float:
         """How much the model would differ had other patients been seen: the delete-a-group jackknife's standard error
-        of the log odds (Kott 2001, J. Official Statistics 17), root mean square over records; 0 for one split."""
+        of the log odds (Kott 2001, J. Official Statistics 17), root mean square over records; 0 for one split. Steps
+        forward in time leave out no group each: there the models' own variance stands for it."""
         count = len(self.folds)
         if count < 2 or not self.data.classify:
             return 0.0
@@ -128,7 +129,8 @@ class Validator:
                 preprocessor, model = result.pairs[k]
                 total += weight * model.raw(preprocessor.transform(self.encoded))
             by_fold.append(logit(total))
-        deviation = np.var(np.stack(by_fold), axis=0) * (count - 1)
+        forward = self.recipe is not None and self.recipe.split_by is not None
+        deviation = np.var(np.stack(by_fold), axis=0) * (1 if forward else count - 1)
         return float(np.sqrt(np.median(deviation)))
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 
 from engine import registry
 from engine.cells import is_missing, to_category, to_number
-from engine.errors import EngineError
 from engine.copies import shared
+from engine.errors import EngineError
 from engine.recipe import Recipe
 from engine.schema import Kind, Role, looks_like_identifier
 from engine.suspicion import Suspicion, suspicions, without

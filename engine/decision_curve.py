@@ -30,7 +30,9 @@ def decision_curve(outcomes: Outcomes, patients: Ints, resampled: int, seed: int
         "treat_none": 0.0, "useful": THRESHOLDS[model[0] > np.maximum(everybody[0], 0.0) + 1e-12].tolist(),
     }  # fmt: skip
     if count > 0 and resampled > 0:
-        drawn = [net_benefit(p, hit.astype(float), weights)[0] for weights in resamples(patients, count, seed)]
+        drawn = [
+            net_benefit(p, hit.astype(float), weights)[0] for weights in resamples(patients, count, seed)
+        ]
         low, high = np.quantile(np.concatenate(drawn), (0.025, 0.975), axis=0)
         curve |= {"low": np.minimum(low, model[0]).tolist(), "high": np.maximum(high, model[0]).tolist()}
     return curve

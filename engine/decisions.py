@@ -144,7 +144,9 @@ def class_reaches(scores: Floats, truth: Ints, patients: Ints, classes: int, cov
     """(classes,) the conformal limit of each class from its own patients (Vovk et al. 2005, Mondrian prediction);
     infinite (the class is in every set) where it has too few patients for this coverage."""
     reaches = [
-        conformal_quantile(scores[truth == c], _codes(patients[truth == c]), coverage) if np.any(truth == c) else np.inf
+        conformal_quantile(scores[truth == c], _codes(patients[truth == c]), coverage)
+        if np.any(truth == c)
+        else np.inf
         for c in range(classes)
     ]
     return np.array(reaches, dtype=float)

@@ -38,7 +38,9 @@ def delong(
     return {"difference": difference, "low": difference - reach, "high": difference + reach, "p": p}
 
 
-def _components(positive: NDArray[np.bool_], score: Floats, codes: Ints) -> tuple[float, tuple[Floats, Floats]]:
+def _components(
+    positive: NDArray[np.bool_], score: Floats, codes: Ints
+) -> tuple[float, tuple[Floats, Floats]]:
     """The area, and by patient the sums of the structural components less the area: of positives, of negatives."""
     m, n = int(positive.sum()), int((~positive).sum())
     ranks = rankdata(score)

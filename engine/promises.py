@@ -85,7 +85,13 @@ def risk_coverage(fitted: Fitted, outcomes: Outcomes, prediction: Prediction) ->
 
 
 def referral_report(
-    fitted: Fitted, outcomes: Outcomes, refer: Any, patients: Ints, measure: Measure, resampled: int, seed: int
+    fitted: Fitted,
+    outcomes: Outcomes,
+    refer: Any,
+    patients: Ints,
+    measure: Measure,
+    resampled: int,
+    seed: int,
 ) -> dict[str, Any] | None:
     """{asked, share, limit, kept, referred}: the share that was referred, and the metrics of those kept and of those
     referred; None when the recipe asked for no abstention."""

@@ -139,7 +139,9 @@ def _missing(data: TrainingData) -> Iterator[Suspicion]:
 def _mirrored(gone: NDArray[np.bool_], data: TrainingData) -> float:
     if data.classify:
         y = data.y.astype(np.int64)
-        return max(abs(kappa((y == c).astype(np.int64), gone.astype(np.int64))) for c in range(len(data.classes)))
+        return max(
+            abs(kappa((y == c).astype(np.int64), gone.astype(np.int64))) for c in range(len(data.classes))
+        )
     return _between(gone, data.y)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,9 @@ def times_of(frame: pd.DataFrame, recipe: Recipe) -> Floats:
     kind = Kind(chosen) if chosen is not None else describe_column(name, frame[name]).kind
     if kind not in (Kind.DATE, Kind.NUMBER):
         why = {"column": name, "kind": kind.value}
-        raise EngineError("split_by_invalid", f"“{name}” holds neither dates nor numbers: it orders nothing.", why)
+        raise EngineError(
+            "split_by_invalid", f"“{name}” holds neither dates nor numbers: it orders nothing.", why
+        )
     parse = to_days if kind is Kind.DATE else to_number
     return np.array([parse(cell)[0] for cell in frame[name].tolist()], dtype=float)
 
@@ -50,9 +53,7 @@ def forward_folds(data: TrainingData, recipe: Recipe, count: int = 5) -> list[Fo
         count = count if len(data.y) <= MIDDLING else 3
         limits = [*(_limit(times, k / (count + 1)) for k in range(1, count + 1)), np.inf]
     pairs = [
-        _forward(times, data.patients, start, end)
-        for start, end in zip(limits, limits[1:], strict=False)
-        if start < end
+        _forward(times, data.patients, start, end) for start, end in itertools.pairwise(limits) if start < end
     ]
     good = [pair for pair in pairs if _usable(data, pair)]
     if not good:
@@ -93,7 +94,9 @@ def time_split(frame: pd.DataFrame, recipe: Recipe, share: float = 0.2) -> tuple
     ("column_missing", "split_by_invalid", "split_by_impossible").
     """
     if not 0.0 < share < 1.0:
-        raise EngineError("split_by_impossible", "The share must lie between 0 and 1.", {"column": recipe.split_by})
+        raise EngineError(
+            "split_by_impossible", "The share must lie between 0 and 1.", {"column": recipe.split_by}
+        )
     named = frame.rename(columns=str)
     times = times_of(named, recipe)
     patient = recipe.patient or _patient_column(named, recipe)

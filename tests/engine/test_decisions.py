@@ -9,7 +9,14 @@ import pytest
 import engine
 from engine.calibration import operating_point
 from engine.candidates.base import sigmoid
-from engine.decisions import choose_point, class_reaches, class_weights, decide_by, referral_limit, undercovered
+from engine.decisions import (
+    choose_point,
+    class_reaches,
+    class_weights,
+    decide_by,
+    referral_limit,
+    undercovered,
+)
 from tests.engine.conftest import make_patients
 
 
@@ -150,7 +157,9 @@ def test_a_model_stored_before_these_existed_still_loads(tmp_path, fitted, patie
 
 @pytest.mark.parametrize("rate", [0.1, 0.3])
 def test_the_asked_rate_is_referred_and_those_kept_are_decided_better(rate: float) -> None:
-    recipe = engine.Recipe(target="diagnosis", patient="mrn", candidates=("linear",), time_budget=1.0, abstain=rate)
+    recipe = engine.Recipe(
+        target="diagnosis", patient="mrn", candidates=("linear",), time_budget=1.0, abstain=rate
+    )
     model = engine.fit(make_patients(500, seed=1), recipe)
     report = engine.evaluate(model, make_patients(900, seed=2), bootstrap=100, groups=None)
     told = report.referral
@@ -171,7 +180,9 @@ def test_the_asked_rate_is_referred_and_those_kept_are_decided_better(rate: floa
 
 def test_strange_records_are_referred_and_nobody_where_nothing_was_asked(fitted, patients) -> None:
     assert not fitted["linear"].predict(patients).refer.any()
-    recipe = engine.Recipe(target="diagnosis", patient="mrn", candidates=("linear",), time_budget=1.0, abstain=0.05)
+    recipe = engine.Recipe(
+        target="diagnosis", patient="mrn", candidates=("linear",), time_budget=1.0, abstain=0.05
+    )
     model = engine.fit(patients, recipe)
     odd = model.predict_records([{"age": 900, "pressure": 999, "smoker": "never", "seen": "2024-06-01"}])
     assert odd.out_of_distribution.all() and odd.refer.all()
@@ -179,11 +190,15 @@ def test_strange_records_are_referred_and_nobody_where_nothing_was_asked(fitted,
 
 def test_regression_and_several_classes_refer_at_the_rate_too(amounts) -> None:
     frame, _ = amounts
-    model = engine.fit(frame.iloc[:300], engine.Recipe(target="target", candidates=("linear",), time_budget=1.0, abstain=0.2))
+    model = engine.fit(
+        frame.iloc[:300], engine.Recipe(target="target", candidates=("linear",), time_budget=1.0, abstain=0.2)
+    )
     assert model.predict(frame.iloc[300:]).refer.mean() == pytest.approx(0.2, abs=0.12)
     report = engine.evaluate(model, frame.iloc[300:], bootstrap=20)
     assert report.referral["kept"]["metrics"]["rmse"]["value"] > 0
-    several = engine.fit(rare_classes(600, 0), engine.Recipe(target="y", candidates=("linear",), time_budget=1.0, abstain=0.2))
+    several = engine.fit(
+        rare_classes(600, 0), engine.Recipe(target="y", candidates=("linear",), time_budget=1.0, abstain=0.2)
+    )
     assert several.predict(rare_classes(2000, 1)).refer.mean() == pytest.approx(0.2, abs=0.06)
 
 
@@ -201,7 +216,9 @@ def test_the_limit_counts_each_patient_once_and_strange_records_first() -> None:
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9])
 def test_sets_and_intervals_cover_what_was_promised(coverage: float, amounts) -> None:
-    recipe = engine.Recipe(target="diagnosis", patient="mrn", candidates=("linear",), time_budget=1.0, coverage=coverage)
+    recipe = engine.Recipe(
+        target="diagnosis", patient="mrn", candidates=("linear",), time_budget=1.0, coverage=coverage
+    )
     model = engine.fit(make_patients(700, seed=3), recipe)
     report = engine.evaluate(model, make_patients(1500, seed=4), bootstrap=100, groups=None)
     told = report.coverage
@@ -211,10 +228,16 @@ def test_sets_and_intervals_cover_what_was_promised(coverage: float, amounts) ->
     assert 1.0 <= told["size"]["value"] < 2.0
     assert [row["class"] for row in told["classes"]] == ["no", "yes"]
     frame, models = amounts
-    numbers = engine.fit(frame.iloc[:300], engine.Recipe(target="target", candidates=("linear",), time_budget=1.0, coverage=coverage))
+    numbers = engine.fit(
+        frame.iloc[:300],
+        engine.Recipe(target="target", candidates=("linear",), time_budget=1.0, coverage=coverage),
+    )
     reached = engine.evaluate(numbers, frame.iloc[300:], bootstrap=50).coverage
     assert reached["reached"]["value"] == pytest.approx(coverage, abs=0.09)
-    assert reached["size"]["value"] < engine.evaluate(models["linear"], frame.iloc[300:], bootstrap=0).coverage["size"]["value"]
+    assert (
+        reached["size"]["value"]
+        < engine.evaluate(models["linear"], frame.iloc[300:], bootstrap=0).coverage["size"]["value"]
+    )
 
 
 def test_a_small_class_that_is_covered_too_rarely_gets_a_limit_of_its_own() -> None:

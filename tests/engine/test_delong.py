@@ -126,7 +126,9 @@ def test_a_perfect_model_earns_the_prevalence_and_an_inverted_one_never_pays() -
         assert len(curve["useful"]) == useful
         if useful:
             assert curve["model"] == pytest.approx([0.2] * 99)
-        assert all(low <= m <= high for low, m, high in zip(curve["low"], curve["model"], curve["high"], strict=True))
+        assert all(
+            low <= m <= high for low, m, high in zip(curve["low"], curve["model"], curve["high"], strict=True)
+        )
 
 
 def test_other_tasks_have_no_decision_curve() -> None:

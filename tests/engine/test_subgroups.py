@@ -29,7 +29,9 @@ def ward(n: int = 700, seed: int = 0) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def model() -> engine.Fitted:
-    return engine.fit(ward(), Recipe(target="y", candidates=("linear",), time_budget=1.0, ignore=("hospital",)))
+    return engine.fit(
+        ward(), Recipe(target="y", candidates=("linear",), time_budget=1.0, ignore=("hospital",))
+    )
 
 
 def test_sex_age_site_and_small_categories_are_found(model) -> None:
@@ -69,7 +71,9 @@ def test_none_means_no_groups_and_numbers_have_gaps_too(model, amounts) -> None:
 
 
 def test_a_date_of_birth_becomes_age_where_the_visit_is_known() -> None:
-    frame = pd.DataFrame({"dob": ["2000-01-01", "1950-06-01", None], "seen": ["2010-01-01", "2030-01-01", "2020-01-01"]})
+    frame = pd.DataFrame(
+        {"dob": ["2000-01-01", "1950-06-01", None], "seen": ["2010-01-01", "2030-01-01", "2020-01-01"]}
+    )
     schema = engine.infer_schema(pd.concat([frame] * 20))
     assert values_of(frame, "dob", schema, "seen").tolist() == ["0–17", "60–79", ""]
     assert values_of(frame, "dob", schema, None).tolist() == ["2000–2009", "1950–1959", ""]

@@ -66,17 +66,31 @@ def test_what_is_missing_mirrors_the_label() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["discharge_date", "date of death", "outcome", "follow-up days", "Autopsy", "出院时间", "随访天数", "术后并发症", "post_op_infection"],
+    [
+        "discharge_date",
+        "date of death",
+        "outcome",
+        "follow-up days",
+        "Autopsy",
+        "出院时间",
+        "随访天数",
+        "术后并发症",
+        "post_op_infection",
+    ],
 )
 def test_names_of_what_comes_afterwards_are_left_out(name: str) -> None:
     rng = np.random.default_rng(0)
     frame = make_patients().assign(**{name: lambda f: rng.normal(size=len(f))})
     assert codes(frame)["leak_afterwards"] == name
-    assert codes(frame, Recipe(target="diagnosis", patient="mrn", allow_leaks=True))["leak_afterwards_used"] == name
+    assert (
+        codes(frame, Recipe(target="diagnosis", patient="mrn", allow_leaks=True))["leak_afterwards_used"]
+        == name
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["vaginal_discharge", "family_death", "previous outcome", "家族死亡史", "studied", "survivalist", "age"]
+    "name",
+    ["vaginal_discharge", "family_death", "previous outcome", "家族死亡史", "studied", "survivalist", "age"],
 )
 def test_other_names_are_not(name: str) -> None:
     rng = np.random.default_rng(0)
@@ -94,7 +108,9 @@ def test_hospitals_that_each_send_one_class_are_left_out() -> None:
     rng = np.random.default_rng(1)
     frame = make_patients(600)
     sick = (frame["diagnosis"] == "yes").to_numpy()
-    place = np.where(sick, 2 * rng.integers(0, 12, 600), 2 * rng.integers(0, 12, 600) + 1)  # odd ones send the healthy
+    place = np.where(
+        sick, 2 * rng.integers(0, 12, 600), 2 * rng.integers(0, 12, 600) + 1
+    )  # odd ones send the healthy
     place = np.where(rng.random(600) < 0.05, rng.integers(0, 24, 600), place)
     names = rng.permutation([f"Clinic {letter}" for letter in "ABCDEFGHIJKLMNOPQRSTUVWX"])
     assert codes(frame.assign(hospital=names[place]))["source_per_class"] == "hospital"
@@ -103,7 +119,9 @@ def test_hospitals_that_each_send_one_class_are_left_out() -> None:
 
 def test_one_hospital_with_one_class_is_said() -> None:
     frame = make_patients(600)
-    frame["site"] = np.where((frame["diagnosis"] == "yes") & (np.arange(600) % 3 == 0), "C", np.where(np.arange(600) % 2, "A", "B"))
+    frame["site"] = np.where(
+        (frame["diagnosis"] == "yes") & (np.arange(600) % 3 == 0), "C", np.where(np.arange(600) % 2, "A", "B")
+    )
     found = {p.code: p for p in check(frame, RECIPE)}
     assert found["source_one_class"].params["value"] == "C"
     assert found["source_one_class"].params["label"] == "yes"
@@ -137,7 +155,9 @@ def test_copies_stay_on_one_side_of_every_fold() -> None:
 
 def test_rows_alike_by_chance_are_no_copies() -> None:
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame(rng.integers(0, 2, (300, 3)), columns=list("abc")).assign(y=rng.choice(["u", "v"], 300))
+    frame = pd.DataFrame(rng.integers(0, 2, (300, 3)), columns=list("abc")).assign(
+        y=rng.choice(["u", "v"], 300)
+    )
     data = prepare(frame, Recipe(target="y"))
     assert np.array_equal(one_side(data), data.patients)
     keys = [("a",), ("a",), ("b",), ("b",)]
@@ -147,7 +167,9 @@ def test_rows_alike_by_chance_are_no_copies() -> None:
 def test_the_report_counts_what_train_and_test_share() -> None:
     frame = make_patients(300)
     train, test = frame.iloc[:200], frame.iloc[190:]
-    found = {p.code: p.params["count"] for p in leak_report(train, RECIPE, test) if p.code.startswith("test_")}
+    found = {
+        p.code: p.params["count"] for p in leak_report(train, RECIPE, test) if p.code.startswith("test_")
+    }
     assert found["test_copies"] == 10
     assert found["test_patients"] == len(set(train["mrn"]) & set(test["mrn"])) > 0
     clean = test[~test["mrn"].isin(train["mrn"])]

@@ -1,5 +1,7 @@
 """Validation forward in time: nothing later is learned, patients stay on one side, drift is seen."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,12 +27,15 @@ def test_each_fold_is_judged_later_and_on_other_patients() -> None:
         assert not set(data.patients[train]) & set(data.patients[held])
     held = np.concatenate([held for _, held in pairs])
     assert len(held) == len(set(held.tolist())) >= 0.8 * 600
-    assert all(a[1].size and times[a[1]].max() < times[b[1]].min() for a, b in zip(pairs, pairs[1:], strict=False))
+    assert all(a[1].size and times[a[1]].max() < times[b[1]].min() for a, b in itertools.pairwise(pairs))
 
 
 def test_the_method_is_said_and_the_default_is_as_before(patients, recipe) -> None:
     model = engine.fit(patients, RECIPE)
-    assert model.validation["method"] == "5 steps forward in time by “seen”, each judged on later records of other patients"
+    assert (
+        model.validation["method"]
+        == "5 steps forward in time by “seen”, each judged on later records of other patients"
+    )
     assert model.validation["n"] < len(patients)
     data = prepare(patients, recipe)
     for ours, before in zip(splits_of(data, recipe), folds(data.y, data.task, data.patients, 0), strict=True):
@@ -42,7 +47,9 @@ def test_drift_is_seen_forward_and_hidden_by_shuffling() -> None:
     n = 900
     time = np.sort(rng.uniform(2000, 2010, n))
     x = rng.normal(size=n)
-    sign = np.where((time - 2000) * 0.6 % 2 < 1, -1.0, 1.0)  # the meaning of the measurement turns round and round
+    sign = np.where(
+        (time - 2000) * 0.6 % 2 < 1, -1.0, 1.0
+    )  # the meaning of the measurement turns round and round
     y = np.where(rng.random(n) < 1 / (1 + np.exp(-3 * sign * x)), "yes", "no")
     frame = pd.DataFrame({"x": x, "when": time, "y": y})
     boosted = {"target": "y", "candidates": ("boosting",), "time_budget": 2.0}
@@ -80,7 +87,9 @@ def test_rows_without_a_time_are_learned_from_but_judge_nothing() -> None:
 def test_large_data_is_judged_by_its_last_fifth() -> None:
     n = 20_500
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"x": rng.normal(size=n), "t": rng.permutation(n).astype(float), "y": rng.choice(["a", "b"], n)})
+    frame = pd.DataFrame(
+        {"x": rng.normal(size=n), "t": rng.permutation(n).astype(float), "y": rng.choice(["a", "b"], n)}
+    )
     recipe = Recipe(target="y", split_by="t")
     (pair,) = forward_folds(prepare(frame, recipe), recipe)
     assert len(pair[1]) == pytest.approx(n / 5, abs=2)
@@ -89,7 +98,11 @@ def test_large_data_is_judged_by_its_last_fifth() -> None:
 
 @pytest.mark.parametrize(
     ("column", "values", "code"),
-    [("gone", None, "column_missing"), ("smoker", None, "split_by_invalid"), ("same", 7.0, "split_by_impossible")],
+    [
+        ("gone", None, "column_missing"),
+        ("smoker", None, "split_by_invalid"),
+        ("same", 7.0, "split_by_impossible"),
+    ],
 )
 def test_what_orders_nothing_is_an_error(column: str, values: float | None, code: str) -> None:
     frame = make_patients()
@@ -104,5 +117,7 @@ def test_what_orders_nothing_is_an_error(column: str, values: float | None, code
 
 def test_numbers_are_split_too(amounts) -> None:
     frame, _ = amounts
-    model = engine.fit(frame, Recipe(target="target", split_by="age", candidates=("linear",), time_budget=1.0))
+    model = engine.fit(
+        frame, Recipe(target="target", split_by="age", candidates=("linear",), time_budget=1.0)
+    )
     assert "forward in time" in model.validation["method"]

@@ -175,7 +175,11 @@ def test_three_hundred_trees_are_explained_quickly(wide) -> None:
 )  # fmt: skip
 def test_a_planted_word_is_found_in_english_and_chinese(word: str, texts: list[str]) -> None:
     rng = np.random.default_rng(0)
-    noise = ["age noted", "seen today", "routine visit"] if word.isascii() else ["今日复查", "常规就诊", "患者平稳"]
+    noise = (
+        ["age noted", "seen today", "routine visit"]
+        if word.isascii()
+        else ["今日复查", "常规就诊", "患者平稳"]
+    )
     sick = rng.random(120) < 0.5
     join = " " if word.isascii() else "，"
     frame = pd.DataFrame({

@@ -27,6 +27,7 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
+from accounts.models import IdempotencyKey
 from datasets import parquet
 from datasets.models import Dataset, DatasetVersion, Record, RecordChange, Split, StoredFile, Upload
 from datasets.signals import patient_erased
@@ -44,6 +45,7 @@ class Touch(Protocol):
 
 
 _TOUCHES: list[Touch] = []
+ERASED = "[erased]"
 
 
 def register(touch: Touch) -> None:
@@ -174,6 +176,7 @@ def _erase(
     doomed = [_swap(dataset, v, *rewritten[v.pk]) for v in preview.versions]
     for upload in [*preview.uploads, *preview.shared_uploads]:
         doomed += _forget(upload, keep_file=upload in preview.shared_uploads)
+    _forget_answers(dataset, [*preview.uploads, *preview.shared_uploads])
     _remove_records(dataset, ids)
     audit.record(
         actor,
@@ -209,14 +212,29 @@ def _swap(dataset: Dataset, version: DatasetVersion, path: Path, removed: int) -
 
 def _forget(upload: Upload, *, keep_file: bool) -> list[StoredFile | None]:
     """Clear what an upload's row shows of patients; returns its files to be deleted."""
-    columns = [{**c, "examples": []} for c in upload.preview.get("columns", []) if isinstance(c, dict)]
-    upload.preview = {**upload.preview, "columns": columns, "rows": [], "erased": True}
+    emptied = {"columns": _emptied(upload.preview), "rows": [], "warnings": [], "erased": True}
+    upload.preview = {**upload.preview, **emptied}
+    upload.options = {**upload.options, "columns": _emptied(upload.options)}
+    upload.original_name = ERASED  # files are named after patients
     upload.report = {k: v for k, v in upload.report.items() if isinstance(v, bool | int | float)}
     refused, upload.refused_file = upload.refused_file, None
     if upload.state == Upload.State.PREVIEW and not keep_file:
         upload.state = Upload.State.DISCARDED
-    upload.save(update_fields=["preview", "report", "refused_file", "state"])
+    upload.save(
+        update_fields=["preview", "options", "original_name", "report", "refused_file", "state"]
+    )
     return [refused] if keep_file else [refused, upload.file]
+
+
+def _emptied(kept: dict[str, Any]) -> list[dict[str, Any]]:
+    """The columns as an upload keeps them, without what quotes cells."""
+    return [{**c, "examples": [], "warnings": []} for c in kept.get("columns", []) if isinstance(c, dict)]
+
+
+def _forget_answers(dataset: Dataset, uploads: Sequence[Upload]) -> None:
+    """Delete what is kept to answer a repeated upload: it holds the preview, with the file's first rows."""
+    own = IdempotencyKey.objects.for_organisation(dataset.organisation)
+    own.filter(body__id__in=[str(u.pk) for u in uploads]).delete()
 
 
 def _remove_records(dataset: Dataset, ids: Sequence[int]) -> None:

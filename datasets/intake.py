@@ -157,7 +157,7 @@ def confirm(
     if not included:
         raise IntakeRefused("no_columns", _("Choose at least one column to keep."))
     row.dataset = dataset = _dataset(actor, row, dataset, included, new_dataset_name)
-    row.options = {**row.options, "columns": included, "keep_good_rows": bool(keep_good_rows)}
+    row.options = {**row.options, "columns": _reading(included), "keep_good_rows": bool(keep_good_rows)}
     row.state = State.IMPORTING
     row.job = submit(
         actor=actor,
@@ -170,6 +170,12 @@ def confirm(
     row.save()
     audit.record(actor, "upload.confirmed", row, dataset=str(dataset.pk), columns=len(included))
     return row.job
+
+
+def _reading(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How the columns are read; what quotes patients' cells is kept in the preview alone."""
+    quoting = ("examples", "warnings", "missing_spellings")
+    return [{k: v for k, v in c.items() if k not in quoting} for c in columns]
 
 
 def _for_dataset(row: Upload, dataset: Dataset) -> Upload:

@@ -33,6 +33,8 @@ def find(
     """
     warnings: list[dict[str, Any]] = []
     start = next((i for i, row in enumerate(rows) if filled(row)), None)
+    if start is not None and _names_the_delimiter(rows[start]):
+        start = next((i for i, row in enumerate(rows) if i > start and filled(row)), None)
     if start is None:
         raise ReadError("empty", _("The file has no rows."))
     width = max(filled(row) for row in rows[start : start + 50])
@@ -61,6 +63,11 @@ def find(
         warnings.append(warning("merged_header", _("The header has two rows; their texts are joined.")))
         return names, first + 2, warnings
     return names, first + 1, warnings
+
+
+def _names_the_delimiter(row: Sequence[Cell]) -> bool:
+    """Excel's own line "sep=;" above a table."""
+    return filled(row) == 1 and text_of(row[0]).lower() in ("sep=", "sep=,", "sep=;", "sep=|")
 
 
 def _is_data(row: Sequence[Cell]) -> bool:

@@ -149,6 +149,15 @@ def test_bad_rows_are_refused_with_row_column_and_reason(dana: Any, run_jobs: An
     )
 
 
+def test_stray_zero_refuses_its_row_with_the_reason(dana: Any, run_jobs: Any) -> None:
+    upload = imported(dana, run_jobs, b"mrn,note\n1,co\x00ugh\n2,fever\n")
+    assert (upload.rows_added, upload.rows_refused) == (1, 1)
+    assert upload.refused_file is not None
+    with default_storage.open(upload.refused_file.path) as stream:
+        line = stream.read().decode("utf-8-sig").splitlines()[1]
+    assert line == "visit.csv,2,note,contains a character that cannot be stored"
+
+
 def test_all_or_nothing_imports_nothing_when_a_row_is_refused(dana: Any, run_jobs: Any) -> None:
     upload = imported(dana, run_jobs, TABLE + b"4,x\n", keep_good_rows=False)
     assert (upload.state, upload.rows_added, upload.rows_refused) == ("failed", 0, 1)

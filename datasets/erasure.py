@@ -7,7 +7,6 @@ the patient goes. That is every upload that a record of the patient came from, a
 
 import hmac
 import tempfile
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -27,8 +26,8 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
-from accounts.models import IdempotencyKey
-from datasets import parquet
+from datasets import parquet, storage
+from datasets.intake import forget_answers
 from datasets.models import Dataset, DatasetVersion, Record, RecordChange, Split, StoredFile, Upload
 from datasets.signals import patient_erased
 from datasets.versions import store
@@ -176,7 +175,7 @@ def _erase(
     doomed = [_swap(dataset, v, *rewritten[v.pk]) for v in preview.versions]
     for upload in [*preview.uploads, *preview.shared_uploads]:
         doomed += _forget(upload, keep_file=upload in preview.shared_uploads)
-    _forget_answers(dataset, [*preview.uploads, *preview.shared_uploads])
+    forget_answers([*preview.uploads, *preview.shared_uploads])
     _remove_records(dataset, ids)
     audit.record(
         actor,
@@ -231,12 +230,6 @@ def _emptied(kept: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**c, "examples": [], "warnings": []} for c in kept.get("columns", []) if isinstance(c, dict)]
 
 
-def _forget_answers(dataset: Dataset, uploads: Sequence[Upload]) -> None:
-    """Delete what is kept to answer a repeated upload: it holds the preview, with the file's first rows."""
-    own = IdempotencyKey.objects.for_organisation(dataset.organisation)
-    own.filter(body__id__in=[str(u.pk) for u in uploads]).delete()
-
-
 def _remove_records(dataset: Dataset, ids: Sequence[int]) -> None:
     rows = Record.objects.filter(pk__in=ids)
     tests = rows.filter(split=Split.TEST).count()
@@ -252,18 +245,7 @@ def _after_commit(
     dataset: Dataset, count: int, doomed: Iterable[StoredFile | None], uploads: Sequence[Upload]
 ) -> None:
     """Free the files in this transaction, delete their bytes once it holds."""
-    paths = []
-    for file in {file.pk: file for file in doomed if file is not None and file.path}.values():
-        in_use = (
-            DatasetVersion.objects.filter(file=file).exists()
-            or Upload.objects.filter(refused_file=file).exists()
-            or Upload.objects.filter(file=file).exclude(pk__in=[u.pk for u in uploads]).exists()
-        )
-        if in_use:
-            continue
-        paths.append(file.path)
-        # The row stays for its Upload, but no longer answers to the content's hash: the same file can be uploaded again.
-        StoredFile.objects.filter(pk=file.pk).update(path="", sha256=f"erased-{uuid.uuid4().hex}")
+    paths = storage.release([file for file in doomed if file is not None], uploads)
 
     def finish() -> None:
         for path in paths:

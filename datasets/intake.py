@@ -1,10 +1,12 @@
 """Receiving a file: kept as it came, previewed, corrected by the person, confirmed into a job, or discarded."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.core.files.storage import default_storage
 from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
@@ -12,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
+from accounts.models import IdempotencyKey
 from datasets import services, storage
 from datasets.models import Dataset, Upload
 from datasets.preview import Settings, build, settings_of
@@ -235,7 +238,10 @@ def _limit(given: Any, name: str) -> float | None:
 
 @transaction.atomic
 def discard(*, actor: Actor, upload: Upload) -> Upload:
-    """Give up an upload that waits for its confirmation. Doing it twice is harmless. Raises IntakeRefused."""
+    """Give up an upload that waits for its confirmation, and delete its file unless another upload is of the same.
+
+    Doing it twice is harmless. Raises IntakeRefused.
+    """
     row: Upload = Upload.objects.select_for_update().get(pk=upload.pk)
     if row.state == State.DISCARDED:
         return row
@@ -243,5 +249,16 @@ def discard(*, actor: Actor, upload: Upload) -> Upload:
     row.state, row.finished_at = State.DISCARDED, timezone.now()
     row.preview = {}  # it holds patients' values
     row.save(update_fields=["state", "finished_at", "preview"])
+    forget_answers([row])
+    # It belongs to no data set, so that erasing a patient would never find it.
+    for path in storage.release([row.file], [row]):
+        transaction.on_commit(partial(default_storage.delete, path))
     audit.record(actor, "upload.discarded", row)
     return row
+
+
+def forget_answers(uploads: Sequence[Upload]) -> None:
+    """Delete what is kept to answer a repeated upload: it holds the preview, with the file's first rows."""
+    for organisation in {upload.organisation for upload in uploads}:
+        own = IdempotencyKey.objects.for_organisation(organisation)
+        own.filter(body__id__in=[str(u.pk) for u in uploads]).delete()

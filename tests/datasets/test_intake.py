@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from django.core.exceptions import ValidationError
 from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
 
-from accounts.models import AuditEvent
+from accounts.models import AuditEvent, IdempotencyKey
 from datasets import intake, records
 from datasets.models import Column, Dataset, Record, Upload
 from datasets.signals import records_added
@@ -292,6 +293,23 @@ def test_same_content_is_stored_once_under_its_hash(dana: Any) -> None:
     assert one.file.sha256 in one.file.path and "other" not in two.file.path
     assert two.original_name == "other.csv"
     assert Path(default_storage.path(one.file.path)).read_bytes() == TABLE
+
+
+def test_discarded_file_is_deleted_unless_another_upload_is_of_it(
+    dana: Any, api_of: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    client = api_of(dana)
+    sent = {"file": SimpleUploadedFile("a.csv", TABLE)}
+    client.post("/api/v1/uploads/", sent, format="multipart", HTTP_IDEMPOTENCY_KEY="one")
+    one, two = Upload.objects.get(), received(dana, TABLE)
+    path = one.file.path
+    with django_capture_on_commit_callbacks(execute=True):
+        intake.discard(actor=actor(dana), upload=one)
+    assert default_storage.exists(path) and "cough" not in str(list(IdempotencyKey.objects.values()))
+    with django_capture_on_commit_callbacks(execute=True):
+        intake.discard(actor=actor(dana), upload=two)
+    assert not default_storage.exists(path)
+    assert default_storage.exists(received(dana, TABLE).file.path), "the same file can come again"
 
 
 def test_too_large_file_is_refused_in_words(dana: Any, settings: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from datasets.readers.base import Cell, ReadError
+from datasets.readers.formulas import as_meant
 from datasets.readers.numbers import look_like_number
 
 MAX_NAME = 200
@@ -108,7 +109,7 @@ def name_columns(raw: Sequence[str]) -> tuple[list[str], list[dict[str, Any]]]:
     taken: set[str] = set()
     names, warnings = [], []
     reserved = {name.strip()[:MAX_NAME] for name in raw}
-    for place, given in enumerate(raw, 1):
+    for place, given in enumerate(map(as_meant, raw), 1):
         name = given.strip()[:MAX_NAME]
         if not name:
             name = _free(f"column {place}", taken | reserved)

@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ BROKEN = (
 )
 
 PIECE = 1024 * 1024
-LOOKED_AT = 200 * PIECE  # of a sheet's XML, which takes a second or two
+LOOKED_AT = 200 * PIECE  # of a sheet's XML, which takes two or three seconds
 # A formula without the value that a spreadsheet stores beside it; an empty text is stored as an empty value.
 UNCALCULATED = re.compile(
     rb'<c r="([A-Z]{1,3})[0-9]+"(?![^>]*t="str")[^>]*><f[^>]*(?:/>|>[^<]*</f>)(?:<v ?/>|<v></v>)?</c>'
@@ -69,6 +70,7 @@ class ExcelTable:
                 )
             self.sheet = wanted or _likeliest(book.worksheets)
             self.total = book[self.sheet].max_row or 0
+            self._xml = book[self.sheet]._worksheet_path
         self._done = 0
         self.described: dict[str, Any] = {"format": "xlsx", "sheet": self.sheet, "sheets": names}
 
@@ -86,8 +88,7 @@ class ExcelTable:
             except ReadError:
                 raise
             except BROKEN as error:
-                text = _("The Excel file is damaged. Open it, save it again as .xlsx and upload that.")
-                raise ReadError("damaged", text) from error
+                raise _damaged() from error
 
     def row_estimate(self) -> int:
         return max(0, self.total - 1)
@@ -102,14 +103,13 @@ class ExcelTable:
         """
         formulas: Counter[int] = Counter()
         merged = 0
-        with (
-            self._open() as book,
-            zipfile.ZipFile(self.path) as archive,
-            archive.open(book[self.sheet]._worksheet_path) as stream,
-        ):
-            for xml in _pieces(stream):
-                formulas.update(column_index_from_string(c.decode()) - 1 for c in UNCALCULATED.findall(xml))
-                merged += sum(int(last) > skip for last in MERGED.findall(xml))
+        try:
+            with zipfile.ZipFile(self.path) as archive, archive.open(self._xml) as stream:
+                for xml in _pieces(stream):
+                    formulas.update(column_index_from_string(c.decode()) - 1 for c in UNCALCULATED.findall(xml))
+                    merged += sum(int(last) > skip for last in MERGED.findall(xml))
+        except (*BROKEN, zlib.error) as error:
+            raise _damaged() from error
         return formulas, merged
 
     def wholesale(self, skip: int, size: int, width: int) -> Iterator[Batch]:
@@ -135,6 +135,10 @@ class ExcelTable:
                 if len(row) > MAX_COLUMNS:
                     raise ReadError("too_many_columns", _("A row has more than 2,000 cells."))
                 yield row
+
+
+def _damaged() -> ReadError:
+    return ReadError("damaged", _("The Excel file is damaged. Open it, save it again as .xlsx and upload that."))
 
 
 def _likeliest(sheets: list[Any]) -> str:

@@ -220,6 +220,17 @@ def test_results_that_a_spreadsheet_stored_are_not_reported(tmp_path: Path) -> N
     assert UNCALCULATED.findall(cells) == [b"D"]
 
 
+def test_workbook_damaged_below_the_rows_looked_at_is_refused_in_words(tmp_path: Path) -> None:
+    rows = [["mrn", "note"], *[[i, f"{i * 7919 % 99991}"] for i in range(30_000)]]
+    content = bytearray(workbook(rows))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        sheet = archive.getinfo("xl/worksheets/sheet1.xml")
+    middle = sheet.header_offset + sheet.compress_size * 3 // 4
+    content[middle : middle + 200] = bytes(200)
+    with pytest.raises(ReadError, match="Excel file is damaged"):
+        look(tmp_path, bytes(content))
+
+
 def saved(book: Workbook) -> bytes:
     buffer = io.BytesIO()
     book.save(buffer)

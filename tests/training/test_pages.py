@@ -176,10 +176,37 @@ def test_publish_page_says_what_others_will_see(version: Any, dana: Any, client_
     confirm_champion(actor=actor(dana), version=version)
     client, url = client_of(dana), reverse("training:publish", args=[version.model_id])
     assert "They never see your data set" in client.get(url).content.decode()
-    client.post(url)
+    client.post(url, {"published": "yes"})
     assert Model.objects.get().published_at is not None
-    client.post(url)
+    client.post(url, {"published": "no"})
     assert Model.objects.get().published_at is None
+
+
+def test_making_private_in_two_tabs_never_publishes(version: Any, dana: Any, client_of: Any) -> None:
+    """The form says what it does; a second one, sent from an older page, does the same and not the opposite."""
+    confirm_champion(actor=actor(dana), version=version)
+    publish(actor=actor(dana), model=version.model)
+    client, url = client_of(dana), reverse("training:publish", args=[version.model_id])
+    assert 'name="published" value="no"' in client.get(url).content.decode()
+    for _tab in range(2):
+        client.post(url, {"published": "no"})
+        assert Model.objects.get().published_at is None
+    assert 'name="published" value="yes"' in client.get(url).content.decode()
+    assert client.post(url).status_code == 400 and Model.objects.get().published_at is None
+
+
+def test_a_second_click_rolls_back_no_further(version: Any, dana: Any, client_of: Any) -> None:
+    from tests.training.test_models import twin
+
+    second, third = twin(version, "boosting"), twin(version, "network")
+    for each in (version, second, third):
+        confirm_champion(actor=actor(dana), version=each)
+    client, url = client_of(dana), reverse("training:roll_back", args=[version.model_id])
+    assert f'name="to" value="{second.pk}"' in page(client, "model", version.model_id).content.decode()
+    for _click in range(2):
+        text = client.post(url, {"to": str(second.pk)}, follow=True).content.decode()
+        assert Model.objects.get().champion == second
+    assert "nothing was rolled back" in text
 
 
 def test_the_gate_is_set_for_a_data_set(dataset: Any, dana: Any, client_of: Any) -> None:

@@ -162,6 +162,31 @@ def test_waiting_job_is_cancelled_at_once_settled_and_can_be_retried(send: Any, 
         retry(actor=actor(dana), job=again)
 
 
+def test_what_was_retried_stands_for_its_newest_retry(send: Any, dana: Any, run_jobs: Any) -> None:
+    job = send("add", payload={"a": 1, "b": 1})
+    cancel(actor=actor(dana), job=job)
+    second = retry(actor=actor(dana), job=job)
+    cancel(actor=actor(dana), job=second)
+    third = retry(actor=actor(dana), job=job)
+    assert third.retry_of_id == second.pk, "an older page goes on from the newest"
+    assert ended(third, run_jobs).state == State.DONE
+    for each in (job, second):
+        each.refresh_from_db()
+        with pytest.raises(NotPossible):
+            retry(actor=actor(dana), job=each)
+    assert Job.objects.count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_clicks_at_the_same_moment_queue_one_retry(send: Any, dana: Any) -> None:
+    from tests.accounts.test_concurrency import together
+
+    job, who = send("add", payload={"a": 1, "b": 1}), actor(dana)
+    cancel(actor=who, job=job)
+    assert together(*[lambda: retry(actor=who, job=job)] * 4) == []
+    assert Job.objects.filter(retry_of=job).count() == 1
+
+
 def test_claim_and_adoption_each_succeed_once(send: Any) -> None:
     job = send("add")
     assert lease.claim(job.pk, "a") and not lease.claim(job.pk, "b")

@@ -104,6 +104,20 @@ def test_cancel_and_retry(dataset: Any, dana: Any, client_of: Any, run_jobs: Any
     assert run.job.state == "done" and run.versions.count() == 1
 
 
+def test_retrying_what_was_started_anew_leads_there(dataset: Any, dana: Any, client_of: Any) -> None:
+    """The old run never takes the new run's job for its own: it would then show "done" without any version."""
+    from tests.training.conftest import QUICK
+
+    old = start_run(actor=actor(dana), dataset=dataset, options=QUICK)
+    client = client_of(dana)
+    client.post(reverse("training:cancel", args=[old.pk]))
+    new = start_run(actor=actor(dana), dataset=dataset, options=QUICK)
+    response = client.post(reverse("training:retry", args=[old.pk]))
+    assert response.url == reverse("training:run", args=[new.pk])
+    old.refresh_from_db()
+    assert old.job.state == "cancelled" and old.job_id != new.job_id
+
+
 def test_leaderboard_shows_intervals_and_confirm(
     version: Any, dana: Any, victor: Any, client_of: Any
 ) -> None:

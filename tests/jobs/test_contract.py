@@ -11,6 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from jobs import bell, lease
+from jobs.context import folder_of
 from jobs.dispatch import pick
 from jobs.models import Job, JobLog, Node, State
 from jobs.profiles import PROFILES, choose
@@ -222,6 +223,20 @@ def test_reaper_requeues_and_in_the_end_fails_expired_leases(send: Any) -> None:
     assert (job.state, job.attempt, done["ended"]) == (State.FAILED, 2, 1)
     assert "stopped answering" in job.error_person and "gone" in job.error_engineer
     assert job.settled_at is not None
+
+
+def test_what_a_killed_attempt_left_behind_goes_when_the_job_ends_without_it(send: Any, dana: Any) -> None:
+    """Ended by the reaper, or cancelled while it waits for its next attempt: no process of the job's own is left to tidy."""
+    reaped, cancelled = send("with_settle", max_attempts=1), send("with_settle")
+    for job in (reaped, cancelled):
+        folder_of(job.pk).mkdir(parents=True)
+        (folder_of(job.pk) / "chunk").write_text("checkpoint")
+    lease.claim(reaped.pk, "gone")
+    Job.objects.filter(pk=reaped.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert folder_of(reaped.pk).exists()
+    cancel(actor=actor(dana), job=cancelled)
+    reap()
+    assert not folder_of(reaped.pk).exists() and not folder_of(cancelled.pk).exists()
 
 
 def test_lost_bell_is_rung_again_once(send: Any) -> None:

@@ -128,6 +128,20 @@ def test_leaderboard_shows_intervals_and_confirm(
     assert page(client_of(dana), "model", version.model_id, metric="nonsense", start="x").status_code == 200
 
 
+def test_the_leaderboard_starts_with_what_weighs_most_for_the_person(
+    version: Any, dana: Any, bob: Any, client_of: Any, api_of: Any
+) -> None:
+    from accounts.services import save_preference
+
+    weights = {"sensitivity": 1, "brier": 3, "mae": 9}  # the last measures no classes
+    save_preference(actor=actor(bob), outcome="finding", weights=weights)
+    first = page(client_of(bob), "model", version.model_id).content.decode()
+    assert '<option value="brier" selected>' in first
+    assert '<option value="brier" selected>' not in page(client_of(dana), "model", version.model_id).content.decode()
+    answer = api_of(bob).get("/api/v1/leaderboard/", {"model": str(version.model_id)})
+    assert answer.json()["metric"] == "brier"
+
+
 def test_confirm_asks_first_then_changes(version: Any, bob: Any, client_of: Any) -> None:
     client, url = client_of(bob), reverse("training:confirm", args=[version.pk])
     assert "audit log" in client.get(url).content.decode()

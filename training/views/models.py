@@ -63,7 +63,7 @@ def model(request: HttpRequest, pk: UUID) -> HttpResponse:
         )
     metric = request.GET.get("metric", "")
     if metric not in metrics.names_of(row.task):
-        metric = leaderboard.default_metric(row)
+        metric = leaderboard.default_metric(row, actor)
     count = row.versions.count()
     start = page_start(request, count)
     lines = [

@@ -239,6 +239,21 @@ def test_what_a_killed_attempt_left_behind_goes_when_the_job_ends_without_it(sen
     assert not folder_of(reaped.pk).exists() and not folder_of(cancelled.pk).exists()
 
 
+def test_a_cancelled_job_whose_process_dies_ends_and_waits_for_no_other_attempt(send: Any, dana: Any) -> None:
+    """Cancelled, and dead before anybody had looked: the person is not told that it "will be tried again by itself"."""
+    from jobs.executors.base import conclude
+
+    job = send("with_settle")
+    assert lease.claim(job.pk, "node/1")
+    job.refresh_from_db()
+    cancel(actor=actor(dana), job=job)
+    assert job.state == State.RUNNING
+    conclude(job, "node/1", None, "killed by SIGKILL")
+    job.refresh_from_db()
+    assert job.state == State.CANCELLED and job.settled_at is not None
+    assert [line.text for line in JobLog.objects.filter(job=job)] == ["settled cancelled"]
+
+
 def test_lost_bell_is_rung_again_once(send: Any) -> None:
     from django_q.models import OrmQ
 

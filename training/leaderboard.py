@@ -147,11 +147,12 @@ def choices(model: Model) -> list[tuple[str, str]]:
 def default_metric(model: Model, actor: Actor) -> str:
     """What the leaderboard starts with: what weighs most for the person, else the metric that the newest run chose by."""
     chosen = Preference.objects.for_organisation(actor.organisation).filter(user=actor.user).first()
-    weights = {name: w for name, w in (chosen.weights if chosen else {}).items() if name in metrics.names_of(model.task)}
+    own = metrics.names_of(model.task)
+    weights: dict[str, float] = {name: w for name, w in (chosen.weights if chosen else {}).items() if name in own}
     if weights:
-        return max(weights, key=lambda name: float(weights[name]))
+        return max(weights, key=lambda name: weights[name])
     first = model.versions.order_by("-number").values_list("classes", "run__summary").first()
     if first is None:
         return metrics.default_for(model.task, 2)
-    metric = (first[1] or {}).get("metric")
+    metric: str = (first[1] or {}).get("metric", "")
     return metric if metric in metrics.known() else metrics.default_for(model.task, len(first[0]))

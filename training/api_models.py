@@ -221,7 +221,7 @@ class LeaderboardView(APIView):
                 errors=[{"field": "model", "message": _("Give model or dataset."), "code": "required"}],
             )
         model = get_object_or_404(own.order_by("-created_at")[:1])
-        metric = query.get("metric") or leaderboard.default_metric(model)
+        metric = query.get("metric") or leaderboard.default_metric(model, actor_of(request))
         rows = leaderboard.rows(model, metric, start=query["start"])
         differ = leaderboard.test_sets_differ(model, metric)
         body = {

@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.conf import settings
+
 from datasets.models import Dataset, DatasetVersion
+from jobs.nodes import could_run
 from jobs.profiles import PROFILES, choose, estimate_memory_mb
 from training import problems
 from training.errors import RunRefused
@@ -37,6 +40,8 @@ def profile_for(
     has = PROFILES[name].memory_mb
     if need > has:
         return name, [problems.make("memory", need=need, has=has, profile=str(PROFILES[name].label))]
+    if settings.JOBS_EXECUTOR == "local" and not could_run(PROFILES[name]):
+        return name, [problems.make("no_node", severity="warning", profile=str(PROFILES[name].label))]
     return name, []
 
 

@@ -63,7 +63,7 @@ def examine(version: DatasetVersion, recipe: dict[str, Any]) -> list[dict[str, A
     found = [p if p["code"] != "patient_guessed" else _guessed_patient(version, train, p) for p in found]
     labels = frame(version, "test", columns=[recipe["target"]])[recipe["target"]]
     reviewed = reviewed_among(labels.index.tolist())  # judged by none of them: see fitting.labelled_test
-    tests = sum(not is_missing(label) and pk not in reviewed for pk, label in labels.items())
+    tests = sum(not is_missing(label, spec.keep_words) and pk not in reviewed for pk, label in labels.items())
     if tests == 0:
         found.append(problems.make("test_empty"))
     elif tests < FEW_TEST_RECORDS:

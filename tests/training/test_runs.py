@@ -281,3 +281,17 @@ def test_no_model_is_judged_by_labels_that_a_model_proposed(dataset: Any, dana: 
     with pytest.raises(RunRefused) as refused:
         start_run(actor=actor(dana), dataset=dataset, options={**QUICK, "seed": 5})
     assert codes(refused) == {"test_empty"}
+
+
+def test_a_class_called_none_is_learned_when_the_upload_kept_such_words(dana: Any, train: Any) -> None:
+    from datasets.models import StoredFile, Upload
+
+    dataset = make_dataset(dana, "Kept", labels=lambda i, finding: "none" if finding == "benign" else finding)
+    file = StoredFile.objects.create(organisation=dataset.organisation, sha256="0" * 64, size=1)
+    Upload.objects.create(
+        organisation=dataset.organisation, dataset=dataset, file=file, state=Upload.State.IMPORTED,
+        options={"keep_words": True},
+    )  # fmt: skip
+    version = train(dataset).versions.get(chosen=True)
+    assert version.classes == ["malignant", "none"]
+    assert version.metrics["roc_auc"]["n"] == dataset.records.filter(split="test").count()

@@ -157,6 +157,7 @@ def upload(client: Client, data: Any, dataset: str | None, target: str | None, q
     if target is not None:
         if target not in {c["name"] for c in columns}:
             names = ", ".join(c["name"] for c in columns)
+            client.post(f"uploads/{received['id']}/discard/", {})  # records that nobody will confirm
             raise ImportFailed(f"{name} has no column “{target}”. Its columns: {names}.")
         for column in columns:
             if column["name"] == target:

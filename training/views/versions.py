@@ -157,7 +157,8 @@ def recommended(request: HttpRequest) -> HttpResponse:
     why = [{**w, "label": metrics.label(w["metric"])} for w in reasons["why"]]
     undecided = not made.outcome and not made.floors and made.weights == choices.default_weights()
     context = {
-        "made": made, "undecided": undecided, "chosen": made.version or made.nearest, "state": reasons["state"], "score": reasons["score"], "why": why,
+        "made": made, "undecided": undecided, "chosen": made.version or made.nearest, "state": reasons["state"],
+        "score": reasons["score"], "why": why,
         "missed": [recommendation.missed_text(m) for m in reasons["missed"]],
         "floors": [metrics.floor_text(name, floor) for name, floor in sorted(made.floors.items())],
         "others": [{**o, "reason": recommendation.other_text(o)} for o in reasons["others"]],

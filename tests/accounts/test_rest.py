@@ -114,12 +114,13 @@ class TestKeys:
 class TestProblems:
     def test_nested_errors_name_their_place(self):
         detail = exceptions.ValidationError(
-            {"records": [{}, {"age": ["Too old."]}], "name": ["No.", "Never."]}
+            {"records": [{}, {"age": ["Too old."]}], "name": ["No.", "Never."], "scopes": {1: ["Unknown."]}}
         ).detail
         assert [(e["field"], e["message"]) for e in flatten(detail)] == [
             ("records[1].age", "Too old."),
             ("name", "No."),
             ("name", "Never."),
+            ("scopes[1]", "Unknown."),
         ]
 
     @pytest.mark.parametrize(

@@ -129,7 +129,8 @@ def test_api_tells_state_error_and_log(job: Job, api_of: Any, dana: Any, charlie
     again = api.post(f"/api/v1/jobs/{job.pk}/retry/", headers={"Idempotency-Key": "r"})
     assert again.status_code == 201 and again.json()["id"] != str(job.pk)
     assert api.post(f"/api/v1/jobs/{again.json()['id']}/cancel/").json()["state"] == "cancelled"
-    assert api.get("/api/v1/jobs/?state=junk").status_code == 400
+    junk = api.get("/api/v1/jobs/?state=junk")
+    assert junk.status_code == 400 and junk.json()["errors"][0]["field"] == "state"
     assert api.get(f"/api/v1/jobs/{uuid4()}/").status_code == 404
     for path in ("", "log/"):
         assert api_of(charlie).get(f"/api/v1/jobs/{job.pk}/{path}").status_code == 404

@@ -252,6 +252,7 @@ def test_recommendation_page_says_why_and_changes_nothing(version: Any, dana: An
 
     before = Recommendation.objects.count()
     text = page(client_of(dana), "recommendation").content.decode()
+    assert "You have not said yet what matters to you" in text
     assert "very likely no worse than" in text and str(version) in text
     assert Recommendation.objects.count() == before
 

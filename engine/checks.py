@@ -295,8 +295,8 @@ DOUBTFUL = {
     "perhaps_afterwards": "“{column}” may be known only after the diagnosis: if so, leave it out.",
     "source_one_class": "All {count} patients of “{value}” in “{column}” have the class “{label}”, elsewhere not: what tells the "
     "place would pass for a sign of the disease.",
-    "patient_suspected": "“{column}” holds {count} different codes in {total} rows: if it is the patient's number, name it as the "
-    "patient column, or one patient's records are on both sides of every split.",
+    "patient_suspected": "“{column}” holds {count} different codes in {total} rows: if it is the patient's number, name it as "
+    "the patient column, or one patient's records are on both sides of every split.",
     "duplicates_contradict": "{count} rows are alike in every column but differ in their label: one of them must be wrong, or "
     "what decides is not in the table.",
 }

@@ -137,7 +137,7 @@ def _truth(fitted: Fitted, frame: pd.DataFrame) -> tuple[Floats | Ints, Ints, di
     target = fitted.recipe.target
     if target not in frame.columns:
         raise EngineError("column_missing", f"There is no column “{target}”.", {"column": target})
-    labels = labels_of(frame[target], fitted.task)
+    labels = labels_of(frame[target], fitted.task, fitted.recipe.keep_words)
     code = {name: i for i, name in enumerate(fitted.classes_.tolist())}
     known = [label is not None and (not fitted.classify or label in code) for label in labels]
     rows = np.flatnonzero(known)
@@ -295,7 +295,7 @@ def _share(top: int, bottom: int) -> float | None:
 def _values(fitted: Fitted, frame: pd.DataFrame, name: str, patients: Ints) -> NDArray[Any]:
     if name not in frame.columns:
         raise EngineError("column_missing", f"There is no column “{name}”.", {"column": name})
-    values = values_of(frame, name, fitted.schema, fitted.recipe.split_by)
+    values = values_of(frame, name, fitted.schema, fitted.recipe.split_by, fitted.recipe.keep_words)
     return without_rare(values, patients)
 
 

@@ -56,6 +56,7 @@ class Recipe:
     time_budget: float = 60.0
     seed: int = 0
     allow_leaks: bool = False
+    keep_words: bool = False  # “none” and “NA” are classes and categories like others; only empty cells are missing
     split_by: str | None = None
     coverage: float = 0.95
     sets: str = "auto"
@@ -96,6 +97,8 @@ class Recipe:
                 raise _invalid("metric", f"must be auto or one of {', '.join(METRICS)}")
 
     def _check_numbers(self) -> None:
+        if not isinstance(self.keep_words, bool):
+            raise _invalid("keep_words", "must be true or false")
         if isinstance(self.time_budget, bool) or not isinstance(self.time_budget, (int, float)):
             raise _invalid("time_budget", "must be a number of seconds")
         if not 0 < self.time_budget <= 7 * 86400:

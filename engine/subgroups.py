@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from engine.cells import is_missing, to_category, to_days, to_number
+from engine.cells import to_category, to_days, to_number
 from engine.metrics import METRICS, Floats, Ints, Outcomes, score_all
 from engine.schema import ColumnSpec, Kind, Role, Schema
 from engine.split import resamples
@@ -72,7 +72,9 @@ def _rank(spec: ColumnSpec, series: pd.Series[Any]) -> int | None:
     return None
 
 
-def values_of(frame: pd.DataFrame, name: str, schema: Schema, dates: str | None) -> NDArray[Any]:
+def values_of(
+    frame: pd.DataFrame, name: str, schema: Schema, dates: str | None, keep_words: bool = False
+) -> NDArray[Any]:
     """(n,) the group of each record in this column as text, "" where it is missing.
 
     A number called age is cut into bands; a date of birth too, by the age at the date in `dates` (the recipe's
@@ -88,7 +90,7 @@ def values_of(frame: pd.DataFrame, name: str, schema: Schema, dates: str | None)
             seen = np.array([to_days(cell)[0] for cell in frame[dates].tolist()], dtype=float)
             return _bands((seen - born) / YEAR)
         return np.array([_decade(days) for days in born.tolist()], dtype=object)
-    return np.array(["" if is_missing(cell) else to_category(cell) or "" for cell in cells], dtype=object)
+    return np.array([to_category(cell, keep_words) or "" for cell in cells], dtype=object)
 
 
 def _decade(days: float) -> str:

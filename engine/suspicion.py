@@ -60,9 +60,9 @@ class Suspicion:
 def suspicions(data: TrainingData, recipe: Recipe) -> list[Suspicion]:
     """All of them; a column is named once, for the strongest reason."""
     found: dict[str | None, Suspicion] = {}
-    for each in (*_leaks(data, recipe), *_sources(data), *_missing(data), *_afterwards(data)):
+    for each in (*_leaks(data, recipe), *_sources(data, recipe), *_missing(data, recipe), *_afterwards(data)):
         found.setdefault(each.column, each)
-    rows = [*_pure_sources(data, found), *_coded(data), *_contradictions(data)]
+    rows = [*_pure_sources(data, recipe, found), *_coded(data, recipe), *_contradictions(data)]
     return [*found.values(), *rows]
 
 
@@ -87,21 +87,21 @@ def _leaks(data: TrainingData, recipe: Recipe) -> Iterator[Suspicion]:
         yield Suspicion(code, name, True, {"percent": percent})
 
 
-def _sources(data: TrainingData) -> Iterator[Suspicion]:
+def _sources(data: TrainingData, recipe: Recipe) -> Iterator[Suspicion]:
     """Hospitals, wards and devices that nearly tell the class: the model would learn the place, not the disease."""
     if not data.classify:
         return
     for spec in data.schema.features:
         if spec.kind in (Kind.CATEGORY, Kind.NUMBER, Kind.TEXT) and is_site(spec.name):
-            values = categories_of(data, spec)
+            values = categories_of(data, recipe, spec)
             share = _kappa_of_values(values, data)
             if share >= ONE_SOURCE:
                 yield Suspicion("source_per_class", spec.name, True, {"percent": round(100 * share)})
 
 
-def categories_of(data: TrainingData, spec: ColumnSpec) -> NDArray[Any]:
+def categories_of(data: TrainingData, recipe: Recipe, spec: ColumnSpec) -> NDArray[Any]:
     """(n,) the cells as categories, "" where missing."""
-    return np.array([to_category(cell) or "" for cell in data.frame[spec.name].tolist()], dtype=object)
+    return np.array([to_category(cell, recipe.keep_words) or "" for cell in data.frame[spec.name].tolist()], dtype=object)
 
 
 def _kappa_of_values(values: NDArray[Any], data: TrainingData) -> float:
@@ -125,10 +125,10 @@ def kappa(a: Ints, b: Ints) -> float:
     return (float(np.mean(a == b)) - chance) / (1.0 - chance) if chance < 1.0 else 0.0
 
 
-def _missing(data: TrainingData) -> Iterator[Suspicion]:
+def _missing(data: TrainingData, recipe: Recipe) -> Iterator[Suspicion]:
     """Filled in for one class and empty for the others (or the other way round)."""
     for spec in data.schema.features:
-        gone = np.array([is_missing(cell) for cell in data.frame[spec.name].tolist()])
+        gone = np.array([is_missing(cell, recipe.keep_words) for cell in data.frame[spec.name].tolist()])
         if not 0.02 <= gone.mean() <= 0.98:
             continue
         share = _mirrored(gone, data)
@@ -163,14 +163,14 @@ def _afterwards(data: TrainingData) -> Iterator[Suspicion]:
             yield Suspicion("perhaps_afterwards", spec.name, False)
 
 
-def _pure_sources(data: TrainingData, found: dict[str | None, Suspicion]) -> Iterator[Suspicion]:
+def _pure_sources(data: TrainingData, recipe: Recipe, found: dict[str | None, Suspicion]) -> Iterator[Suspicion]:
     """A hospital or device from which only one class came, though the others see several."""
     if not data.classify:
         return
     for spec in data.schema.columns:
         if spec.role in (Role.TARGET, Role.PATIENT) or not is_site(spec.name) or spec.name in found:
             continue
-        values = categories_of(data, spec)
+        values = categories_of(data, recipe, spec)
         for value, rows in _rows_by(values).items():
             patients = len(np.unique(data.patients[rows]))
             labels = np.unique(data.y[rows])
@@ -187,14 +187,14 @@ def _rows_by(values: NDArray[Any]) -> dict[str, Ints]:
     return {value: np.array(own, dtype=np.int64) for value, own in rows.items()}
 
 
-def _coded(data: TrainingData) -> Iterator[Suspicion]:
+def _coded(data: TrainingData, recipe: Recipe) -> Iterator[Suspicion]:
     """Codes that come again, where no column says which records are one patient's."""
     if data.schema.with_role(Role.PATIENT):
         return
     for spec in data.schema.columns:
         if spec.role is Role.TARGET or spec.kind not in (Kind.CATEGORY, Kind.TEXT):
             continue
-        present = [value for value in categories_of(data, spec).tolist() if value]
+        present = [value for value in categories_of(data, recipe, spec).tolist() if value]
         if len(present) < 20 or not all(CODED.fullmatch(value) for value in present[:500]):
             continue
         distinct = len(set(present))

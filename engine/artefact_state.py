@@ -81,7 +81,7 @@ def rebuild_fitted(
         calibrator=Calibrator(model["calibration"], _under(state, "calibration/")),
         novelty=Novelty(encoder).restore(_under(state, "novelty/")), reach=reach, spread=spread,
         background=_background(encoder, _under(state, "background/")), reaches=state.get("reaches"),
-        **{name: model[name] for name in PLAIN}, **{name: model.get(name) for name in LATER},
+        **{name: model[name] for name in PLAIN}, decision=model.get("decision"), referral=model.get("referral"),
     )  # fmt: skip
 
 

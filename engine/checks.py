@@ -329,9 +329,9 @@ def _nothing_left(data: TrainingData, found: list[Suspicion]) -> Iterator[Proble
 
 
 def left_out(problems: list[Problem]) -> list[dict[str, Any]]:
-    """[{column, code, why}] of the columns that are left out of training as suspicious."""
+    """[{column, code, why, params}] of the columns that are left out of training as suspicious."""
     return [
-        {"column": problem.column, "code": problem.code, "why": problem.message}
+        {"column": problem.column, "code": problem.code, "why": problem.message, "params": problem.params}
         for problem in problems
         if problem.code in SUSPICIOUS and problem.column is not None
     ]

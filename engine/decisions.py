@@ -32,7 +32,8 @@ def choose_point(
     """
     if not wanted:
         return operating_point(p, positive, name)
-    (kind, value), found = next(iter(wanted.items())), {}
+    kind, value = next(iter(wanted.items()))
+    found: dict[str, Any]
     if kind == "sensitivity":
         lowest = -conformal_quantile(-p[positive], _codes(patients[positive]), value)
         threshold = float(max(lowest, 0.0))

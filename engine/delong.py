@@ -49,8 +49,8 @@ def _components(
     below = 1.0 - (of_negative - rankdata(score[~positive])) / m
     area = float(above.mean())
     size = int(codes.max()) + 1
-    first = np.bincount(codes[positive], above - area, minlength=size)
-    second = np.bincount(codes[~positive], below - area, minlength=size)
+    first: Floats = np.bincount(codes[positive], weights=above - area, minlength=size).astype(float)
+    second: Floats = np.bincount(codes[~positive], weights=below - area, minlength=size).astype(float)
     return area, (first, second)
 
 

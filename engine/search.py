@@ -68,7 +68,7 @@ class CandidateResult:
 class Search:
     """All candidates, the best of them, the reference to compare with, and what was noticed in the data.
 
-    `left_out`: [{column, code, why}] of the suspicious columns that nothing was learned from.
+    `left_out`: [{column, code, why, params}] of the suspicious columns that nothing was learned from.
     """
 
     best: Fitted

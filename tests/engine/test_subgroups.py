@@ -19,7 +19,8 @@ def ward(n: int = 700, seed: int = 0) -> pd.DataFrame:
     lab = np.where(site == "C", rng.normal(size=n), 2.0 * sick + rng.normal(size=n))
     frame = pd.DataFrame({
         "sex": rng.choice(["f", "m"], n), "age": rng.integers(1, 95, n).astype(float), "hospital": site, "lab": lab,
-        "flag": rng.integers(0, 2, n), "birth_date": pd.Timestamp("1950-01-01") + pd.to_timedelta(rng.integers(0, 20_000, n), "D"),
+        "flag": rng.integers(0, 2, n),
+        "birth_date": pd.Timestamp("1950-01-01") + pd.to_timedelta(rng.integers(0, 20_000, n), "D"),
         "y": np.where(sick, "yes", "no"),
     })  # fmt: skip
     frame.loc[:2, "hospital"] = "D"  # three patients

@@ -191,7 +191,8 @@ def test_a_planted_word_is_found_in_english_and_chinese(word: str, texts: list[s
         text if s else text.replace(texts[1], texts[0].replace(word, texts[1]))
         for text, s in zip(frame["report"], sick, strict=True)
     ]
-    recipe = engine.Recipe(target="y", candidates=("linear",), time_budget=1.0, columns={"report": "text"}, allow_leaks=True)  # fmt: skip
+    recipe = engine.Recipe(target="y", candidates=("linear",), time_budget=1.0, columns={"report": "text"},
+                           allow_leaks=True)  # fmt: skip
     model = engine.fit(frame, recipe)
     (reasons,) = engine.explain(model, [{"report": join.join([noise[0], texts[0]])}])
     found, contribution = reasons.words["report"][0]

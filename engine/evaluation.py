@@ -32,6 +32,7 @@ from engine.validation import metrics_of
 
 MOST_POINTS = 200
 GROUP_RESAMPLES = 200  # at most, for each group and for those kept and referred: many small intervals
+FREQUENCY = frozenset(["log_loss", "brier"])  # metrics that grow with how common the finding is
 MOST_CELLS = 300_000_000  # records times resamples; above, fewer resamples are drawn (never fewer than 100)
 
 
@@ -318,11 +319,13 @@ def _gaps(
     fitted: Fitted, parted: Mapping[str, NDArray[Any]], tables: Mapping[str, Any], outcomes: Outcomes,
     patients: Ints, resampled: int, seed: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """In the model's own metric; missing values and the pooled rare ones are no group to compare."""
+    """In the model's own metric, but the area where that is a loss: a loss is larger where the finding is commoner, which
+    is no gap in what the model can do. Missing values and the pooled rare ones are no group to compare."""
     found = []
+    metric = "roc_auc" if fitted.metric in FREQUENCY else fitted.metric
     for name, values in parted.items():
         enough = [g for g, part in tables[name].items() if g not in ("", OTHERS) and "too_few" not in part]
-        gap = largest_gap(name, values, enough, outcomes, patients, fitted.metric, resampled, seed)
+        gap = largest_gap(name, values, enough, outcomes, patients, metric, resampled, seed)
         if gap is not None:
             found.append(gap)
     return sorted(found, key=lambda gap: -float(gap["difference"]))

@@ -29,8 +29,8 @@ _AGE = re.compile(r"(^|[^a-z])age([^a-z]|$)|^年龄|年龄$", re.IGNORECASE)
 _BIRTH = re.compile(r"birth|(^|[^a-z])dob([^a-z]|$)|出生|生日", re.IGNORECASE)
 _SEX = re.compile(r"(^|[^a-z])(sex|gender|male|female)([^a-z]|$)|性别", re.IGNORECASE)
 _SITE = re.compile(
-    r"(^|[^a-z])(site|hospital|clinic|cent(er|re)|ward|department|institution|scanner|device|manufacturer)([^a-z]|$)"
-    r"|医院|中心|院区|科室|设备|机器|厂家|机型",
+    r"(^|[^a-z])(site|hospital|clinic|cent(er|re)|ward|department|institution|source|scanner|device|vendor|manufacturer)([^a-z]|$)"
+    r"|医院|中心|院区|科室|来源|设备|机器|厂家|机型",
     re.IGNORECASE,
 )
 
@@ -56,7 +56,7 @@ def columns_for(schema: Schema, frame: pd.DataFrame) -> list[str]:
 
 
 def _rank(spec: ColumnSpec, series: pd.Series[Any]) -> int | None:
-    if _AGE.search(spec.name) and spec.kind is Kind.NUMBER:
+    if _AGE.search(spec.name) and spec.kind is Kind.NUMBER and _in_years(spec, series):
         return 1
     if _BIRTH.search(spec.name) and spec.kind is Kind.DATE:
         return 1
@@ -72,6 +72,17 @@ def _rank(spec: ColumnSpec, series: pd.Series[Any]) -> int | None:
     return None
 
 
+def _in_years(spec: ColumnSpec, series: pd.Series[Any]) -> bool:
+    """Ages, not standardised numbers; the model's own column tells, so that a small test set is cut like a large one."""
+    low, high = spec.minimum, spec.maximum
+    if low is None or high is None:
+        ages = np.array([to_number(cell)[0] for cell in series.tolist()], dtype=float)
+        if np.all(np.isnan(ages)):
+            return False
+        low, high = float(np.nanmin(ages)), float(np.nanmax(ages))
+    return low >= 0.0 and 10.0 < high <= 150.0
+
+
 def values_of(
     frame: pd.DataFrame, name: str, schema: Schema, dates: str | None, keep_words: bool = False
 ) -> NDArray[Any]:
@@ -82,7 +93,7 @@ def values_of(
     """
     cells = frame[name].tolist()
     kind = schema[name].kind if name in schema else None
-    if kind is Kind.NUMBER and _AGE.search(name):
+    if kind is Kind.NUMBER and _AGE.search(name) and _in_years(schema[name], frame[name]):
         return _bands(np.array([to_number(cell)[0] for cell in cells], dtype=float))
     if kind is Kind.DATE and _BIRTH.search(name):
         born = np.array([to_days(cell)[0] for cell in cells], dtype=float)

@@ -105,7 +105,10 @@ def categories_of(data: TrainingData, recipe: Recipe, spec: ColumnSpec) -> NDArr
 
 
 def _kappa_of_values(values: NDArray[Any], data: TrainingData) -> float:
-    """Cohen's kappa of the label with its commonest in each value, each patient judged by the others of that value."""
+    """Cohen's kappa of the label with its commonest in each value, each patient judged by the others of that value.
+
+    Values of one patient are judged by each other: to a model they are all “another place”.
+    """
     y = data.y.astype(np.int64)
     codes = np.unique(values.astype(str), return_inverse=True)[1]
     counts = np.zeros((int(codes.max()) + 1, len(data.classes)))
@@ -114,8 +117,12 @@ def _kappa_of_values(values: NDArray[Any], data: TrainingData) -> float:
     np.add.at(own, (data.patients, y), 1.0)  # a patient's records nearly always share the place
     others = np.maximum(counts[codes] - own[data.patients], 0.0)
     guess = others.argmax(axis=1)
-    alone = others.sum(axis=1) == 0
-    guess[alone] = int(np.bincount(y).argmax())
+    alone = np.flatnonzero(others.sum(axis=1) == 0)
+    if len(alone):
+        own[:] = 0.0
+        np.add.at(own, (data.patients[alone], y[alone]), 1.0)
+        rest = own[data.patients[alone]]
+        guess[alone] = np.where(len(alone) > rest.sum(axis=1), (own.sum(axis=0) - rest).argmax(axis=1), np.bincount(y).argmax())
     return kappa(y, guess)
 
 

@@ -90,6 +90,18 @@ def test_other_names_are_no_sites(name: str) -> None:
     assert not is_site(name)
 
 
+def test_standardised_ages_are_not_cut_into_years(amounts) -> None:
+    frame, models = amounts
+    assert "age" not in columns_for(models["linear"].schema, frame)
+
+
+def test_a_gap_is_not_told_by_a_loss(three) -> None:
+    frame, models = three
+    table = frame.assign(site=np.where(np.arange(len(frame)) % 2, "A", "B"))
+    (gap,) = engine.evaluate(models["linear"], table, bootstrap=10, groups="site").gaps
+    assert models["linear"].metric == "log_loss" and gap["metric"] == "roc_auc"
+
+
 def test_rare_values_count_patients_not_records() -> None:
     values = np.array(["a"] * 10 + ["b"] * 10, dtype=object)
     patients = np.array([0] * 10 + list(range(1, 11)))

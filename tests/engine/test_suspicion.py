@@ -1,5 +1,7 @@
 """What would flatter a model is found, left out unless allowed, and said in the search and in the report."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,6 +117,15 @@ def test_hospitals_that_each_send_one_class_are_left_out() -> None:
     names = rng.permutation([f"Clinic {letter}" for letter in "ABCDEFGHIJKLMNOPQRSTUVWX"])
     assert codes(frame.assign(hospital=names[place]))["source_per_class"] == "hospital"
     assert "source_per_class" not in codes(frame.assign(hospital=names[rng.integers(0, 24, 600)]))
+
+
+def test_the_source_of_real_ultrasound_clips_tells_the_finding(shared_data: Path) -> None:
+    clips = pd.read_csv(shared_data / "pocus_lung_us_video_ccby" / "labels.csv")
+    frame = clips[["label", "frames", "fps", "source_url", "patient"]]
+    recipe = Recipe(target="label", patient="patient", candidates=("linear",), time_budget=1.0)
+    found = {p.code: p for p in check(frame, recipe)}
+    assert found["source_per_class"].column == "source_url"  # one hospital sent the healthy, journals the sick
+    assert found["source_per_class"].params["percent"] >= 80
 
 
 def test_one_hospital_with_one_class_is_said() -> None:

@@ -11,7 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 
 import engine
 from engine.candidates.trees import FlatTrees
-from engine.explanation import _counted, _exact_members, _shapley
+from engine.explanation import _counted, _exact, _exact_members, _shapley
 from engine.tree_reasons import paths_of, tree_shapley
 
 
@@ -146,6 +146,22 @@ def test_counting_all_subsets_equals_the_exact_values(fitted, patients) -> None:
         counted_base, counted = _counted(model, encoded, 1)
         assert counted == pytest.approx(values, abs=1e-8)
         assert counted_base == pytest.approx(base, abs=1e-8)
+
+
+def test_an_ensemble_for_numbers_is_exact_through_its_members(amounts) -> None:
+    from dataclasses import replace
+
+    frame, models = amounts
+    linear, boosted = models["linear"].members[0], models["boosting"].members[0]
+    both = replace(models["linear"], members=[replace(linear, weight=0.3), replace(boosted, weight=0.7)])
+    encoded = both.encoder.from_frame(frame.tail(1))
+    exact = _exact_members(both)
+    assert exact is not None and len(exact) == 2
+    base, values = _exact(exact, encoded, 0)
+    counted_base, counted = _counted(both, encoded, 0)
+    assert base + values.sum() == pytest.approx(both.raw(encoded)[0], abs=1e-8)
+    assert counted == pytest.approx(values, abs=1e-7)
+    assert counted_base == pytest.approx(base, abs=1e-7)
 
 
 def test_the_first_class_is_explained_with_the_sign_turned(fitted, patients) -> None:

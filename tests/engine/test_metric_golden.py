@@ -118,8 +118,7 @@ def test_numbers_equal_the_reference(name: str, case: str) -> None:
              "tied": np.round(y, -1), "good": y + rng.normal(0, 10, 150)}[case]  # fmt: skip
     for w in (np.ones(150), rng.integers(0, 3, 150).astype(float)):
         value = score_all(Outcomes(y, guess), w[None, :])[name][0]
-        expected = {"mae": sk.mean_absolute_error, "r2": sk.r2_score,
-                    "rmse": sk.root_mean_squared_error}  # fmt: skip
+        expected = {"mae": sk.mean_absolute_error, "r2": sk.r2_score, "rmse": sk.root_mean_squared_error}
         assert value == pytest.approx(expected[name](y, guess, sample_weight=w), rel=1e-7, abs=1e-9)
 
 

@@ -135,7 +135,8 @@ def frames_of(data: Any) -> int:
 
 def frame_values(data: Any, index: int) -> NDArray[Any]:
     """One frame: colour (h, w, 3), or the modality's values (Hounsfield units for CT), DICOM PS3.3 C.11.1."""
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
+    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+    from pydicom.pixels.utils import pixel_array
 
     frame = pixel_array(data, index=index)
     if str(data.get("PhotometricInterpretation", "")) == "PALETTE COLOR":
@@ -172,7 +173,7 @@ def _from_dicom(path: Path) -> Pixels:
 
 def dicom_picture(data: Any, index: int) -> Pixels:
     """One frame as shown: VOI LUT or window (the first one), MONOCHROME1 and the inverse presentation turned round."""
-    from pydicom.pixels import apply_voi_lut
+    from pydicom.pixels.processing import apply_voi_lut
 
     values = frame_values(data, index)
     if values.ndim == 3:

@@ -21,7 +21,7 @@ DIRECTIONS, CELLS = 8, 4  # of gradients; a grid of 4 x 4
 # Rotation-invariant uniform patterns (Ojala et al. 2002, doi:10.1109/TPAMI.2002.1017623): the number of brighter
 # neighbours where they lie together, one more class for all others.
 _BITS = (np.arange(256)[:, None] >> np.arange(8)) & 1
-_TURNS = (_BITS != np.roll(_BITS, 1, axis=1)).sum(axis=1)
+_TURNS = np.abs(np.diff(_BITS, axis=1, append=_BITS[:, :1])).sum(axis=1)
 PATTERN = np.where(_TURNS <= 2, _BITS.sum(axis=1), 9)
 _AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 
@@ -82,8 +82,9 @@ def _colour(pixels: NDArray[Any]) -> NDArray[Any]:
 
 def _texture(grey: NDArray[Any]) -> NDArray[Any]:
     """Shares of the ten local patterns, then mean and deviation of the gradient's length."""
-    centre, codes = grey[1:-1, 1:-1], 0
+    centre = grey[1:-1, 1:-1]
     height, width = centre.shape
+    codes = np.zeros(centre.shape, dtype=np.int64)
     for bit, (down, right) in enumerate(_AROUND):
         neighbour = grey[1 + down : 1 + down + height, 1 + right : 1 + right + width]
         codes = codes + ((neighbour > centre).astype(np.int64) << bit)

@@ -32,7 +32,7 @@ class ImageTransformer(FileTransformer):
 
     width = 12 + 16 + 16 + len(SCALES) * (10 + 2) + DIRECTIONS * CELLS * CELLS + 64 + 32
     shape = (3, SIDE, SIDE)
-    seconds = 1.1e-3
+    seconds = 1.5e-3
 
     def read(self, source: Source) -> Pixels:
         """(h, w, 3) from 0 to 1."""

@@ -14,6 +14,7 @@ from engine.metrics import Floats, Ints
 from engine.registry import Hyperparameter, candidate
 from engine.schema import FILE_KINDS, Kind
 from engine.split import hold_out
+from engine.transformers.files import one_thread
 
 FEWEST_EPOCHS, MOST_EPOCHS = 8, 40
 ROW_SECONDS = 4e-5  # of the table's part
@@ -92,7 +93,7 @@ class FusionModel(Model):
             outputs = len(self.classes_) if self.task == "classification" else 1
             network = fusion.build(self, self._table, self._shapes, outputs)
             self._network = fusion.load_state(network, self._state)
-        with fusion.one_thread():
+        with one_thread():
             scores = fusion.scores_of(self._network, X, np.arange(len(X)), self._shapes).astype(float)
         return softmax(scores) if self.task == "classification" else scores[:, 0] * self._spread + self._centre
 

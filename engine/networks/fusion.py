@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from engine.candidates.base import Curve, StopCheck
 from engine.metrics import Floats, Ints
 from engine.networks.base import ENCODERS
 from engine.schema import Kind
+from engine.transformers.files import one_thread
 
 if TYPE_CHECKING:
     from engine.candidates.fusion import FusionModel
@@ -61,17 +61,6 @@ class FusionNetwork(nn.Module):
             total = total.index_add(0, rows, gate * seen)
         result: torch.Tensor = self.head(total)
         return result
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """torch on one thread: sums stay repeatable, and nobody is oversubscribed."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def shapes_of(bundle: Bundle) -> Shapes:

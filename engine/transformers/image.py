@@ -33,6 +33,7 @@ class ImageTransformer(FileTransformer):
     width = 12 + 16 + 16 + len(SCALES) * (10 + 2) + DIRECTIONS * CELLS * CELLS + 64 + 32
     shape = (3, SIDE, SIDE)
     seconds = 1.5e-3
+    looks = Kind.IMAGE
 
     def read(self, source: Source) -> Pixels:
         """(h, w, 3) from 0 to 1."""
@@ -47,6 +48,10 @@ class ImageTransformer(FileTransformer):
             _brightness(grey), _histogram(grey, 16), _colour(small), *texture,
             _gradients(small @ LUMA), _thumbnails(small),
         ])  # fmt: skip
+
+    def views(self, item: Any) -> list[NDArray[np.float32]]:
+        """The picture itself."""
+        return [item]
 
     def sketch(self, item: Any) -> NDArray[Any]:
         """(3, 64, 64) from 0 to 255."""

@@ -114,7 +114,7 @@ def test_a_model_asks_for_the_weights_that_it_was_fitted_with(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(0)
-    y = np.arange(40) % 2
+    y = np.arange(24) % 2
     cells = [rng.integers(0, 60 + 80 * label, (32, 32, 3)).astype(np.uint8) for label in y]
     frame = pd.DataFrame({"film": cells, "y": np.where(y, "sick", "well")})
     recipe = engine.Recipe(target="y", time_budget=60.0, candidates=("linear",), allow_leaks=True)

@@ -37,12 +37,16 @@ def commit() -> str:
     return name.stdout.strip() + ("+" if changed.returncode else "")
 
 
-def watched(command: list[str], folder: Path, environment: dict[str, str], limit: float) -> tuple[int, str, float]:
+def watched(
+    command: list[str], folder: Path, environment: dict[str, str], limit: float
+) -> tuple[int, str, float]:
     """Run it; its return code, the last lines it wrote, and the peak of its whole tree of processes in MB."""
     log = folder / "log.txt"
     peak, began = 0.0, time.monotonic()
     with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
         while process.poll() is None:
             peak = max(peak, _tree_mb(process.pid))
             if time.monotonic() - began > limit:
@@ -82,7 +86,9 @@ def run(key: dict[str, Any], folder: Path, threads: int, niceness: int) -> dict[
     task = json.loads((folder / "task.json").read_text())
     python = key["python"]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONHASHSEED": "0"}
-    environment |= {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    environment |= {
+        name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    }
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="bench-peer-", ignore_cleanup_errors=True) as place:
         command = ["nice", "-n", str(niceness), python, str(RUNNER), key["peer"], str(folder.resolve()), place,
@@ -115,7 +121,9 @@ SAME = ("set", "seed", "peer", "budget", "versions", "commit")
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sets", nargs="*", choices=list(SETS), default=list(SETS))
     parser.add_argument("--peers", nargs="*", choices=list(BUDGETS), default=list(BUDGETS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4])
@@ -128,7 +136,9 @@ def main() -> None:
     options.results.parent.mkdir(parents=True, exist_ok=True)
     if not options.report:
         measure(options)
-    chosen = [r for r in load_runs(options.results) if r["set"] in options.sets and r["peer"] in options.peers]
+    chosen = [
+        r for r in load_runs(options.results) if r["set"] in options.sets and r["peer"] in options.peers
+    ]
     print(report(chosen))
 
 
@@ -156,7 +166,11 @@ def measure(options: argparse.Namespace) -> None:
                 line = run(key, folder, options.threads, options.nice)
                 with options.results.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                told = line["error"] if line["status"] == "broken" else f"{line['score']:.4f} in {line['fit_seconds']:.1f} s"
+                told = (
+                    line["error"]
+                    if line["status"] == "broken"
+                    else f"{line['score']:.4f} in {line['fit_seconds']:.1f} s"
+                )
                 print(f"{name} {seed} {peer}: {told} (load {line['load']})", file=sys.stderr, flush=True)
 
 

@@ -22,7 +22,9 @@ def python_of(peer: str) -> str:
     folder, wanted = HOME / ".venv-peers" / name, HOME / "requirements" / f"peers-{name}.txt"
     stamp = folder / ".installed"
     if not stamp.exists() or stamp.read_text() != wanted.read_text():
-        print(f"installing {wanted.name} (the first time this takes some minutes)", file=sys.stderr, flush=True)
+        print(
+            f"installing {wanted.name} (the first time this takes some minutes)", file=sys.stderr, flush=True
+        )
         if not (folder / "bin" / "python").exists():
             subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "-r", str(wanted)]

@@ -82,8 +82,12 @@ class AutoGluon(Peer):
         metric = "r2" if not self.classify else "roc_auc_ovr_macro" if several else "roc_auc"
         kind = "regression" if not self.classify else "multiclass" if several else "binary"
         data = self.features(train).assign(target=train["target"])
-        self.predictor = TabularPredictor("target", problem_type=kind, eval_metric=metric, path="model", verbosity=1)
-        self.predictor.fit(data, presets=self.presets, time_limit=self.budget, num_cpus=self.threads, num_gpus=0)
+        self.predictor = TabularPredictor(
+            "target", problem_type=kind, eval_metric=metric, path="model", verbosity=1
+        )
+        self.predictor.fit(
+            data, presets=self.presets, time_limit=self.budget, num_cpus=self.threads, num_gpus=0
+        )
         board = self.predictor.leaderboard(silent=True)
         self.chosen = self.predictor.model_best
         self.own = float(board.loc[board["model"] == self.chosen, "score_val"].iloc[0])
@@ -176,8 +180,14 @@ class Plain(Peer):
             parts += [(number, self.numbers), (category, self.others)]
         for name in self.texts:
             short = features[name].astype(str).str.len().median() < 400
-            words = TfidfVectorizer(analyzer="char", ngram_range=(1, 3)) if short else TfidfVectorizer(ngram_range=(1, 2))
-            parts.append((make_pipeline(words, TruncatedSVD(64, random_state=0)) if self.boosted else words, name))
+            words = (
+                TfidfVectorizer(analyzer="char", ngram_range=(1, 3))
+                if short
+                else TfidfVectorizer(ngram_range=(1, 2))
+            )
+            parts.append(
+                (make_pipeline(words, TruncatedSVD(64, random_state=0)) if self.boosted else words, name)
+            )
         for name in self.task["files"]:
             parts.append((make_pipeline(FunctionTransformer(pixels), StandardScaler()), [name]))
         parts = [part for part in parts if len(part[1])]

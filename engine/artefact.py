@@ -219,7 +219,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         arrays = dict(load_file(path))
         inspect_arrays(path.name, arrays)
         return arrays
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(
             "artefact_not_safetensors", f"“{path.name}” does not hold arrays.", {"file": path.name}
         ) from error

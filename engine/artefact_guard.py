@@ -18,8 +18,14 @@ import numpy as np
 
 from engine.errors import ArtefactError
 from engine.fitted import Fitted, Prediction
+from engine.preprocessing.normalisation import LANDMARKS
+from engine.preprocessing.pipeline import Preprocessor
+from engine.preprocessing.steps import Step
 from engine.schema import Kind
 from engine.transformers.base import TRANSFORMERS
+from engine.transformers.category import CategoryTransformer
+from engine.transformers.number import NumberTransformer
+from engine.transformers.text import WIDTH, TextTransformer
 
 LARGEST_MANIFEST = 64 * 2**20  # bytes
 LARGEST_SCHEMA = 256 * 2**20  # bytes of the description of a scikit-learn estimator
@@ -149,6 +155,8 @@ def inspect_model(model: Mapping[str, Any]) -> None:
         raise ValueError("classes are texts")
     if len(set(classes)) != len(classes):
         raise ValueError("a class occurs twice")
+    if (model["task"] == "classification" and len(classes) < 2) or (model["task"] == "regression" and classes):
+        raise ValueError("classes of another task")
     texts = [column for column in model["schema"]["columns"] if column["kind"] == Kind.TEXT.value]
     own = (model["settings"].get(Kind.TEXT.value) or {}).get("columns") or []
     if max(len(texts), len(own)) > MOST_TEXTS:
@@ -239,12 +247,59 @@ def _inspect_nodes(nodes: Any, width: int) -> None:
         raise ValueError("the nodes make no tree")
 
 
+def inspect_preprocessor(preprocessor: Preprocessor) -> None:
+    """What the transformers have learned belongs to their columns: nothing else would notice. Raises ValueError."""
+    for transformer in preprocessor.transformers.values():
+        columns = len(transformer.specs)
+        sound = True
+        if isinstance(transformer, NumberTransformer):
+            sound = all(_step_fits(step, columns * transformer.per_column) for step in transformer.steps)
+        elif isinstance(transformer, CategoryTransformer):
+            sound = _indices(transformer.missing, int(transformer.sizes.max(initial=0)) + 2)
+            sound = sound and transformer.missing.shape == (columns,)
+            sound = sound and bool((transformer.missing <= transformer.sizes + 1).all())
+        elif isinstance(transformer, TextTransformer):
+            kept, components = transformer.kept, transformer.components
+            sound = _indices(kept, WIDTH * columns) and transformer.idf.shape == kept.shape
+            sound = sound and components.ndim == 2 and len(components) in (0, len(kept))
+        if not sound:
+            raise ValueError("what was learned does not fit the columns")
+    if preprocessor.kept is not None and not _indices(preprocessor.kept, 2**31):
+        raise ValueError("no selection of features")
+
+
+def _step_fits(step: Step, width: int) -> bool:
+    for name in step.learned:
+        array = getattr(step, name, None)
+        if array is None:
+            continue
+        if name == "marked":
+            if not _indices(array, width):
+                return False
+        elif array.shape[-1:] != ((len(LANDMARKS),) if name == "targets" else (width,)) or array.ndim > 2:
+            return False
+    return True
+
+
+def _indices(array: Any, end: int) -> bool:
+    """Whole numbers from 0 to before `end`."""
+    return array.ndim == 1 and array.dtype.kind == "i" and bool(((array >= 0) & (array < end)).all())
+
+
 def try_out(fitted: Fitted) -> None:
     """An empty record and the background are predicted: shapes fit together, and numbers come out. Raises ValueError."""
+    inspect_preprocessor(fitted.novelty.table)
+    for member in fitted.members:
+        inspect_preprocessor(member.preprocessor)
+    empty = fitted.encoder.from_records([{}])
+    shape = (1, len(fitted.classes_)) if fitted.classify else (1,)
+    with np.errstate(all="ignore"):
+        if fitted.task in ("classification", "regression") and any(m.raw(empty).shape != shape for m in fitted.members):
+            raise ValueError("predictions of another shape")
     background = fitted.background
     if background is not None and not 0 < background.n <= MOST_BACKGROUND:
         raise ValueError("no background")
-    probes = [fitted.encoder.from_records([{}])] + ([] if background is None else [background])
+    probes = [empty] + ([] if background is None else [background])
     with np.errstate(all="ignore"):
         for probe in probes:
             found = fitted.predict_encoded(probe)

@@ -155,7 +155,9 @@ def inspect_model(model: Mapping[str, Any]) -> None:
         raise ValueError("classes are texts")
     if len(set(classes)) != len(classes):
         raise ValueError("a class occurs twice")
-    if (model["task"] == "classification" and len(classes) < 2) or (model["task"] == "regression" and classes):
+    if (model["task"] == "classification" and len(classes) < 2) or (
+        model["task"] == "regression" and classes
+    ):
         raise ValueError("classes of another task")
     texts = [column for column in model["schema"]["columns"] if column["kind"] == Kind.TEXT.value]
     own = (model["settings"].get(Kind.TEXT.value) or {}).get("columns") or []
@@ -294,7 +296,9 @@ def try_out(fitted: Fitted) -> None:
     empty = fitted.encoder.from_records([{}])
     shape = (1, len(fitted.classes_)) if fitted.classify else (1,)
     with np.errstate(all="ignore"):
-        if fitted.task in ("classification", "regression") and any(m.raw(empty).shape != shape for m in fitted.members):
+        if fitted.task in ("classification", "regression") and any(
+            m.raw(empty).shape != shape for m in fitted.members
+        ):
             raise ValueError("predictions of another shape")
     background = fitted.background
     if background is not None and not 0 < background.n <= MOST_BACKGROUND:

@@ -36,11 +36,21 @@ from sklearn.preprocessing import FunctionTransformer
 import engine
 from engine import ArtefactError
 
-NAMED = {"boosting-classification": ("",), "linear-classification": ("estimator_",)}  # model → beginnings of attacks
+NAMED = {
+    "boosting-classification": ("",),
+    "linear-classification": ("estimator_",),
+}  # model → beginnings of attacks
 MEMORY = 6 * 2**30  # bytes of address space
 FLIPS, CUTS, MUTATIONS = 16, 4, 60  # per file; per model
 SLOWEST = 20.0  # seconds for one attack, on a busy machine
-WATCHED = ("pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect")
+WATCHED = (
+    "pickle.find_class",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "subprocess.Popen",
+    "socket.connect",
+)
 HOSTILE: list[Any] = [
     None, 0, -1, 10**18, 1e308, -0.5, True, "", "x" * 3000, "\u202e\u0000../../etc", [], {}, [[]], [None], {"a": {"b": []}},
     ["a", "a"], "os.system", 10**4000,
@@ -143,7 +153,10 @@ for title, name in {
 
 @unsealed
 def files_as_pairs(folder: Path, canary: Path) -> None:
-    edit(folder, lambda manifest: manifest.update(files=[[name, value] for name, value in manifest["files"].items()]))
+    edit(
+        folder,
+        lambda manifest: manifest.update(files=[[name, value] for name, value in manifest["files"].items()]),
+    )
 
 
 @unsealed
@@ -168,7 +181,10 @@ def endless_n_grams(folder: Path, canary: Path) -> None:
 @attack
 def a_hundred_thousand_texts(folder: Path, canary: Path) -> None:
     column = {"name": "t", "kind": "text", "role": "feature"}
-    edit(folder, lambda m: m["model"]["schema"]["columns"].extend(column | {"name": f"t{i}"} for i in range(100_000)))
+    edit(
+        folder,
+        lambda m: m["model"]["schema"]["columns"].extend(column | {"name": f"t{i}"} for i in range(100_000)),
+    )
 
 
 @attack
@@ -178,7 +194,9 @@ def other_classes(folder: Path, canary: Path) -> None:
 
 @attack
 def another_task(folder: Path, canary: Path) -> None:
-    edit(folder, lambda m: m["model"].update(task="regression" if m["model"]["classes"] else "classification"))
+    edit(
+        folder, lambda m: m["model"].update(task="regression" if m["model"]["classes"] else "classification")
+    )
 
 
 @attack
@@ -310,7 +328,11 @@ def _wrong_arrays(folder: Path, rng: random.Random) -> Iterator[tuple[str, Path,
         arrays = load_file(path)
         for name in arrays:
             for form in rng.sample(sorted(forms), 2):
-                yield f"{form} {name}", path, {**arrays, name: np.ascontiguousarray(forms[form](arrays[name]))}
+                yield (
+                    f"{form} {name}",
+                    path,
+                    {**arrays, name: np.ascontiguousarray(forms[form](arrays[name]))},
+                )
             yield f"without {name}", path, {key: value for key, value in arrays.items() if key != name}
         yield "one more", path, {**arrays, "other/x": np.zeros(3)}
 
@@ -404,7 +426,9 @@ for title, change in {
     ATTACKS[f"estimator_{title}"] = _estimator(change)  # type: ignore[arg-type]
 
 
-def _package(change: Callable[[dict[str, bytes], Path], None], compression: int = zipfile.ZIP_STORED) -> Attack:
+def _package(
+    change: Callable[[dict[str, bytes], Path], None], compression: int = zipfile.ZIP_STORED
+) -> Attack:
     """A change to the members of every skops file."""
 
     def write(folder: Path, canary: Path) -> None:
@@ -428,7 +452,13 @@ def _schema(change: Callable[[Any], Any]) -> Attack:
 
 def _laughs(schema: dict[str, Any]) -> dict[str, Any]:
     """Fifty lists, each of which names the one before twice: few lines that unfold to a thousand million million."""
-    node: dict[str, Any] = {"__class__": "list", "__module__": "builtins", "__loader__": "ListNode", "content": [], "__id__": 1}
+    node: dict[str, Any] = {
+        "__class__": "list",
+        "__module__": "builtins",
+        "__loader__": "ListNode",
+        "content": [],
+        "__id__": 1,
+    }
     for i in range(2, 52):
         again = {**node, "content": []}
         node = {**again, "content": [node, again], "__id__": i}
@@ -436,14 +466,26 @@ def _laughs(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cycle(schema: dict[str, Any]) -> dict[str, Any]:
-    inner = {"__class__": "list", "__module__": "builtins", "__loader__": "ListNode", "content": [], "__id__": 7}
+    inner = {
+        "__class__": "list",
+        "__module__": "builtins",
+        "__loader__": "ListNode",
+        "content": [],
+        "__id__": 7,
+    }
     return {**inner, "content": [inner], "protocol": schema["protocol"]}
 
 
 def _often(schema: dict[str, Any]) -> dict[str, Any]:
     """The same array read a hundred thousand times over."""
     found = re_file(schema)
-    node = {"__class__": "ndarray", "__module__": "numpy", "__loader__": "NdArrayNode", "type": "numpy", "file": found}
+    node = {
+        "__class__": "ndarray",
+        "__module__": "numpy",
+        "__loader__": "NdArrayNode",
+        "type": "numpy",
+        "file": found,
+    }
     return {"__class__": "list", "__module__": "builtins", "__loader__": "ListNode", "content": [node] * 10_000,
             "protocol": schema["protocol"]}  # fmt: skip
 
@@ -512,7 +554,9 @@ def mutations(model: Any, rng: random.Random) -> Iterator[tuple[str, Any]]:
     def walk(value: Any, path: tuple[Any, ...]) -> None:
         if path:
             places.append(path)
-        for key, part in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        for key, part in (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        ):
             walk(part, (*path, key))
 
     walk(model, ())
@@ -596,9 +640,14 @@ class Trial:
         for path in sorted(self.folder.iterdir()):
             data = path.read_bytes()
             stride = max(1, len(data) // FLIPS)
-            flips = [min(start + rng.randrange(stride), len(data) - 1) for start in range(0, len(data), stride)]
+            flips = [
+                min(start + rng.randrange(stride), len(data) - 1) for start in range(0, len(data), stride)
+            ]
             cuts = [rng.randrange(len(data)) for _ in range(CUTS)] + [0, len(data) - 1]
-            changed = [(f"flip {i}", data[:i] + bytes([data[i] ^ (1 << rng.randrange(8))]) + data[i + 1 :]) for i in flips]
+            changed = [
+                (f"flip {i}", data[:i] + bytes([data[i] ^ (1 << rng.randrange(8))]) + data[i + 1 :])
+                for i in flips
+            ]
             changed += [(f"cut {i}", data[:i]) for i in cuts]
             for number, (what, wrong) in enumerate(changed):
                 path.write_bytes(wrong)

@@ -26,22 +26,16 @@ def latest(runs: Iterable[Run]) -> dict[str, dict[str, dict[int, Run]]]:
 
 def report(runs: Iterable[Run]) -> str:
     """All tables as Markdown."""
-    parts = []
     found = latest(runs)
-    for name in SETS:
-        if name in found:
-            parts.append(_one_set(name, found[name]))
+    parts = [_one_set(name, found[name]) for name in SETS if name in found]
     parts.append(table("Who is first", ["data", "first by score", "engine − best other", "first by loss",
                                          "engine − best other"], _places(found)))  # fmt: skip
     return "\n".join(parts)
 
 
 def _one_set(name: str, peers: Mapping[str, Mapping[int, Run]]) -> str:
-    rows = []
     some = next(run for runs in peers.values() for run in runs.values())
-    for peer in LABELS:
-        if peer in peers:
-            rows.append(_row(peer, peers[peer], _good(peers.get("engine", {}))))
+    rows = [_row(peer, peers[peer], _good(peers.get("engine", {}))) for peer in LABELS if peer in peers]
     what = "R², RMSE" if some["task"] == "regression" else "ROC AUC, log loss"
     loads = [run["load"] for runs in peers.values() for run in runs.values()]
     return table(f"{SETS[name][0]}: {what}; load {min(loads):.1f} to {max(loads):.1f}", HEADER, rows)

@@ -128,4 +128,6 @@ def _background(encoder: Encoder, arrays: Arrays) -> Encoded | None:
             )
         else:
             blocks[kind] = arrays[kind.value]
+            if blocks[kind].shape != (n, len(specs)):
+                raise ArtefactError("artefact_background", "The model's background records are none.", {"n": n})
     return Encoded(n, blocks)

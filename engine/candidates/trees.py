@@ -52,7 +52,7 @@ class FlatTrees:
             x = X[rows, self.feature[at]]
             left = (x <= self.threshold[at]) | (np.isnan(x) & self.missing_left[at])
             at = np.where(left, self.left[at], self.right[at])
-        leaves = self.value[at].reshape(len(X), -1, self.outputs)
+        leaves = self.value[at].reshape(len(X), len(self.roots) // self.outputs, self.outputs)
         scores: Floats = leaves.sum(axis=1) + self.baseline
         return scores
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import registry
+from engine.artefact_guard import MOST_BACKGROUND
 from engine.calibration import Calibrator
 from engine.encoding import Encoded, Encoder
 from engine.errors import ArtefactError
@@ -118,6 +119,8 @@ def _background(encoder: Encoder, arrays: Arrays) -> Encoded | None:
     if "n" not in arrays:
         return None
     n = int(arrays["n"][0])
+    if not 0 < n <= MOST_BACKGROUND:
+        raise ArtefactError("artefact_background", "The model's background records are none.", {"n": n})
     blocks: dict[Kind, Any] = {}
     for kind, specs in encoder.specs.items():
         if kind in NOT_KEPT:
@@ -126,4 +129,6 @@ def _background(encoder: Encoder, arrays: Arrays) -> Encoded | None:
             )
         else:
             blocks[kind] = arrays[kind.value]
+            if blocks[kind].shape != (n, len(specs)):
+                raise ArtefactError("artefact_background", "The model's background records are none.", {"n": n})
     return Encoded(n, blocks)

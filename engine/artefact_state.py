@@ -17,8 +17,9 @@ from engine.novelty import Novelty
 from engine.preprocessing.pipeline import Preprocessor
 from engine.preprocessing.steps import Arrays
 from engine.recipe import Recipe
-from engine.schema import Kind, Schema
+from engine.schema import FILE_KINDS, Kind, Schema
 
+NOT_KEPT = (Kind.TEXT, *FILE_KINDS)  # of these the background is empty cells
 PLAIN = (
     "task",
     "metric",
@@ -56,7 +57,7 @@ def state_arrays(fitted: Fitted) -> Arrays:
     if fitted.background is not None:
         arrays["background/n"] = np.array([fitted.background.n])
         for kind, block in fitted.background.blocks.items():
-            if kind is not Kind.TEXT:
+            if kind not in NOT_KEPT:
                 arrays[f"background/{kind.value}"] = block
     return arrays
 
@@ -115,7 +116,7 @@ def _background(encoder: Encoder, arrays: Arrays) -> Encoded | None:
     n = int(arrays["n"][0])
     blocks: dict[Kind, Any] = {}
     for kind, specs in encoder.specs.items():
-        if kind is Kind.TEXT:
+        if kind in NOT_KEPT:
             blocks[kind] = encoder.transformers[kind].background(
                 None, np.zeros((n, len(specs)), dtype=np.int64)
             )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +14,12 @@ import pandas as pd
 from engine import registry
 from engine.cells import is_missing, to_category, to_number
 from engine.errors import EngineError
+from engine.files import FileRefused, Files, Folder, source_of
 from engine.leaks import leaking_columns
 from engine.recipe import Recipe
-from engine.schema import Kind, Role, looks_like_identifier
+from engine.schema import FILE_KINDS, Kind, Role, looks_like_identifier
 from engine.training_data import TrainingData, metric_of, prepare, unsupported
+from engine.transformers import TRANSFORMERS, Issue
 
 FEWEST_RECORDS, FEW_RECORDS = 20, 100
 FEWEST_PATIENTS, FEW_PATIENTS = 10, 50
@@ -50,14 +53,18 @@ def refuse(problems: list[Problem]) -> None:
             raise EngineError(problem.code, problem.message, problem.params)
 
 
-def check(frame: pd.DataFrame, recipe: Recipe) -> list[Problem]:
-    """All problems, errors first. Never raises: what can't be prepared is itself a problem."""
+def check(frame: pd.DataFrame, recipe: Recipe, *, files: Folder = None) -> list[Problem]:
+    """All problems, errors first. Never raises: what can't be prepared is itself a problem.
+
+    Files are looked for below `files`, not decoded: what can't be read comes to light in training.
+    """
     try:
-        data = prepare(frame, recipe)
+        data = prepare(frame, recipe, Files.of(files))
         metric_of(recipe, data.task, len(data.classes))
     except EngineError as error:
         return [Problem(error.code, "error", error.params.get("column"), error.message, error.params)]
     found = [*_labels(frame, data, recipe), *_amount(data), *_recipe(data, recipe), *_patients(data, recipe)]
+    found += _files(data)
     if not any(problem.severity == "error" for problem in found):
         found += [*_columns(frame, data, recipe), *_leaks(data, recipe)]
     return sorted(found, key=lambda problem: problem.severity != "error")
@@ -197,6 +204,47 @@ def _recipe(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
         )
 
 
+def _files(data: TrainingData) -> Iterator[Problem]:
+    for column in data.schema.features:
+        if column.kind not in FILE_KINDS or column.kind not in TRANSFORMERS:
+            continue
+        cells = data.frame[column.name].tolist()
+        if data.files.folder is None and any(isinstance(c, str) and not is_missing(c) for c in cells):
+            yield _problem(
+                "files_folder_missing",
+                "error",
+                column.name,
+                "“{column}” names files, but no folder was given in which they lie.",
+            )
+            continue
+        codes = Counter(_trouble(cell, data.files) for cell in cells)
+        for code, text in _FILE_PROBLEMS.items():
+            if codes[code]:
+                yield _problem(f"values_{code}", "warning", column.name, text, count=codes[code])
+
+
+def _trouble(cell: Any, files: Files) -> str | None:
+    try:
+        source_of(cell, files.folder)
+    except FileRefused as refused:
+        return refused.code
+    return None
+
+
+def unreadable_files(issues: Iterable[Issue]) -> list[Problem]:
+    """What decoding the training files brought to light, one problem for each column."""
+    counts = Counter(issue.column for issue in issues if issue.code == "file_unreadable")
+    text = _FILE_PROBLEMS["file_unreadable"]
+    return [_problem("values_file_unreadable", "warning", name, text, count=n) for name, n in counts.items()]
+
+
+_FILE_PROBLEMS = {
+    "file_refused": "{count} files of “{column}” lie outside the given folder; they were not opened and count as missing.",
+    "file_missing": "{count} files of “{column}” are not there and count as missing.",
+    "file_unreadable": "{count} files of “{column}” can't be read and count as missing.",
+}
+
+
 def _patients(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
     guessed = [c.name for c in data.schema.with_role(Role.PATIENT)]
     if recipe.patient is None and guessed:
@@ -273,6 +321,8 @@ def _duplicates(data: TrainingData) -> Iterator[Problem]:
 
 
 def _plain(cell: Any) -> str | None:
+    if isinstance(cell, np.ndarray):
+        return f"{cell.shape} {hashlib.sha256(np.ascontiguousarray(cell).data).hexdigest()}"
     return None if is_missing(cell) else to_category(cell)
 
 

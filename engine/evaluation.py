@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine.cells import to_category
 from engine.errors import EngineError
+from engine.files import Folder
 from engine.fitted import Fitted, Prediction
 from engine.metrics import (
     CALIBRATION_BINS,
@@ -71,16 +72,18 @@ def evaluate(
     groups: str | Sequence[str] | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
+    files: Folder = None,
 ) -> Report:
     """Score labelled records; intervals are 95% percentile bootstraps (Efron & Tibshirani 1993) over patients.
 
-    `groups` names columns whose values are reported on their own. Rows without a label, or with a class the model
-    does not know, are left out and counted. Raises EngineError ("column_missing", "no_labels").
+    `groups` names columns whose values are reported on their own; `files` is the folder below which cells name files.
+    Rows without a label, or with a class the model does not know, are left out and counted.
+    Raises EngineError ("column_missing", "no_labels").
     """
     frame = frame.rename(columns=str)
     codes, rows, left_out = _truth(fitted, frame)
     labelled = frame.iloc[rows].reset_index(drop=True)
-    outcomes, prediction = outcomes_of(fitted, labelled, codes)
+    outcomes, prediction = outcomes_of(fitted, labelled, codes, files)
     patients = _patients(fitted, labelled)
     wanted = [groups] if isinstance(groups, str) else list(groups or ())
     return Report(
@@ -118,9 +121,11 @@ def _patients(fitted: Fitted, frame: pd.DataFrame) -> Ints:
     return patients_of(frame, column)
 
 
-def outcomes_of(fitted: Fitted, frame: pd.DataFrame, truth: Floats | Ints) -> tuple[Outcomes, Prediction]:
+def outcomes_of(
+    fitted: Fitted, frame: pd.DataFrame, truth: Floats | Ints, files: Folder = None
+) -> tuple[Outcomes, Prediction]:
     """Truth beside the model's decisions and calibrated probabilities."""
-    prediction = fitted.predict(frame)
+    prediction = fitted.predict(frame, files=files)
     if prediction.probabilities is None:
         return Outcomes(truth, prediction.value), prediction
     decided = fitted.decide(prediction.probabilities)

@@ -13,9 +13,10 @@ import pandas as pd
 from engine.calibration import logit
 from engine.cells import is_missing, to_text
 from engine.encoding import Encoded
+from engine.files import Files, Folder
 from engine.fitted import Fitted, Member
 from engine.metrics import Floats, Ints
-from engine.schema import Kind
+from engine.schema import FILE_KINDS, Kind
 from engine.transformers.text import WIDE_SCRIPTS
 
 PAIRS = 1  # random orders of the columns per background record, each also walked backwards
@@ -44,19 +45,21 @@ class Reasons:
                 "contributions": self.contributions, "words": words}  # fmt: skip
 
 
-def explain(fitted: Fitted, data: pd.DataFrame | Sequence[Mapping[str, Any]]) -> list[Reasons]:
-    """One Reasons per row; the same seed gives the same numbers.
+def explain(
+    fitted: Fitted, data: pd.DataFrame | Sequence[Mapping[str, Any]], *, files: Folder = None
+) -> list[Reasons]:
+    """One Reasons per row; the same seed gives the same numbers. `files`: the folder below which cells name files.
 
     A single linear member is exact: coefficient x (feature - its mean over the background records). Anything else
     gets Shapley values by masking columns with background records, sampled over orders walked both ways
     (Strumbelj & Kononenko 2014, doi:10.1007/s10115-013-0679-x; Mitchell et al. 2022, arXiv:2104.12199).
     """
     records: list[Any] = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
-    return [_explain_one(fitted, record) for record in records]
+    return [_explain_one(fitted, record, Files.of(files)) for record in records]
 
 
-def _explain_one(fitted: Fitted, record: Mapping[str, Any]) -> Reasons:
-    encoded = fitted.encoder.from_records([record])
+def _explain_one(fitted: Fitted, record: Mapping[str, Any], files: Files) -> Reasons:
+    encoded = fitted.encoder.from_records([record], files)
     code = _explained_code(fitted, encoded)
     names = fitted.encoder.names
     member = fitted.members[0]
@@ -74,7 +77,7 @@ def _explain_one(fitted: Fitted, record: Mapping[str, Any]) -> Reasons:
     explained = str(fitted.classes_[code]) if fitted.classify else None
     unit = "log odds" if fitted.classify else "target"
     return Reasons(
-        explained, float(base), float(base + values.sum()), unit, contributions, _words(fitted, record, code)
+        explained, float(base), float(base + values.sum()), unit, contributions, _words(fitted, record, code, files)
     )
 
 
@@ -88,7 +91,7 @@ def _explained_code(fitted: Fitted, encoded: Encoded) -> int:
 
 def _shown(fitted: Fitted, name: str, record: Mapping[str, Any]) -> Any:
     value = record.get(name)
-    if is_missing(value) or fitted.schema[name].kind is Kind.TEXT:
+    if is_missing(value) or fitted.schema[name].kind in (Kind.TEXT, *FILE_KINDS):
         return None
     return value.item() if isinstance(value, np.generic) else value
 
@@ -145,20 +148,16 @@ def _orders(columns: int, background: int, seed: int) -> Ints:
 
 def _join(fitted: Fitted, encoded: Encoded) -> Encoded:
     """The record as row 0, the background records after it."""
-    from scipy import sparse
-
     assert fitted.background is not None
     blocks: dict[Kind, Any] = {}
     for kind, block in encoded.blocks.items():
-        other = fitted.background.blocks[kind]
-        if kind is Kind.TEXT:
-            blocks[kind] = [sparse.vstack([a, b], format="csr") for a, b in zip(block, other, strict=True)]
-        else:
-            blocks[kind] = np.concatenate([block, other])
+        blocks[kind] = fitted.encoder.transformers[kind].join(block, fitted.background.blocks[kind])
     return Encoded(1 + fitted.background.n, blocks)
 
 
-def _words(fitted: Fitted, record: Mapping[str, Any], code: int) -> dict[str, list[tuple[str, float]]]:
+def _words(
+    fitted: Fitted, record: Mapping[str, Any], code: int, files: Files
+) -> dict[str, list[tuple[str, float]]]:
     """How much the score falls when a word is taken out of the text (Li et al. 2016, arXiv:1612.08220)."""
     found: dict[str, list[tuple[str, float]]] = {}
     for spec in fitted.encoder.specs.get(Kind.TEXT, ()):
@@ -167,7 +166,7 @@ def _words(fitted: Fitted, record: Mapping[str, Any], code: int) -> dict[str, li
         if not words:
             continue
         without = [{**record, spec.name: _remove(text, word)} for word in words]
-        scores = score_of(fitted, fitted.encoder.from_records([record, *without]), code)
+        scores = score_of(fitted, fitted.encoder.from_records([record, *without], files), code)
         pairs = [(word, float(scores[0] - score)) for word, score in zip(words, scores[1:], strict=True)]
         found[spec.name] = sorted(pairs, key=lambda pair: -abs(pair[1]))[:SHOWN_WORDS]
     return found

@@ -14,6 +14,7 @@ from engine.calibration import Calibrator, logit
 from engine.candidates.base import Model, sigmoid
 from engine.cautions import Warning_, warnings_of
 from engine.encoding import Encoded, Encoder
+from engine.files import Files, Folder
 from engine.metrics import Floats, Ints
 from engine.novelty import Novelty
 from engine.preprocessing.pipeline import Preprocessor
@@ -95,13 +96,16 @@ class Fitted:
             return 1
         return int(np.flatnonzero(self.classes_ == self.operating_point["positive"])[0])
 
-    def predict(self, frame: pd.DataFrame) -> Prediction:
-        """Predict a table. Unknown categories, missing columns and odd cells become warnings, never errors."""
-        return self.predict_encoded(self.encoder.from_frame(frame))
+    def predict(self, frame: pd.DataFrame, *, files: Folder = None) -> Prediction:
+        """Predict a table. Unknown categories, missing columns and odd cells become warnings, never errors.
 
-    def predict_records(self, records: Sequence[Mapping[str, Any]]) -> Prediction:
+        `files`: the folder below which texts in columns of files name them (see engine.files).
+        """
+        return self.predict_encoded(self.encoder.from_frame(frame, Files.of(files)))
+
+    def predict_records(self, records: Sequence[Mapping[str, Any]], *, files: Folder = None) -> Prediction:
         """Predict dictionaries, one per record; a missing key is a missing value. The quick way for few records."""
-        return self.predict_encoded(self.encoder.from_records(records))
+        return self.predict_encoded(self.encoder.from_records(records, Files.of(files)))
 
     def raw(self, encoded: Encoded) -> Floats:
         """Uncalibrated probabilities (n, k) or numbers (n,), the weighted mean of the members."""

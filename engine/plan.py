@@ -137,4 +137,6 @@ def first_choices(name: str, recipe: Recipe, data: TrainingData) -> dict[str, st
         if getattr(recipe, step) != "search":
             choices[step] = getattr(recipe, step)
     choices["text"] = "dense" if registry.get(name).model.wants_dense else "sparse"
+    if registry.get(name).model.wants_tensors:
+        choices["tensors"] = "yes"
     return choices

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,7 @@ FILE_KINDS = {
     Kind.VIDEO: (".mp4", ".avi", ".mov", ".mkv", ".webm"),
     Kind.SIGNAL: (".edf", ".dat", ".hea", ".xml.ecg", ".scp"),
 }
+LONGEST_SIDE = 8  # a flat array this many times longer than high is a signal, else a picture
 PATIENT_NAMES = frozenset(
     {
         "patient",
@@ -226,6 +228,8 @@ def _kind_of_objects(present: list[Any]) -> Kind:
     sample = present[:: max(1, len(present) // 2000)]
     if all(isinstance(value, (bool, np.bool_)) for value in sample):
         return Kind.CATEGORY
+    if (sources := _kind_of_sources(sample)) is not None:
+        return sources
     if sum(to_number(value)[1] is None for value in sample) >= 0.95 * len(sample):
         return Kind.NUMBER
     texts = [str(value).strip() for value in sample]
@@ -237,6 +241,20 @@ def _kind_of_objects(present: list[Any]) -> Kind:
     distinct = len({str(value).strip() for value in present})
     length = sum(map(len, texts)) / len(texts)
     return Kind.CATEGORY if length <= 60 and distinct <= max(20, 0.05 * len(present)) else Kind.TEXT
+
+
+def _kind_of_sources(sample: list[Any]) -> Kind | None:
+    """The kind of cells that are arrays, or paths (a folder is a series of slices); None when they are neither."""
+    if all(isinstance(value, np.ndarray) for value in sample):
+        shape = sample[0].shape
+        if len(shape) == 3:
+            return Kind.IMAGE if shape[2] in (3, 4) else Kind.VOLUME
+        if len(shape) == 2 and max(shape) <= LONGEST_SIDE * min(shape):
+            return Kind.IMAGE
+        return Kind.SIGNAL if len(shape) in (1, 2) else Kind.VIDEO
+    if all(isinstance(value, Path) for value in sample) and all(value.is_dir() for value in sample[:20]):
+        return Kind.VOLUME
+    return None
 
 
 def _all_dates(sample: list[Any]) -> bool:

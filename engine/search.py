@@ -15,8 +15,9 @@ from engine import registry
 from engine.assembly import Assembler, Contender
 from engine.candidates.base import Curve
 from engine.candidates.ensemble import greedy_weights
-from engine.checks import Problem, check, refuse
+from engine.checks import Problem, check, refuse, unreadable_files
 from engine.errors import EngineError, Stopped
+from engine.files import Files, Folder
 from engine.fitted import Fitted
 from engine.metrics import METRICS, gain, score
 from engine.plan import Plan, Trial, make_plans
@@ -80,34 +81,38 @@ def fit(
     frame: pd.DataFrame,
     recipe: Recipe,
     *,
+    files: Folder = None,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Fitted:
     """The best candidate of `fit_candidates`."""
-    return fit_candidates(frame, recipe, on_progress=on_progress, should_stop=should_stop).best
+    return fit_candidates(frame, recipe, files=files, on_progress=on_progress, should_stop=should_stop).best
 
 
 def fit_candidates(
     frame: pd.DataFrame,
     recipe: Recipe,
     *,
+    files: Folder = None,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Search:
     """Try the recipe's candidates on training data (never give it the locked test split).
 
+    `files`: the folder below which texts in columns of files name them (see engine.files).
     Rows without a label are left out and counted. Raises EngineError with the first problem that forbids training,
     or when no candidate could be fitted; Stopped when `should_stop()` answers True.
     """
     watch = Watch(on_progress, should_stop)
     watch.say(0.0, "check", "Checking the data")
-    data = prepare(frame, recipe)
-    problems = check(frame, recipe)
+    data = prepare(frame, recipe, Files.of(files))
+    problems = check(frame, recipe, files=files)
     refuse(problems)
     metric = metric_of(recipe, data.task, len(data.classes))
     threads = 1 if len(data.y) < LARGE else None
     with threadpool_limits(limits=threads):
-        return _Run(data, recipe, metric, watch).search(problems)
+        run = _Run(data, recipe, metric, watch)
+        return run.search(problems + unreadable_files(run.encoded.issues))
 
 
 class Watch:

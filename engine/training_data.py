@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from engine.cells import is_missing, sort_classes, to_category, to_number
 from engine.encoding import Encoded, Encoder
 from engine.errors import EngineError
+from engine.files import Files
 from engine.metrics import METRICS, Floats, Ints
 from engine.recipe import Recipe
-from engine.schema import Kind, Role, Schema, describe_column, infer_schema
+from engine.schema import FILE_KINDS, Kind, Role, Schema, describe_column, infer_schema
 from engine.split import patient_codes
 from engine.transformers import TRANSFORMERS
 
@@ -33,6 +34,7 @@ class TrainingData:
     y: Floats
     patients: Ints
     unlabelled: int
+    files: Files = field(default_factory=Files)
 
     @property
     def classify(self) -> bool:
@@ -41,8 +43,13 @@ class TrainingData:
 
     def encode(self) -> tuple[Encoder, Encoded]:
         """The feature columns as blocks."""
-        encoder = Encoder.settled(self.schema, self.frame)
-        return encoder, encoder.from_frame(self.frame)
+        encoder = Encoder.settled(self.schema, self.frame, self.files)
+        return encoder, encoder.from_frame(self.frame, self.files)
+
+    def without_files(self) -> TrainingData:
+        """The same records without the columns whose cells are files: nothing needs to be decoded."""
+        kept = tuple(column for column in self.schema.columns if column.kind not in FILE_KINDS)
+        return replace(self, schema=Schema(kept))
 
 
 def check_columns(frame: pd.DataFrame, recipe: Recipe) -> None:
@@ -89,7 +96,7 @@ def patients_of(frame: pd.DataFrame, patient: str | None) -> Ints:
     )
 
 
-def prepare(frame: pd.DataFrame, recipe: Recipe) -> TrainingData:
+def prepare(frame: pd.DataFrame, recipe: Recipe, files: Files | None = None) -> TrainingData:
     """Raises EngineError when a column is missing, or nothing is labelled."""
     frame = frame.rename(columns=str)
     check_columns(frame, recipe)
@@ -111,7 +118,9 @@ def prepare(frame: pd.DataFrame, recipe: Recipe) -> TrainingData:
         code = {name: i for i, name in enumerate(names)}
         classes, y = np.array(names), np.array([code[label] for label in labels], dtype=float)
     schema = _final_schema(labelled, recipe, draft, patients)
-    return TrainingData(labelled, schema, task, classes, y, patients, len(frame) - len(rows))
+    return TrainingData(
+        labelled, schema, task, classes, y, patients, len(frame) - len(rows), files or Files()
+    )
 
 
 def _final_schema(frame: pd.DataFrame, recipe: Recipe, draft: Schema, patients: Ints) -> Schema:

@@ -20,10 +20,12 @@ class Model(BaseEstimator):
     """Hyperparameters are keyword arguments stored as given; `fit` returns self; learned state ends in `_`.
 
     `wants_dense`: text is reduced to a dense matrix first. `keeps_missing`: NaN may reach the model.
+    `wants_tensors`: X is a Bundle (engine.bundle), the table's matrix with the files' tensors.
     """
 
     wants_dense = False
     keeps_missing = False
+    wants_tensors = False
     task: str
     classes_: Ints
 

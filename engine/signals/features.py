@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal
 
 from engine.metrics import Floats
 from engine.signals.resampling import fill_gaps
@@ -158,6 +157,8 @@ def strength(x: Floats) -> list[float]:
 def spectrum(x: Floats, rate: float) -> list[float]:
     """From Welch's density: log10 of the power, shares of octaves, dominant, mean and spread of the frequency, the
     frequency below which 95% of the power lies, and the entropy (0 to 1). NaN when nothing moves."""
+    from scipy import signal
+
     segment = segment_length(len(x))
     frequency, density = signal.welch(x, rate, nperseg=segment)
     frequency, density = frequency[1:], density[1:]  # the constant part was taken out
@@ -190,6 +191,8 @@ def octaves(frequency: Floats, share: Floats, rate: float) -> list[float]:
 def rhythm(x: Floats, rate: float) -> list[float]:
     """From the autocorrelation: the period in seconds and how strong it is (the highest peak after the first fall below
     zero), and the seconds until it has fallen to 1/e."""
+    from scipy import signal
+
     correlation = autocorrelation(x)
     if correlation is None:
         return [float("nan")] * 3
@@ -208,6 +211,8 @@ def rhythm(x: Floats, rate: float) -> list[float]:
 
 def autocorrelation(x: Floats) -> Floats | None:
     """(lags,) of the first half, biased as usual (divided by n), 1 at lag 0; None when nothing moves."""
+    from scipy import signal
+
     centred = x - x.mean()
     power = float((centred**2).sum())
     if power <= 1e-24:
@@ -221,6 +226,8 @@ def autocorrelation(x: Floats) -> Floats | None:
 def beats(x: Floats, rate: float) -> list[float]:
     """Peaks that stand out by more than two deviations: how many a second, how far they stand out (in deviations), and
     the mean, the deviation and the root mean square of successive differences of the times between them (s)."""
+    from scipy import signal
+
     sd = float(x.std())
     nothing = [0.0, float("nan"), float("nan"), float("nan"), float("nan")]
     if sd <= 0:

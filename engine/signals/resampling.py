@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from engine.metrics import Floats
 from engine.signals.recording import Recording
@@ -32,6 +31,8 @@ def resample(values: Floats, old: float, new: float) -> Floats:
     scipy's polyphase filter (a Kaiser-windowed low pass, zero phase) takes out what lies above half the new rate before
     samples are left out. A ratio that is no short fraction is met within half a thousandth by it, exactly by lines.
     """
+    from scipy.signal import resample_poly  # where it is needed: serving tables does not wait for it
+
     while old / new > STEEPEST:
         values, old = resample_poly(values, 1, STEEPEST // 2, axis=1, padtype="line"), old / (STEEPEST // 2)
     ratio = Fraction(new / old).limit_denominator(FINEST)

@@ -1,6 +1,6 @@
 """One transformer per column kind, one file each; importing this package fills the registry."""
 
-from engine.transformers import category, date, number, text
+from engine.transformers import category, date, number, signal, text, video
 from engine.transformers.base import TRANSFORMERS, Issue, Transformer
 
-__all__ = ["TRANSFORMERS", "Issue", "Transformer", "category", "date", "number", "text"]
+__all__ = ["TRANSFORMERS", "Issue", "Transformer", "category", "date", "number", "signal", "text", "video"]

@@ -82,8 +82,8 @@ class FileTransformer(Transformer):
     """
 
     reads_files = True
-    width: ClassVar[int]
-    shape: ClassVar[tuple[int, ...]]
+    width: int
+    shape: tuple[int, ...]
     dtype: ClassVar[type] = np.uint8
     seconds: ClassVar[float] = 1e-3
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from engine.metrics import Floats
 
 SIDE = 128  # pixels of a kept frame, whatever the clip's own size and proportions
 SMALL = 48  # pixels of the grey frame in which motion is measured
-KEPT = 64  # frames held at a time, at most twice as many while reading
+HELD = 64  # frames held while reading, at most twice as many
+KEPT = 24  # frames of a clip
 MOST_MOTION = 4096  # steps of motion that are remembered one by one
 SAME = 1.0  # grey levels: below it nothing was seen to move
 
@@ -30,7 +30,8 @@ class VideoError(ValueError):
 
 @dataclass(frozen=True)
 class Clip:
-    """`frames` (k, SIDE, SIDE, 3) uint8 RGB with `times` (k,) in seconds; `motion` (m,) mean grey levels by which each
+    """`frames` (k, SIDE, SIDE, 3) uint8 RGB with `times` (k,) in seconds and `moved` (k,), the most that moved since the
+    one before; `motion` (m,) mean grey levels by which each
     decoded frame differs from the one before, `flow` (m,) pixels of SMALL that things moved; `light` (m + 1,) mean grey.
 
     `rate`: decoded frames per second; `seconds`: the length that was read. `cut`: not all of it could be read.
@@ -38,6 +39,7 @@ class Clip:
 
     frames: Picture
     times: Floats
+    moved: Floats
     motion: Floats
     flow: Floats
     light: Floats
@@ -49,7 +51,7 @@ class Clip:
 class Sampler:
     """Takes one decoded frame after the other and keeps every so many: when too many are held, every second one goes.
 
-    Memory does not grow with the clip: at most 2 * KEPT frames of SIDE x SIDE, and MOST_MOTION steps of motion, which are
+    Memory does not grow with the clip: at most 2 * HELD frames of SIDE x SIDE, and MOST_MOTION steps of motion, which are
     averaged in pairs when they become more.
     """
 
@@ -85,7 +87,7 @@ class Sampler:
             self.times.append(time)
             self.moved.append(self.since)
             self.since = 0.0
-            if len(self.frames) >= 2 * KEPT:
+            if len(self.frames) >= 2 * HELD:
                 self.frames, self.times = self.frames[::2], self.times[::2]
                 pairs = [*self.moved[1:], 0.0]
                 self.moved = [max(a, b) for a, b in zip(self.moved[::2], [0.0, *pairs[:-1:2]], strict=False)]
@@ -113,11 +115,12 @@ class Sampler:
             raise VideoError("video_empty", "This clip has no frame that could be read.")
         seconds = self.last - self.times[0]
         own = (self.count - 1) / seconds if seconds > 0 else rate or 1.0
-        chosen = choose(np.array(self.moved), most)
+        moved = np.array(self.moved)
+        chosen = choose(moved, most)
         frames = np.stack([self.frames[k] for k in chosen])
         times = np.array([self.times[k] for k in chosen]) - self.times[0]
         motion, flow = np.array(self.motion), np.array(self.flow)
-        return Clip(frames, times, motion, flow, np.array(self.light), own / self.pooled, seconds + 1.0 / own, cut)
+        return Clip(frames, times, moved[chosen], motion, flow, np.array(self.light), own / self.pooled, seconds + 1.0 / own, cut)
 
 
 def choose(moved: Floats, most: int) -> NDArray[np.int64]:
@@ -154,6 +157,8 @@ def normal_flow(before: NDArray[np.float32], after: NDArray[np.float32]) -> floa
 
 def frame_of(array: NDArray[np.generic], wanted: bool = True) -> tuple[Picture | None, NDArray[np.float32]]:
     """(h, w) or (h, w, 3) uint8 to the kept picture (where wanted) and the small grey one."""
+    from PIL import Image
+
     image = Image.fromarray(np.ascontiguousarray(array, dtype=np.uint8))
     box = Image.Resampling.BOX
     picture = np.asarray(image.convert("RGB").resize((SIDE, SIDE), box)) if wanted else None

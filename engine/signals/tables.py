@@ -185,5 +185,5 @@ def typical_step(t: Floats) -> tuple[float, float]:
     Clocks step unevenly, so the step is the mean of all steps that are no pauses.
     """
     steps = np.diff(t)
-    longest = MISSED * max(float(np.median(steps)), float(np.quantile(steps, 0.95)))
+    longest = MISSED * max(float(np.median(steps)), float(np.quantile(steps, 0.95, method="lower")))
     return float(steps[steps <= longest].mean()), longest

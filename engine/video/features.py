@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 
 from engine.metrics import Floats
 from engine.signals.features import autocorrelation, rhythm
-from engine.video.clip import SAME, Clip, Picture
+from engine.video.clip import SAME, Clip, Picture, choose
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 GRID = 3  # cells across and down in which brightness and change are measured
 DIRECTIONS = 6  # of edges, over half a turn
+LOOKED_AT = 12  # frames whose look is described
 RINGS = 4  # octaves of spatial frequency
 POOLS = ("mean", "sd", "most")
 LOOK = (
@@ -29,7 +30,7 @@ NAMES = (*(f"{pool}.{name}" for pool in POOLS for name in LOOK), *MOTION)
 
 def describe(clip: Clip) -> Floats:
     """(len(NAMES),) of a clip; NaN where a feature makes no sense (the period of a clip in which nothing moves)."""
-    looks = np.stack([look(frame) for frame in clip.frames])
+    looks = np.stack([look(clip.frames[k]) for k in choose(clip.moved, LOOKED_AT)])
     pooled = np.concatenate([looks.mean(axis=0), looks.std(axis=0), looks.max(axis=0)])
     return np.concatenate([pooled, motion(clip), change(clip.frames)])
 
@@ -44,15 +45,16 @@ def grey(frame: Picture) -> NDArray[np.float64]:
 def look(frame: Picture) -> Floats:
     """(len(LOOK),) of one frame (SIDE, SIDE, 3)."""
     g = grey(frame)
-    colours = frame.reshape(-1, 3).astype(np.float64).mean(axis=0) / 255.0
-    colour = float((frame.max(axis=2).astype(float) - frame.min(axis=2)).mean()) / 255.0
-    down, across = np.gradient(g)
-    steep = np.hypot(down, across)
-    angle = np.mod(np.arctan2(down, across), np.pi)
+    red, green, blue = (np.ascontiguousarray(frame[..., k]) for k in range(3))
+    most, least = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    colour = float((most - least).mean()) / 255.0
+    down, across = np.gradient(g.astype(np.float32))
+    steep = np.sqrt(down * down + across * across)
+    angle = np.mod(np.arctan2(down, across), np.float32(np.pi))
     place = np.minimum((angle / np.pi * DIRECTIONS).astype(np.int64), DIRECTIONS - 1)
     directions = np.bincount(place.ravel(), steep.ravel(), DIRECTIONS)
     return np.concatenate([
-        [g.mean(), g.std()], np.quantile(g, QUANTILES), [colours[0] - colours[1], colours[2] - colours[1], colour],
+        [g.mean(), g.std()], np.quantile(g, QUANTILES), [(red.mean() - green.mean()) / 255.0, (blue.mean() - green.mean()) / 255.0, colour],
         cells(g), [steep.mean()], directions / max(float(directions.sum()), 1e-12), rings(g), patterns(g),
     ])  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from engine.training_data import TrainingData, metric_of, prepare
 from engine.transformers.text import COMPONENTS
 from engine.validation import Validator
 
+FROZEN_SHARE = 0.5  # of the budget at most for the features of pretrained networks
 EMPTY_CURVE: Curve = {"epoch": [], "train_loss": [], "validation_loss": []}
 
 
@@ -105,7 +106,10 @@ def fit_candidates(
     """
     watch = Watch(on_progress, should_stop)
     watch.say(0.0, "check", "Checking the data")
-    data = prepare(frame, recipe, Files.of(files))
+    given = Files.of(files)
+    if given.seconds is None:
+        given = replace(given, seconds=FROZEN_SHARE * recipe.time_budget)
+    data = prepare(frame, recipe, given)
     problems = check(frame, recipe, files=files)
     refuse(problems)
     metric = metric_of(recipe, data.task, len(data.classes))

@@ -79,6 +79,14 @@ class Model(BaseEstimator):
         return [{}]
 
     @classmethod
+    def budgeted_trials(
+        cls, task: str, rows: int, width: int, classes: int, row_seconds: float, seconds: float
+    ) -> list[dict[str, Any]]:
+        """`trials` for models that look at files: `row_seconds` for the files of a record in one step, `seconds` that
+        one fit may take."""
+        return cls.trials(task, rows, width, classes)
+
+    @classmethod
     def cost(cls, rows: int, width: int, classes: int, hyperparameters: Mapping[str, Any]) -> float:
         """About how many seconds one fit takes on one core; decides (repeatably) how much is tried."""
         return 0.01

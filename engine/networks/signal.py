@@ -34,19 +34,19 @@ class Residual(nn.Module):
 
 class SignalEncoder(nn.Module):
     """(batch, channels, steps) to (batch, width): a residual network, mean and maximum over time, and each channel's own
-    level and strength, which the normalisations inside would lose. `map_layer` is where Grad-CAM looks."""
+    level and strength, which the normalisations inside would lose. `stages` is where Grad-CAM looks."""
 
     def __init__(self, channels: int, steps: int, width: int) -> None:
         super().__init__()
         self.first = nn.Sequential(nn.Conv1d(channels, 16, 9, stride=2, padding=4), nn.SiLU())
         depth = 4 if steps >= 512 else 3 if steps >= 128 else 2
         sizes = (16, 24, 32, 48, 64)
-        self.map_layer = nn.Sequential(*[Residual(sizes[k], sizes[k + 1]) for k in range(depth)])
+        self.stages = nn.Sequential(*[Residual(sizes[k], sizes[k + 1]) for k in range(depth)])
         self.last = nn.Linear(2 * sizes[depth] + 2 * channels, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        found = self.map_layer(self.first(x))
+        found = self.stages(self.first(x))
         level, strength = x.mean(dim=2), torch.log1p(x.std(dim=2))
         result: torch.Tensor = self.last(torch.cat([found.mean(2), found.amax(2), level, strength], dim=1))
         return result

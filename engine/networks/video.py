@@ -17,7 +17,7 @@ LIGHT, CONTRAST, MOVE, ZOOM, FRAMES_LOST = 0.15, 0.2, 0.1, 0.1, 0.2  # at streng
 
 class VideoEncoder(nn.Module):
     """(batch, frames, channels, h, w) to (batch, width). Every frame is seen with its difference from the clip's mean
-    frame, so that what moves stands out. Black frames are those that a short clip lacks. `map_layer`: see SignalEncoder.
+    frame, so that what moves stands out. Black frames are those that a short clip lacks. `stages`: see SignalEncoder.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -28,7 +28,7 @@ class VideoEncoder(nn.Module):
         for size in sizes:
             parts += [nn.Conv2d(inputs, size, 3, stride=2, padding=1), nn.GroupNorm(4, size), nn.SiLU()]
             inputs = size
-        self.map_layer = nn.Sequential(*parts)
+        self.stages = nn.Sequential(*parts)
         self.frame = nn.Sequential(nn.Linear(2 * sizes[-1] + channels, 64), nn.SiLU())
         self.attention = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 1))
         self.last = nn.Linear(3 * 64, width)
@@ -41,7 +41,7 @@ class VideoEncoder(nn.Module):
         share = there[:, :, None, None, None] / there.sum(dim=1).clamp(min=1)[:, None, None, None, None]
         middle = (x * share).sum(dim=1, keepdim=True)
         both = torch.cat([x - 0.5, 4.0 * (x - middle)], dim=2).reshape(n * frames, 2 * channels, h, w)
-        maps = self.map_layer(both)
+        maps = self.stages(both)
         seen = torch.cat([maps.mean((2, 3)), maps.amax((2, 3)), x.mean((3, 4)).reshape(n * frames, channels)], dim=1)
         frame = self.frame(seen).reshape(n, frames, -1)
         score = self.attention(frame)[..., 0].masked_fill(~there, -1e4)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,10 +13,11 @@ import numpy as np
 from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 
+from engine.cells import is_missing
 from engine.files import FileRefused, Files, source_of
 from engine.metrics import Floats, Ints
 from engine.preprocessing.steps import Arrays
-from engine.schema import ColumnSpec
+from engine.schema import ColumnSpec, Kind
 from engine.transformers.base import Block, Issue, Transformer
 
 WIDE = 160  # features of a column above which they are reduced to their principal components
@@ -86,13 +88,25 @@ class FileTransformer(Transformer):
     shape: tuple[int, ...]
     dtype: ClassVar[type] = np.uint8
     seconds: ClassVar[float] = 1e-3
+    looks: ClassVar[Kind | None] = None  # the kind of pretrained networks that can look at `views`
 
     @classmethod
     def settle(
         cls, specs: Sequence[ColumnSpec], columns: Sequence[Sequence[Any]], files: Files | None = None
     ) -> dict[str, Any]:
-        """Nothing yet."""
-        return {}
+        """The pretrained networks whose frozen features join the cheap ones, where there is the time for them."""
+        if cls.looks is None:
+            return {}
+        from engine import weights
+
+        files, chosen = files or Files(), []
+        cells = sum(not is_missing(cell) for column in columns for cell in column)
+        left = float("inf") if files.seconds is None else files.seconds * min(2, cpu_count())
+        for entry in weights.available(weights.folder_of(files.weights), cls.looks):
+            left -= cells * entry.seconds
+            if left >= 0:
+                chosen.append(weights.recorded(entry))
+        return {"weights": chosen} if chosen else {}
 
     def read(self, source: Source) -> Any:
         """A decoded item from a file, a folder or an array. Raises FileRefused, or anything, when it can't."""
@@ -109,7 +123,11 @@ class FileTransformer(Transformer):
     @property
     def features(self) -> int:
         """Features of a cell: the cheap ones, then those of frozen networks."""
-        return self.width
+        return self.width + sum(int(entry["width"]) for entry in self.settings.get("weights", ()))
+
+    def views(self, item: Any) -> list[NDArray[np.float32]]:
+        """Pictures (h, w, 3) from 0 to 1 that frozen networks of the kind `looks` see; their answers are averaged."""
+        raise NotImplementedError
 
     def encode(
         self, columns: Sequence[Sequence[Any]], files: Files | None = None
@@ -118,7 +136,7 @@ class FileTransformer(Transformer):
         files = files or Files()
         rows = len(columns[0]) if columns else 0
         cells = [(i, j, cell) for j, column in enumerate(columns) for i, cell in enumerate(column)]
-        done = self._all(cells, files)
+        done = self._all(cells, files, self._frozen(files))
         found = [(i, j, result) for (i, j, _), result in zip(cells, done, strict=True)]
         good = [(i, j, result) for i, j, result in found if isinstance(result, tuple)]
         features = np.full((rows, len(columns), self.features), np.nan, dtype=np.float32)
@@ -134,30 +152,53 @@ class FileTransformer(Transformer):
         ]
         return FileBlock(features, Tensors(store, index), index > 0), issues
 
-    def _all(self, cells: list[tuple[int, int, Any]], files: Files) -> list[Any]:
+    def _frozen(self, files: Files) -> list[Any]:
+        """The frozen networks. Raises EngineError ("weights_missing", "weights_invalid")."""
+        if not self.settings.get("weights"):
+            return []
+        from engine import weights
+
+        folder = weights.folder_of(files.weights)
+        wanted = [weights.required(folder, e["name"], e["sha256"]) for e in self.settings["weights"]]
+        return [weights.embedder(entry) for entry in wanted]
+
+    def _all(self, cells: list[tuple[int, int, Any]], files: Files, frozen: list[Any]) -> list[Any]:
         with warnings.catch_warnings():  # around the threads: what decoders grumble about is no news to the caller
             warnings.simplefilter("ignore")
             if len(cells) <= FEW:
-                return self._some(cells, files)
+                return self._some(cells, files, frozen)
             parts = [cells[k : k + AT_ONCE] for k in range(0, len(cells), AT_ONCE)]
             threads = min(cpu_count(), len(parts))
-            made = Parallel(n_jobs=threads, backend="threading")(delayed(self._some)(p, files) for p in parts)
+            jobs = (delayed(self._some)(part, files, frozen) for part in parts)
+            made = Parallel(n_jobs=threads, backend="threading")(jobs)
             return [result for part in made for result in part]
 
-    def _some(self, cells: list[tuple[int, int, Any]], files: Files) -> list[Any]:
+    def _some(self, cells: list[tuple[int, int, Any]], files: Files, frozen: list[Any]) -> list[Any]:
         """For each cell (features, tensor), None when it is missing, or the code of what is wrong with it."""
-        return [self._one(cell, files) for _, _, cell in cells]
+        done = [self._one(cell, files, bool(frozen)) for _, _, cell in cells]
+        good = [k for k, result in enumerate(done) if isinstance(result, tuple)]
+        if frozen and good:
+            views = [view for k in good for view in done[k][2]]
+            owner = np.repeat(np.arange(len(good)), [len(done[k][2]) for k in good])
+            with one_thread():
+                vectors = np.concatenate([network.embed(views) for network in frozen], axis=1)
+            sums = np.zeros((len(good), vectors.shape[1]), dtype=np.float32)
+            np.add.at(sums, owner, vectors)
+            means = sums / np.bincount(owner, minlength=len(good))[:, None].astype(np.float32)
+            for k, extra in zip(good, means, strict=True):
+                done[k] = (np.concatenate([done[k][0], extra]), done[k][1])
+        return [result[:2] if isinstance(result, tuple) else result for result in done]
 
-    def _one(self, cell: Any, files: Files) -> Any:
+    def _one(self, cell: Any, files: Files, look: bool) -> Any:
         try:
             source = source_of(cell, files.folder)
-            return None if source is None else self._decoded(source)
+            return None if source is None else self._decoded(source, look)
         except FileRefused as refused:
             return refused.code
         except Exception:  # a decoder given a damaged or hostile file raises whatever it likes
             return "file_unreadable"
 
-    def _decoded(self, source: Source) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    def _decoded(self, source: Source, look: bool) -> tuple[NDArray[np.float32], NDArray[Any], list[Any]]:
         item = self.read(source)
         features = np.asarray(self.describe(item), dtype=np.float32).ravel()
         features[~np.isfinite(features)] = np.nan
@@ -166,7 +207,7 @@ class FileTransformer(Transformer):
             raise ValueError(f"{self.kind}: features {features.shape}, tensor {tensor.shape}")
         if tensor.dtype != self.dtype or not np.all(np.isfinite(tensor)):
             tensor = np.nan_to_num(tensor).astype(self.dtype)
-        return features, tensor
+        return features, tensor, self.views(item) if look else []
 
     def take(self, block: Block, rows: Ints) -> FileBlock:
         """Some rows."""
@@ -293,11 +334,14 @@ def _name(cell: Any) -> str | None:
     return cell[:200] if isinstance(cell, str) else None
 
 
-def has_texts(cells: Sequence[Any]) -> bool:
-    """Whether a cell names a file by a text."""
-    from engine.cells import is_missing
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch on one thread while pictures are decoded in several."""
+    import torch
 
-    return any(isinstance(cell, str) and not is_missing(cell) for cell in cells)
-
-
-__all__ = ["ColumnSpec", "FileBlock", "FileTransformer", "Source", "Tensors", "has_texts"]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -80,8 +80,13 @@ class SignalTransformer(FileTransformer):
             ]
         }
 
-    def _some(self, cells: list[tuple[int, int, Any]], files: Files) -> list[Any]:
-        return [self.parts[j]._one(cell, files) for _, j, cell in cells]
+    def part(self, column: int) -> FileTransformer:
+        """Each column has a layout of its own."""
+        return self.parts[column]
+
+    def _some(self, cells: list[tuple[int, int, Any]], files: Files, frozen: list[Any]) -> list[Any]:
+        done = [self.parts[j]._one(cell, files, False) for _, j, cell in cells]
+        return [result[:2] if isinstance(result, tuple) else result for result in done]
 
 
 def _opened(source: Source, rate: float | None) -> Recording:

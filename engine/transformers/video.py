@@ -17,6 +17,7 @@ from engine.video.features import NAMES, describe
 from engine.video.readers import read_video
 
 FRAMES, SIDE = 12, 64  # of the tensor
+LOOKS = 3  # frames that pretrained networks see
 LOOKED_AT = 8  # clips from which it is found whether they have colours
 COLOURFUL = 0.03  # share of pixels with a difference of more than 30 between red, green and blue
 
@@ -28,6 +29,7 @@ class VideoTransformer(FileTransformer):
 
     seconds = 0.03
     width = len(NAMES)
+    looks = Kind.IMAGE
 
     def __init__(self, specs: Sequence[ColumnSpec], settings: Mapping[str, Any] | None = None) -> None:
         super().__init__(specs, settings)
@@ -37,10 +39,11 @@ class VideoTransformer(FileTransformer):
     def settle(
         cls, specs: Sequence[ColumnSpec], columns: Sequence[Sequence[Any]], files: Files | None = None
     ) -> dict[str, Any]:
-        """Whether the clips have colours."""
+        """Whether the clips have colours, and the pretrained networks for pictures that look at some frames."""
         folder = (files or Files()).folder
+        settings = super().settle(specs, columns, files)
         shares = [share for cells in columns for share in _colours(cells, folder)]
-        return {"colour": bool(shares) and float(np.median(shares)) > COLOURFUL}
+        return settings | {"colour": bool(shares) and float(np.median(shares)) > COLOURFUL}
 
     def read(self, source: Source) -> Clip:
         """Some frames of the clip and how it moves."""
@@ -52,6 +55,10 @@ class VideoTransformer(FileTransformer):
     def describe(self, item: Clip) -> NDArray[np.float64]:
         """See engine.video.features."""
         return describe(item)
+
+    def views(self, item: Clip) -> list[NDArray[np.float32]]:
+        """A few frames."""
+        return [item.frames[k].astype(np.float32) / 255.0 for k in choose(item.moved, LOOKS)]
 
     def sketch(self, item: Clip) -> NDArray[np.uint8]:
         """(FRAMES, channels, SIDE, SIDE) in the order of time; the last frames of a short clip are black."""

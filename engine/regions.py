@@ -1,0 +1,314 @@
+"""Where in a file the reasons lie: parts of a picture or volume, stretches of a signal, frames of a clip and where.
+
+Any model: a part is hidden and the score falls by what the part had said for it (occlusion: Zeiler & Fergus 2014,
+doi:10.1007/978-3-319-10590-1_53). Hidden parts are filled so that hiding itself is no sign: with the middle colour, with a
+straight line between the ends of a stretch, with the middle of the clip's other frames.
+
+A fusion network that is the model, or has most weight in it: gradient times activation of its last maps (see
+engine.networks.maps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.candidates.fusion import FusionModel
+from engine.encoding import Encoded
+from engine.files import FileRefused, Files, source_of
+from engine.metrics import Floats
+from engine.schema import FILE_KINDS, Kind
+from engine.transformers.files import Decoded, FileTransformer
+
+if TYPE_CHECKING:
+    from engine.fitted import Fitted, Member
+    from engine.signals.recording import Recording
+    from engine.transformers.volume import Scan
+    from engine.video.clip import Clip
+
+Score = Callable[["Fitted", Encoded, int], Floats]
+Ranges = tuple[tuple[float, float], ...]
+
+AXES = {
+    Kind.IMAGE: ("down", "across"), Kind.VOLUME: ("x", "y", "z"), Kind.SIGNAL: ("seconds",),
+    Kind.VIDEO: ("seconds", "down", "across"),
+}  # fmt: skip
+PICTURE_GRID, VOLUME_GRID, CLIP_GRID = 8, 5, 4  # parts along each side
+STRETCHES, SHORTEST = 20, 4  # of a signal; samples
+MOMENTS = 8  # parts of a clip in time
+LOOKED_INTO = 2  # moments of a clip in which it is also asked where
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a file. `ranges`: from and to along each axis: seconds, or shares of the height, width or length.
+
+    `contribution`: what the part adds to the score (occlusion), or how hot it is, 1 the hottest (grad-cam).
+    """
+
+    ranges: Ranges
+    contribution: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return {"ranges": [list(span) for span in self.ranges], "contribution": self.contribution}
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The parts of one column's file, the most telling first. `method` is "occlusion" or "grad-cam"; `axes` name the
+    ranges of each region. A clip's regions over its whole height and width are moments, the others parts of a moment."""
+
+    kind: str
+    method: str
+    axes: tuple[str, ...]
+    regions: list[Region]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return {"kind": self.kind, "method": self.method, "axes": list(self.axes),
+                "regions": [region.to_dict() for region in self.regions]}  # fmt: skip
+
+
+def regions_of(
+    fitted: Fitted, record: Mapping[str, Any], code: int, files: Files, score: Score
+) -> dict[str, Regions]:
+    """For each column whose cell is a file that can be read: where its reasons lie."""
+    found: dict[str, Regions] = {}
+    items = dict(_items(fitted, record, files))
+    if not items:
+        return found
+    base = fitted.encoder.from_records([_ready(fitted, record, items)], files)
+    member = _network(fitted)
+    if member is not None:
+        return _heat(fitted, member, base, items, code)
+    for (kind, column), item in items.items():
+        name = fitted.encoder.specs[kind][column].name
+        regions = _occluded(fitted, base, (kind, column), item, code, files, score)
+        if regions:
+            found[name] = Regions(kind.value, "occlusion", AXES[kind], _sorted(regions))
+    return found
+
+
+def _sorted(regions: list[Region]) -> list[Region]:
+    return sorted(regions, key=lambda region: -abs(region.contribution))
+
+
+Place = tuple[Kind, int]
+
+
+def _items(fitted: Fitted, record: Mapping[str, Any], files: Files) -> Iterator[tuple[Place, Any]]:
+    for kind, specs in fitted.encoder.specs.items():
+        transformer = fitted.encoder.transformers[kind]
+        if kind not in FILE_KINDS or not isinstance(transformer, FileTransformer):
+            continue
+        for column, spec in enumerate(specs):
+            cell = record.get(spec.name)
+            try:
+                source = source_of(cell, files.folder)
+                if source is not None:
+                    yield (kind, column), transformer.part(column).read(source)
+            except FileRefused:
+                continue
+            except Exception:  # noqa: S112  a decoder raises whatever it likes; the cell is missing and was reported
+                continue
+
+
+def _ready(fitted: Fitted, record: Mapping[str, Any], items: Mapping[Place, Any]) -> dict[str, Any]:
+    """The record with its files read already."""
+    read = {fitted.encoder.specs[kind][column].name: Decoded(item) for (kind, column), item in items.items()}
+    return {**record, **read}
+
+
+# Occlusion
+
+Hidden = list[tuple[Ranges, Any]]
+
+
+def _occluded(
+    fitted: Fitted, base: Encoded, place: Place, item: Any, code: int, files: Files, score: Score
+) -> list[Region]:
+    if place[0] is not Kind.VIDEO:
+        return _asked(fitted, base, place, HIDERS[place[0]](item), code, files, score)
+    moments = _asked(fitted, base, place, list(hide_moments(item)), code, files, score)
+    found = list(moments)
+    for moment in _sorted(moments)[:LOOKED_INTO]:
+        parts = list(hide_parts(item, moment.ranges[0]))
+        found += _asked(fitted, base, place, parts, code, files, score)
+    return found
+
+
+def _asked(
+    fitted: Fitted, base: Encoded, place: Place, hidden: Hidden, code: int, files: Files, score: Score
+) -> list[Region]:
+    """The score of the record less that of the record with each part hidden."""
+    if not hidden:
+        return []
+    encoder, kind = fitted.encoder, place[0]
+    name = encoder.specs[kind][place[1]].name
+    without = encoder.from_records([{name: Decoded(item)} for _, item in hidden], files)
+    blocks = {k: encoder.transformers[k].join(base.blocks[k], without.blocks[k]) for k in base.blocks}
+    rows = np.zeros((1 + len(hidden), len(encoder.names)), dtype=np.int64)
+    rows[:, encoder.names.index(name)] = np.arange(1 + len(hidden))
+    scores = score(fitted, encoder.mix(Encoded(1 + len(hidden), blocks), rows), code)
+    return [Region(ranges, float(scores[0] - s)) for (ranges, _), s in zip(hidden, scores[1:], strict=True)]
+
+
+def edges(size: int, parts: int) -> NDArray[np.int64]:
+    """Where a side of `size` is cut into at most `parts` equal parts."""
+    return np.unique(np.linspace(0, size, min(parts, size) + 1).round().astype(np.int64))
+
+
+def hide_in_picture(item: NDArray[np.float32]) -> Hidden:
+    """One part after the other in the middle colour of the picture."""
+    h, w = item.shape[:2]
+    fill = np.median(item.reshape(h * w, -1), axis=0)
+    hidden: Hidden = []
+    down, across = edges(h, PICTURE_GRID), edges(w, PICTURE_GRID)
+    for a, b in zip(down[:-1], down[1:], strict=True):
+        for c, d in zip(across[:-1], across[1:], strict=True):
+            copy = item.copy()
+            copy[a:b, c:d] = fill
+            hidden.append((((a / h, b / h), (c / w, d / w)), copy))
+    return hidden
+
+
+def hide_in_volume(item: Scan) -> Hidden:
+    """One block after the other with the middle value of the grid."""
+    sides = [edges(n, VOLUME_GRID) for n in item.grid.shape]
+    fill = float(np.median(item.grid))
+    hidden: Hidden = []
+    for place in np.ndindex(*(len(side) - 1 for side in sides)):
+        spans = [(int(side[k]), int(side[k + 1])) for side, k in zip(sides, place, strict=True)]
+        grid = item.grid.copy()
+        grid[tuple(slice(a, b) for a, b in spans)] = fill
+        ranges = tuple((a / n, b / n) for (a, b), n in zip(spans, item.grid.shape, strict=True))
+        hidden.append((ranges, replace(item, grid=grid)))
+    return hidden
+
+
+def hide_in_signal(item: Recording) -> Hidden:
+    """One stretch after the other as a straight line between what lies around it, in all channels."""
+    from engine.signals.resampling import fill_gaps
+
+    n = item.values.shape[1]
+    cuts = edges(n, max(1, min(STRETCHES, n // SHORTEST)))
+    hidden: Hidden = []
+    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+        values = item.values.copy()
+        values[:, a:b] = np.nan
+        line = fill_gaps(values)[:, a:b]
+        values[:, a:b] = np.where(np.isnan(item.values[:, a:b]), np.nan, line)
+        hidden.append((((a / item.rate, b / item.rate),), replace(item, values=values)))
+    return hidden
+
+
+def hide_moments(clip: Clip) -> Iterator[tuple[Ranges, Clip]]:
+    """One moment after the other: its frames become the middle of all others, its motion the usual one."""
+    for start, end in _moments(clip):
+        inside = (clip.times >= start) & (clip.times < end)
+        if not inside.any() or inside.all():
+            continue
+        frames = clip.frames.copy()
+        frames[inside] = np.median(clip.frames[~inside], axis=0).astype(np.uint8)
+        calm = _calmed(clip, start, end)
+        yield ((start, end), (0.0, 1.0), (0.0, 1.0)), replace(calm, frames=frames)
+
+
+def hide_parts(clip: Clip, moment: tuple[float, float]) -> Iterator[tuple[Ranges, Clip]]:
+    """Within a moment one part of its frames after the other: as it is in the middle of the other frames."""
+    inside = np.flatnonzero((clip.times >= moment[0]) & (clip.times < moment[1]))
+    others = np.setdiff1d(np.arange(len(clip.frames)), inside)
+    middle = np.median(clip.frames[others], axis=0).astype(np.uint8)
+    side = clip.frames.shape[1]
+    cuts = edges(side, CLIP_GRID)
+    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+        for c, d in zip(cuts[:-1], cuts[1:], strict=True):
+            frames = clip.frames.copy()
+            frames[inside, a:b, c:d] = middle[a:b, c:d]
+            yield (moment, (a / side, b / side), (c / side, d / side)), replace(clip, frames=frames)
+
+
+def _moments(clip: Clip) -> list[tuple[float, float]]:
+    """Equal parts of the clip's time, each long enough for a kept frame."""
+    count = max(1, min(MOMENTS, len(clip.frames) // 2))
+    cuts = np.linspace(0.0, max(clip.seconds, float(clip.times[-1]) + 1e-6), count + 1)
+    return [(float(a), float(b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+
+
+def _calmed(clip: Clip, start: float, end: float) -> Clip:
+    """The clip with the motion and light of a moment as they usually are. What moved in a part only is not known."""
+    changes: dict[str, Floats] = {}
+    for name in ("motion", "flow", "light"):
+        series = getattr(clip, name).copy()
+        when = np.arange(len(series)) / clip.rate
+        inside = (when >= start) & (when < end)
+        if inside.any() and not inside.all():
+            series[inside] = np.median(series[~inside])
+        changes[name] = series
+    return replace(clip, **changes)  # type: ignore[arg-type]
+
+
+HIDERS: dict[Kind, Callable[[Any], Hidden]] = {
+    Kind.IMAGE: hide_in_picture, Kind.VOLUME: hide_in_volume, Kind.SIGNAL: hide_in_signal,
+}  # fmt: skip
+
+
+# Gradients
+
+
+def _network(fitted: Fitted) -> Member | None:
+    """The fusion network, when it is the model or has most weight in it."""
+    main = max(fitted.members, key=lambda member: member.weight)
+    return main if isinstance(main.model, FusionModel) else None
+
+
+def _heat(
+    fitted: Fitted, member: Member, base: Encoded, items: Mapping[Place, Any], code: int
+) -> dict[str, Regions]:
+    assert isinstance(member.model, FusionModel)
+    maps = member.model.heat(member.preprocessor.transform(base), code)
+    found = {}
+    for (kind, column), heat in maps.items():
+        if (kind, column) in items:
+            transformer = fitted.encoder.transformers[kind]
+            assert isinstance(transformer, FileTransformer)
+            part = transformer.part(column)
+            regions = [Region(r, v) for r, v in SPREADERS[kind](heat, items[kind, column], part) if v > 0]
+            name = fitted.encoder.specs[kind][column].name
+            found[name] = Regions(kind.value, "grad-cam", AXES[kind], _sorted(regions))
+    return found
+
+
+def _even(heat: Floats, item: Any, part: Any) -> Iterator[tuple[Ranges, float]]:
+    """The map lies over the whole picture or volume."""
+    for place in np.ndindex(*heat.shape):
+        yield tuple((k / n, (k + 1) / n) for k, n in zip(place, heat.shape, strict=True)), float(heat[place])
+
+
+def _in_time(heat: Floats, item: Recording, part: Any) -> Iterator[tuple[Ranges, float]]:
+    """The map lies over the seconds that the network sees; what lies after the recording's end is left out."""
+    step = part.layout.seconds / len(heat)
+    for k, value in enumerate(heat.tolist()):
+        if k * step < item.seconds:
+            yield ((k * step, min((k + 1) * step, item.seconds)),), value
+
+
+def _in_frames(heat: Floats, item: Clip, part: Any) -> Iterator[tuple[Ranges, float]]:
+    """A frame lasts until the next one that the network sees."""
+    from engine.transformers.video import shown_frames
+
+    times = item.times[shown_frames(item)]
+    ends = np.append(times[1:], max(item.seconds, float(times[-1]) + 1.0 / max(item.rate, 1e-9)))
+    for k, (start, end) in enumerate(zip(times.tolist(), ends.tolist(), strict=True)):
+        for ranges, value in _even(heat[k], item, part):
+            yield ((start, end), *ranges), value
+
+
+SPREADERS: dict[Kind, Callable[[Floats, Any, Any], Iterator[tuple[Ranges, float]]]] = {
+    Kind.IMAGE: _even, Kind.VOLUME: _even, Kind.SIGNAL: _in_time, Kind.VIDEO: _in_frames,
+}  # fmt: skip

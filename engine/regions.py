@@ -1,8 +1,8 @@
 """Where in a file the reasons lie: parts of a picture or volume, stretches of a signal, frames of a clip and where.
 
 Any model: a part is hidden and the score falls by what the part had said for it (occlusion: Zeiler & Fergus 2014,
-doi:10.1007/978-3-319-10590-1_53). Hidden parts are filled so that hiding itself is no sign: with the middle colour, with a
-straight line between the ends of a stretch, with the middle of the clip's other frames.
+doi:10.1007/978-3-319-10590-1_53). Hidden parts are filled so that hiding itself is no sign: with an ordinary part
+of the same picture and with what lies around, with a straight line between the ends of a stretch, with the middle of the clip's other frames.
 
 A fusion network that is the model, or has most weight in it: gradient times activation of its last maps (see
 engine.networks.maps).
@@ -132,8 +132,10 @@ Hidden = list[tuple[Ranges, Any]]
 def _occluded(
     fitted: Fitted, base: Encoded, place: Place, item: Any, code: int, files: Files, score: Score
 ) -> list[Region]:
+    """Where there are two ways of hiding, a part has said what both agree on: what only one finds is the cover's doing."""
     if place[0] is not Kind.VIDEO:
-        return _asked(fitted, base, place, HIDERS[place[0]](item), code, files, score)
+        ways = [_asked(fitted, base, place, way, code, files, score) for way in HIDERS[place[0]](item)]
+        return [_agreed(same) for same in zip(*ways, strict=True)]
     moments = _asked(fitted, base, place, list(hide_moments(item)), code, files, score)
     found = list(moments)
     for moment in _sorted(moments)[:LOOKED_INTO]:
@@ -158,40 +160,71 @@ def _asked(
     return [Region(ranges, float(scores[0] - s)) for (ranges, _), s in zip(hidden, scores[1:], strict=True)]
 
 
+def _agreed(same: tuple[Region, ...]) -> Region:
+    said = np.array([region.contribution for region in same])
+    agree = bool(np.all(said > 0) or np.all(said < 0))
+    return Region(same[0].ranges, float(said[np.abs(said).argmin()]) if agree else 0.0)
+
+
 def edges(size: int, parts: int) -> NDArray[np.int64]:
     """Where a side of `size` is cut into at most `parts` equal parts."""
     return np.unique(np.linspace(0, size, min(parts, size) + 1).round().astype(np.int64))
 
 
-def hide_in_picture(item: NDArray[np.float32]) -> Hidden:
-    """One part after the other in the middle colour of the picture."""
-    h, w = item.shape[:2]
-    fill = np.median(item.reshape(h * w, -1), axis=0)
-    hidden: Hidden = []
-    down, across = edges(h, PICTURE_GRID), edges(w, PICTURE_GRID)
-    for a, b in zip(down[:-1], down[1:], strict=True):
-        for c, d in zip(across[:-1], across[1:], strict=True):
-            copy = item.copy()
-            copy[a:b, c:d] = fill
-            hidden.append((((a / h, b / h), (c / w, d / w)), copy))
-    return hidden
+def hide_in_picture(item: NDArray[np.float32]) -> list[Hidden]:
+    """One part after the other, covered in two ways."""
+    return list(_covered(item, item.shape[:2], PICTURE_GRID))
 
 
-def hide_in_volume(item: Scan) -> Hidden:
-    """One block after the other with the middle value of the grid."""
-    sides = [edges(n, VOLUME_GRID) for n in item.grid.shape]
-    fill = float(np.median(item.grid))
-    hidden: Hidden = []
-    for place in np.ndindex(*(len(side) - 1 for side in sides)):
-        spans = [(int(side[k]), int(side[k + 1])) for side, k in zip(sides, place, strict=True)]
-        grid = item.grid.copy()
-        grid[tuple(slice(a, b) for a, b in spans)] = fill
-        ranges = tuple((a / n, b / n) for (a, b), n in zip(spans, item.grid.shape, strict=True))
-        hidden.append((ranges, replace(item, grid=grid)))
-    return hidden
+def hide_in_volume(item: Scan) -> list[Hidden]:
+    """One block after the other, covered in two ways."""
+    return [
+        [(ranges, replace(item, grid=grid)) for ranges, grid in hidden]
+        for hidden in _covered(item.grid, item.grid.shape, VOLUME_GRID)
+    ]
 
 
-def hide_in_signal(item: Recording) -> Hidden:
+def _covered(array: NDArray[np.float32], sides: tuple[int, ...], parts: int) -> Iterator[Hidden]:
+    """Parts on a grid over the first axes, covered by an ordinary part of the same array, then by what is around them.
+
+    A flat cover would itself be a sign where there is noise or tissue: the texture is that of the ordinary part.
+    """
+    sizes = [max(1, side // min(parts, side)) for side in sides]
+    counts = [-(-side // size) for side, size in zip(sides, sizes, strict=True)]
+    cuts = [
+        tuple(slice(k * size, min((k + 1) * size, side)) for k, size, side in zip(place, sizes, sides, strict=True))
+        for place in np.ndindex(*counts)
+    ]
+    cover = array[cuts[_ordinary(array, cuts, sizes)]]
+    texture = cover - cover.mean(axis=tuple(range(len(sides))))
+    for around in (False, True):
+        hidden: Hidden = []
+        for cut in cuts:
+            own = tuple(slice(0, part.stop - part.start) for part in cut)
+            copy = array.copy()
+            copy[cut] = texture[own] + _around(array, cut, sizes) if around else cover[own]
+            span = zip(cut, sides, strict=True)
+            hidden.append((tuple((part.start / side, part.stop / side) for part, side in span), copy))
+        yield hidden
+
+
+def _around(array: NDArray[np.float32], cut: tuple[slice, ...], sizes: list[int]) -> Any:
+    """The middle value (of each colour) of what lies within one part's size around a part."""
+    wider = tuple(slice(max(0, p.start - size), p.stop + size) for p, size in zip(cut, sizes, strict=True))
+    other = np.ones(array.shape[: len(cut)], dtype=bool)
+    other[cut] = False
+    return np.median(array[wider][other[wider]], axis=0)
+
+
+def _ordinary(array: NDArray[np.float32], cuts: list[tuple[slice, ...]], sizes: list[int]) -> int:
+    """The position of a whole part whose mean and deviation are nearest to the medians."""
+    looks = np.array([(float(array[cut].mean()), float(array[cut].std())) for cut in cuts])
+    whole = [all(p.stop - p.start == size for p, size in zip(cut, sizes, strict=True)) for cut in cuts]
+    distance = np.abs(looks - np.median(looks, axis=0)) / (looks.std(axis=0) + 1e-9)
+    return int(np.where(whole, distance.sum(axis=1), np.inf).argmin())
+
+
+def hide_in_signal(item: Recording) -> list[Hidden]:
     """One stretch after the other as a straight line between what lies around it, in all channels."""
     from engine.signals.resampling import fill_gaps
 
@@ -203,8 +236,8 @@ def hide_in_signal(item: Recording) -> Hidden:
         values[:, a:b] = np.nan
         line = fill_gaps(values)[:, a:b]
         values[:, a:b] = np.where(np.isnan(item.values[:, a:b]), np.nan, line)
-        hidden.append((((a / item.rate, b / item.rate),), replace(item, values=values)))
-    return hidden
+        hidden.append((((float(a / item.rate), float(b / item.rate)),), replace(item, values=values)))
+    return [hidden]
 
 
 def hide_moments(clip: Clip) -> Iterator[tuple[Ranges, Clip]]:
@@ -230,7 +263,8 @@ def hide_parts(clip: Clip, moment: tuple[float, float]) -> Iterator[tuple[Ranges
         for c, d in zip(cuts[:-1], cuts[1:], strict=True):
             frames = clip.frames.copy()
             frames[inside, a:b, c:d] = middle[a:b, c:d]
-            yield (moment, (a / side, b / side), (c / side, d / side)), replace(clip, frames=frames)
+            place = ((float(a / side), float(b / side)), (float(c / side), float(d / side)))
+            yield (moment, *place), replace(clip, frames=frames)
 
 
 def _moments(clip: Clip) -> list[tuple[float, float]]:
@@ -253,7 +287,7 @@ def _calmed(clip: Clip, start: float, end: float) -> Clip:
     return replace(clip, **changes)  # type: ignore[arg-type]
 
 
-HIDERS: dict[Kind, Callable[[Any], Hidden]] = {
+HIDERS: dict[Kind, Callable[[Any], list[Hidden]]] = {
     Kind.IMAGE: hide_in_picture, Kind.VOLUME: hide_in_volume, Kind.SIGNAL: hide_in_signal,
 }  # fmt: skip
 

@@ -20,6 +20,7 @@ from engine.errors import EngineError, Stopped
 from engine.files import Files, Folder
 from engine.fitted import Fitted
 from engine.metrics import METRICS, gain, score
+from engine.modalities import what_each_adds
 from engine.plan import Plan, Trial, make_plans
 from engine.positive import default_positive
 from engine.recipe import Recipe
@@ -72,6 +73,7 @@ class Search:
     baseline: CandidateResult
     problems: list[Problem]
     unlabelled: int
+    modalities: dict[str, Any] | None = None  # what each adds: see engine.modalities
 
 
 OnProgress = Callable[[Progress], None]
@@ -177,9 +179,14 @@ class _Run:
         if len(contenders) > 1 and (not self.recipe.candidates or "ensemble" in self.recipe.candidates):
             best = self._ensemble(contenders, results, best)
         baseline = self._baseline()
+        adds = what_each_adds(
+            self.validator, contenders, best.candidate, self.recipe.time_budget, lambda _: self.watch.ask()
+        )
+        if adds is not None:
+            best.validation["modalities"] = adds
         best.training["baseline"] = {"metric": self.metric, "value": baseline.validation_score}
         self.watch.say(1.0, "done", "Finished", best.candidate)
-        return Search(best, results, baseline, problems, self.data.unlabelled)
+        return Search(best, results, baseline, problems, self.data.unlabelled, adds)
 
     def _widths(self) -> tuple[int, int]:
         """About how many features a row has that are not 0, and how many a dense model sees."""

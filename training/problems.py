@@ -44,6 +44,14 @@ TEXTS: dict[str, Any] = {
     ),
     "values_infinite": _("%(count)s values of “%(column)s” are infinite and count as missing."),
     "values_not_a_number": _("%(count)s values of “%(column)s” are no numbers and count as missing."),
+    "values_file_refused": _(
+        "%(count)s files of “%(column)s” lie outside the given folder; they were not opened and count as missing."
+    ),
+    "values_file_missing": _("%(count)s files of “%(column)s” are not there and count as missing."),
+    "values_file_unreadable": _("%(count)s files of “%(column)s” cannot be read and count as missing."),
+    "files_folder_missing": _("“%(column)s” names files, but no folder was given in which they lie."),
+    "weights_missing": _("This model needs the pretrained weights “%(name)s”, which are not installed here."),
+    "weights_invalid": _("The folder of pretrained weights is damaged: ask your administrator."),
     "duplicates": _("%(count)s rows repeat another row in every column; the figures may be flattered."),
     "leak": _(
         "“%(column)s” alone gives the answer away (it explains %(percent)s %% of what there is to explain). "

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from datasets.models import Column, Dataset, Role
+from datasets.models import Column, Dataset, Kind, Role
 from training import problems
 from training.errors import RunRefused
 from training.models import Model
+
+FILE_KINDS = frozenset({Kind.IMAGE, Kind.VOLUME, Kind.VIDEO, Kind.SIGNAL})
 
 # What a person may set; columns, target and patient follow from the data set's columns.
 OPTIONS = (
@@ -46,6 +48,20 @@ def resolve(dataset: Dataset, target: str | None, options: dict[str, Any]) -> di
     except engine.EngineError as error:
         raise RunRefused([problems.from_error(error)]) from None
     return _same_task(dataset, recipe.to_dict())
+
+
+def for_engine(recipe: dict[str, Any]) -> Any:
+    """A stored recipe as the engine's. Columns of files are left out: the portal does not hand their files over yet."""
+    import engine
+
+    ignored = {*recipe.get("ignore", ()), *columns_of_files(recipe)}
+    return engine.Recipe.from_dict({**recipe, "ignore": sorted(ignored)})
+
+
+def columns_of_files(recipe: dict[str, Any]) -> dict[str, str]:
+    """The columns of files that a stored recipe would learn from, with their kinds."""
+    left = {recipe["target"], recipe.get("patient"), *recipe.get("ignore", ())}
+    return {name: kind for name, kind in recipe.get("columns", {}).items() if kind in FILE_KINDS and name not in left}
 
 
 def _from_columns(columns: list[Column], target: str) -> dict[str, Any]:

@@ -1,17 +1,19 @@
 """Where in a file the reasons lie: parts of a picture or volume, stretches of a signal, frames of a clip and where.
 
 Any model: a part is hidden and the score falls by what the part had said for it (occlusion: Zeiler & Fergus 2014,
-doi:10.1007/978-3-319-10590-1_53). Hidden parts are filled so that hiding itself is no sign: with an ordinary part
-of the same picture and with what lies around, with a straight line between the ends of a stretch, with the middle of the clip's other frames.
+doi:10.1007/978-3-319-10590-1_53). Hidden parts are filled so that hiding itself is no sign: with an ordinary part of the
+same picture and with what lies around it, with a straight line between the ends of a stretch, with the middle of the
+clip's other frames.
 
 A fusion network that is the model, or has most weight in it: gradient times activation of its last maps (see
-engine.networks.maps).
+engine.networks.maps), where most of what a file says comes from the network's own look at it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,8 +87,11 @@ def regions_of(
     base = fitted.encoder.from_records([_ready(fitted, record, items)], files)
     member = _network(fitted)
     if member is not None:
-        return _heat(fitted, member, base, items, code)
+        seen = {place: item for place, item in items.items() if _looks_itself(fitted, member, base, place, code)}
+        found = _heat(fitted, member, base, seen, code) if seen else {}
     for (kind, column), item in items.items():
+        if fitted.encoder.specs[kind][column].name in found:
+            continue
         name = fitted.encoder.specs[kind][column].name
         regions = _occluded(fitted, base, (kind, column), item, code, files, score)
         if regions:
@@ -231,7 +236,7 @@ def hide_in_signal(item: Recording) -> list[Hidden]:
     n = item.values.shape[1]
     cuts = edges(n, max(1, min(STRETCHES, n // SHORTEST)))
     hidden: Hidden = []
-    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+    for a, b in pairwise(cuts):
         values = item.values.copy()
         values[:, a:b] = np.nan
         line = fill_gaps(values)[:, a:b]
@@ -259,8 +264,8 @@ def hide_parts(clip: Clip, moment: tuple[float, float]) -> Iterator[tuple[Ranges
     middle = np.median(clip.frames[others], axis=0).astype(np.uint8)
     side = clip.frames.shape[1]
     cuts = edges(side, CLIP_GRID)
-    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
-        for c, d in zip(cuts[:-1], cuts[1:], strict=True):
+    for a, b in pairwise(cuts):
+        for c, d in pairwise(cuts):
             frames = clip.frames.copy()
             frames[inside, a:b, c:d] = middle[a:b, c:d]
             place = ((float(a / side), float(b / side)), (float(c / side), float(d / side)))
@@ -271,7 +276,7 @@ def _moments(clip: Clip) -> list[tuple[float, float]]:
     """Equal parts of the clip's time, each long enough for a kept frame."""
     count = max(1, min(MOMENTS, len(clip.frames) // 2))
     cuts = np.linspace(0.0, max(clip.seconds, float(clip.times[-1]) + 1e-6), count + 1)
-    return [(float(a), float(b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return list(pairwise(cuts.tolist()))
 
 
 def _calmed(clip: Clip, start: float, end: float) -> Clip:
@@ -299,6 +304,30 @@ def _network(fitted: Fitted) -> Member | None:
     """The fusion network, when it is the model or has most weight in it."""
     main = max(fitted.members, key=lambda member: member.weight)
     return main if isinstance(main.model, FusionModel) else None
+
+
+def _looks_itself(fitted: Fitted, member: Member, base: Encoded, place: Place, code: int) -> bool:
+    """Whether what the network's own look at a file says is at least half of what the file says: the rest comes from the
+    cheap features, of which a map of the network knows nothing."""
+    from engine.bundle import Bundle
+
+    assert fitted.background is not None
+    encoder = fitted.encoder
+    blocks = {k: encoder.transformers[k].join(base.blocks[k], fitted.background.blocks[k]) for k in base.blocks}
+    rows = np.zeros((1, len(encoder.names)), dtype=np.int64)
+    rows[0, encoder.names.index(encoder.specs[place[0]][place[1]].name)] = 1  # the empty cell of a background record
+    with_it = member.preprocessor.transform(base)
+    without = member.preprocessor.transform(encoder.mix(Encoded(2, blocks), rows))
+    unseen = Bundle(with_it.table, without.tensors)
+    whole, blind, none = (_said(fitted, member, each, code) for each in (with_it, unseen, without))
+    return abs(whole - blind) >= 0.5 * abs(whole - none) and whole != blind
+
+
+def _said(fitted: Fitted, member: Member, X: Any, code: int) -> float:
+    from engine.calibration import logit
+
+    raw = member.model.raw(X)
+    return float(logit(raw[:, code])[0]) if fitted.classify else float(raw[0])
 
 
 def _heat(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,7 +36,8 @@ def heat(network: FusionNetwork, X: Bundle, shapes: Shapes, code: int | None) ->
 
         return hook
 
-    hooks = [network.encoders[kind.value].stages.register_forward_hook(keep(kind)) for kind in network.kinds]
+    stages = {kind: cast(torch.nn.Module, network.encoders[kind.value].stages) for kind in network.kinds}
+    hooks = [module.register_forward_hook(keep(kind)) for kind, module in stages.items()]
     try:
         with one_thread(), torch.enable_grad():
             scores = network(table, files)[0]

@@ -16,8 +16,8 @@ LIGHT, CONTRAST, MOVE, ZOOM, FRAMES_LOST = 0.15, 0.2, 0.1, 0.1, 0.2  # at streng
 
 
 class VideoEncoder(nn.Module):
-    """(batch, frames, channels, h, w) to (batch, width). Every frame is seen with its difference from the clip's mean
-    frame, so that what moves stands out. Black frames are those that a short clip lacks. `stages`: see SignalEncoder.
+    """(batch, frames, channels, h, w) to (batch, width). Every frame is seen with its difference from the clip's
+    middle frame, so that what moves stands out where and when it does. Black frames are those that a short clip lacks. `stages`: see SignalEncoder.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -39,7 +39,8 @@ class VideoEncoder(nn.Module):
         there = x.flatten(2).amax(dim=2) > 0
         there = there | (~there.any(dim=1, keepdim=True))  # an empty clip is looked at as it is
         share = there[:, :, None, None, None] / there.sum(dim=1).clamp(min=1)[:, None, None, None, None]
-        middle = (x * share).sum(dim=1, keepdim=True)
+        seen_only = x.masked_fill(~there[:, :, None, None, None], float("nan"))
+        middle = seen_only.nanmedian(dim=1, keepdim=True).values
         both = torch.cat([x - 0.5, 4.0 * (x - middle)], dim=2).reshape(n * frames, 2 * channels, h, w)
         maps = self.stages(both)
         seen = torch.cat([maps.mean((2, 3)), maps.amax((2, 3)), x.mean((3, 4)).reshape(n * frames, channels)], dim=1)

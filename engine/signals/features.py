@@ -51,10 +51,7 @@ def describe(values: Floats, rate: float) -> Floats:
     filled = fill_gaps(values)
     rows = np.stack([channel_features(raw, row, rate) for raw, row in zip(values, filled, strict=True)])
     seconds = [values.shape[1] / rate]
-    if len(values) >= POOLED_FROM:
-        own = np.concatenate(_pool(rows))
-    else:
-        own = rows.ravel()
+    own = np.concatenate(_pool(rows)) if len(values) >= POOLED_FROM else rows.ravel()
     if len(values) == 1:
         return np.concatenate([own, seconds])
     return np.concatenate([own, agreement(values, filled), seconds])

@@ -6,10 +6,10 @@ import csv
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from engine.metrics import Floats
 from engine.signals.recording import MOST_CHANNELS, MOST_SAMPLES, Recording, SignalError, make_recording
@@ -36,7 +36,7 @@ def read_table(path: Path, rate: float | None) -> Recording:
     text = _decoded(path.read_bytes())
     told, body = _comments(text)
     frame = _frame(body)
-    numbers = {name: _numbers(frame[name]) for name in frame.columns}
+    numbers: dict[Any, Floats | None] = {name: _numbers(frame[name]) for name in frame.columns}
     time = _time_column(frame, numbers)
     channels = [n for n in frame.columns if n != time and numbers[n] is not None and not _is_index(n, numbers[n])]
     if not channels:
@@ -98,7 +98,7 @@ def _numbers(series: pd.Series) -> Floats | None:
     return numbers if np.isfinite(numbers).sum() >= max(1, 0.5 * filled) else None
 
 
-def _time_column(frame: pd.DataFrame, numbers: dict[object, Floats | None]) -> object | None:
+def _time_column(frame: pd.DataFrame, numbers: dict[Any, Floats | None]) -> Any:
     """A column that is called time, or without names a first column that runs up in fractions."""
     if len(frame.columns) < 2:
         return None
@@ -128,8 +128,7 @@ def seconds_of(name: str, series: pd.Series, numbers: Floats | None) -> Floats:
         said = (unit[3] or "").lower() if unit else ""
         return numbers * (UNITS.get(said) or _guessed(name, numbers))
     moments = pd.to_datetime(series, errors="coerce", format="mixed")
-    days: NDArray[np.float64] = (moments - moments.min()).dt.total_seconds().to_numpy(dtype=float)
-    return days
+    return np.asarray((moments - moments.min()).dt.total_seconds(), dtype=np.float64)
 
 
 def _guessed(name: str, numbers: Floats) -> float:
@@ -162,7 +161,9 @@ def on_even_times(values: Floats, times: Floats) -> tuple[Floats, float | None]:
     rows = []
     for row in x:
         seen = ~np.isnan(row)
-        line = np.interp(even, t[seen], row[seen]) if seen.any() else np.full(count, np.nan)
+        line: Floats = np.full(count, np.nan)
+        if seen.any():
+            line[:] = np.interp(even, t[seen], row[seen])
         nearest = np.where(even - t[right - 1] < t[right] - even, right - 1, right)
         line[pause | ~seen[nearest]] = np.nan
         rows.append(line)

@@ -31,8 +31,8 @@ class VideoError(ValueError):
 @dataclass(frozen=True)
 class Clip:
     """`frames` (k, SIDE, SIDE, 3) uint8 RGB with `times` (k,) in seconds and `moved` (k,), the most that moved since the
-    one before; `motion` (m,) mean grey levels by which each
-    decoded frame differs from the one before, `flow` (m,) pixels of SMALL that things moved; `light` (m + 1,) mean grey.
+    one before. Of all decoded frames: `motion` (m,) mean grey levels by which each differs from the one before, `flow`
+    (m,) pixels of SMALL that things moved, `light` (m + 1,) mean grey.
 
     `rate`: decoded frames per second; `seconds`: the length that was read. `cut`: not all of it could be read.
     """

@@ -54,7 +54,8 @@ def look(frame: Picture) -> Floats:
     place = np.minimum((angle / np.pi * DIRECTIONS).astype(np.int64), DIRECTIONS - 1)
     directions = np.bincount(place.ravel(), steep.ravel(), DIRECTIONS)
     return np.concatenate([
-        [g.mean(), g.std()], np.quantile(g, QUANTILES), [(red.mean() - green.mean()) / 255.0, (blue.mean() - green.mean()) / 255.0, colour],
+        [g.mean(), g.std()], np.quantile(g, QUANTILES),
+        [(red.mean() - green.mean()) / 255.0, (blue.mean() - green.mean()) / 255.0, colour],
         cells(g), [steep.mean()], directions / max(float(directions.sum()), 1e-12), rings(g), patterns(g),
     ])  # fmt: skip
 

@@ -57,7 +57,8 @@ def from_array(array: NDArray[np.generic]) -> Clip:
         return clip_of_frames(_some(frames), RATE)
     low, high = float(np.nanmin(frames)), float(np.nanmax(frames))
     span = high - low if np.isfinite(high - low) and high > low else 1.0
-    return clip_of_frames((np.nan_to_num((f - low) / span * 255.0).clip(0, 255) for f in _some(frames)), RATE)
+    shown = (((f.astype(np.float64) - low) / span * 255.0) for f in _some(frames))
+    return clip_of_frames((np.nan_to_num(f).clip(0, 255) for f in shown), RATE)
 
 
 def _some(frames: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
@@ -160,7 +161,7 @@ def frame_rate(dataset: Any) -> float:
 
 def _cine_frames(path: Path, dataset: Any, count: int) -> Iterator[NDArray[np.generic]]:
     """One decoded frame after the other, in RGB or grey."""
-    from pydicom.pixels import iter_pixels
+    from pydicom.pixels.utils import iter_pixels
 
     yield from iter_pixels(path, indices=range(count))
 
@@ -171,7 +172,7 @@ def _bytes(frame: NDArray[np.generic], dataset: Any) -> NDArray[np.generic]:
         bits = int(dataset.get("BitsStored", 16))
         low = -(2.0 ** (bits - 1)) if int(dataset.get("PixelRepresentation", 0)) else 0.0
         frame = ((frame.astype(np.float64) - low) / (2.0**bits - 1.0) * 255.0).clip(0, 255).astype(np.uint8)
-    return 255 - frame if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else frame  # type: ignore[operator]
+    return 255 - frame if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else frame
 
 
 def _stream(path: Path) -> bytes:

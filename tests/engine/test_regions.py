@@ -89,12 +89,17 @@ def fitted_on(kind: str, candidate: str) -> tuple[engine.Fitted, pd.DataFrame]:
 
 
 def with_network(kind: str, **hyperparameters: object) -> tuple[engine.Fitted, pd.DataFrame]:
-    """The linear model with a fusion network in its place, trained once instead of on every fold."""
+    """The linear model with a fusion network in its place, trained once instead of on every fold.
+
+    The file's cheap features are taken from it: it has to look itself.
+    """
     model, data = fitted_on(kind, "linear")
     encoded = model.encoder.from_frame(data)
     choices = {**model.members[0].preprocessor.choices, "text": "dense", "tensors": "yes"}
     y, nobody = SICK.astype(np.int64), np.arange(len(data))
     preprocessor = Preprocessor(model.encoder, choices).fit(encoded, y.astype(float), nobody, True)
+    for learned in preprocessor.transformers[engine.Kind(kind)].columns:
+        learned["span"][:] = np.inf
     spec = engine.registry.get("fusion")
     network = spec.model(task="classification", seed=0, **hyperparameters)
     network.fit(preprocessor.transform(encoded), y, patients=nobody)
@@ -158,7 +163,7 @@ def test_a_clips_reason_is_the_moment_and_the_place_of_the_object() -> None:
     parts = [r for r in regions if r not in moments]
     start, end = moments[0].ranges[0]
     assert start < 1.12 and end > 0.8 and moments[0].contribution > 0
-    (start, end), (top, bottom), (left, right) = parts[0].ranges
+    (start, end), (top, _), (left, right) = parts[0].ranges
     assert start < 1.12 and end > 0.8 and top < 20 / 64 and left < 60 / 64 and right > 44 / 64
 
 
@@ -175,7 +180,7 @@ def test_any_model_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow  # trains networks, each for some seconds
 @pytest.mark.parametrize("kind", MAKERS)
 def test_the_network_looked_where_the_cause_was_planted(kind: str, tmp_path) -> None:
-    model, data = with_network(kind, epochs=12, learning_rate=0.004)
+    model, data = with_network(kind, epochs=10, patience=10, learning_rate=0.004, batch_size=8, augmentation=0.2)
     record = data.iloc[[1]]
     (reasons,) = engine.explain(model, record)
     best = check(reasons, kind, "grad-cam")

@@ -68,12 +68,12 @@ def test_a_clip_of_any_length_is_read_with_few_frames_held() -> None:
 
 
 def test_memory_does_not_grow_with_the_clip(tmp_path: Path) -> None:
-    """400 frames of 1280 x 720 would be 1.1 GB."""
+    """200 frames of 1280 x 720 would be 550 MB."""
     frame = np.zeros((720, 1280, 3), np.uint8)
-    write(tmp_path / "x.avi", np.broadcast_to(frame, (400, 720, 1280, 3)), "mpeg4")
+    write(tmp_path / "x.avi", np.broadcast_to(frame, (200, 720, 1280, 3)), "mpeg4")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     clip = read_video(tmp_path / "x.avi")
-    assert clip.seconds == pytest.approx(16.0, rel=0.01)
+    assert clip.seconds == pytest.approx(8.0, rel=0.01)
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 150
 
 
@@ -245,7 +245,7 @@ def clips(n: int, seed: int) -> pd.DataFrame:
     sick = rng.random(n) < 0.5
     cells: list[np.ndarray | None] = []
     for each in sick:
-        frames = moving_square(20, 48, 3.0 if each else 1.0, int(rng.integers(0, 20)))[..., 0]
+        frames = moving_square(14, 48, 3.0 if each else 1.0, int(rng.integers(0, 20)))[..., 0]
         cells.append((frames + rng.integers(0, 20, frames.shape)).clip(0, 255).astype(np.uint8))
     cells[3] = None
     return pd.DataFrame({"clip": pd.Series(cells, dtype=object), "sex": rng.choice(["f", "m"], n),
@@ -254,8 +254,8 @@ def clips(n: int, seed: int) -> pd.DataFrame:
 
 def test_how_quickly_something_moves_is_learned_and_stored(tmp_path: Path) -> None:
     recipe = engine.Recipe(target="y", columns={"clip": "video"}, candidates=("linear",), time_budget=3.0)
-    model = engine.fit(clips(50, 0), recipe)
-    test = clips(30, 1)
+    model = engine.fit(clips(36, 0), recipe)
+    test = clips(16, 1)
     there = test["clip"].notna().to_numpy()
     assert (model.predict(test).value == test["y"])[there].mean() > 0.95
     again = engine.load(engine.save(model, tmp_path / "m"))

@@ -7,6 +7,7 @@ that the caller names; a table that says `/etc/passwd` opens nothing.
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.cells import is_missing
+from engine.cells import is_missing, to_category
 
 LONGEST = 1024  # characters of a name
 
@@ -95,6 +96,13 @@ def _existing(path: Path) -> Path:
 def source_of(cell: Any, folder: Path | None) -> Path | np.ndarray[Any, Any] | None:
     """What a reader starts from: an array as it is, else `resolve`."""
     return cell if isinstance(cell, np.ndarray) else resolve(cell, folder)
+
+
+def cell_key(cell: Any) -> str | None:
+    """A text that is equal for equal cells, arrays too."""
+    if isinstance(cell, np.ndarray):
+        return f"{cell.dtype} {cell.shape} {hashlib.sha256(np.ascontiguousarray(cell).tobytes()).hexdigest()}"
+    return to_category(cell)
 
 
 def members(folder: Path, most: int) -> Iterator[Path]:

@@ -15,7 +15,8 @@ from engine import registry
 from engine.assembly import Assembler, Contender
 from engine.candidates.base import Curve
 from engine.candidates.ensemble import greedy_weights
-from engine.checks import Problem, check, refuse, unreadable_files
+from engine.checks import Problem, check, left_out, refuse, unreadable_files
+from engine.copies import one_side
 from engine.errors import EngineError, Stopped
 from engine.files import Files, Folder
 from engine.fitted import Fitted
@@ -25,7 +26,9 @@ from engine.plan import Plan, Trial, make_plans
 from engine.positive import default_positive
 from engine.recipe import Recipe
 from engine.schema import Kind
-from engine.split import LARGE, folds
+from engine.split import LARGE, Fold, folds
+from engine.suspicion import without
+from engine.time_order import forward_folds
 from engine.training_data import TrainingData, metric_of, prepare
 from engine.transformers.text import COMPONENTS
 from engine.validation import Validator
@@ -66,7 +69,10 @@ class CandidateResult:
 
 @dataclass
 class Search:
-    """All candidates, the best of them, the reference to compare with, and what was noticed in the data."""
+    """All candidates, the best of them, the reference to compare with, and what was noticed in the data.
+
+    `left_out`: [{column, code, why, params}] of the suspicious columns that nothing was learned from.
+    """
 
     best: Fitted
     candidates: list[CandidateResult]
@@ -74,6 +80,7 @@ class Search:
     problems: list[Problem]
     unlabelled: int
     modalities: dict[str, Any] | None = None  # what each adds: see engine.modalities
+    left_out: list[dict[str, Any]] = field(default_factory=list)
 
 
 OnProgress = Callable[[Progress], None]
@@ -114,11 +121,25 @@ def fit_candidates(
     data = prepare(frame, recipe, given)
     problems = check(frame, recipe, files=files)
     refuse(problems)
+    suspicious = left_out(problems)
+    data = without(data, {str(each["column"]) for each in suspicious})
     metric = metric_of(recipe, data.task, len(data.classes))
     threads = 1 if len(data.y) < LARGE else None
     with threadpool_limits(limits=threads):
         run = _Run(data, recipe, metric, watch)
-        return run.search(problems + unreadable_files(run.encoded.issues))
+        found = run.search(problems + unreadable_files(run.encoded.issues))
+    found.left_out = suspicious
+    for result in found.candidates:
+        if result.fitted is not None:
+            result.fitted.training["left_out"] = suspicious
+    return found
+
+
+def splits_of(data: TrainingData, recipe: Recipe) -> list[Fold]:
+    """The folds of the search: forward in time where the recipe says so, else by patient; copies stay together."""
+    if recipe.split_by is not None:
+        return forward_folds(data, recipe)
+    return folds(data.y, data.task, one_side(data), recipe.seed)
 
 
 class Watch:
@@ -153,9 +174,9 @@ class _Run:
         self.data, self.recipe, self.metric, self.watch = data, recipe, metric, watch
         self.encoder, self.encoded = data.encode()
         self.positive = positive_code(data, recipe)
-        splits = folds(data.y, data.task, data.patients, recipe.seed)
+        splits = splits_of(data, recipe)
         self.validator = Validator(
-            data, self.encoder, self.encoded, splits, metric, self.positive, recipe.seed
+            data, self.encoder, self.encoded, splits, metric, self.positive, recipe.seed, recipe
         )
         self.assembler = Assembler(self.validator, recipe)
         self.deadline = time.process_time() + recipe.time_budget

@@ -35,7 +35,7 @@ from engine.errors import EngineError
 from engine.pictures import resize
 from engine.schema import Kind
 
-VARIABLE = "AIMASS_WEIGHTS"
+VARIABLE = "AIMASS_WEIGHTS"  # written out where it is read, so that a test finds it in .env.example
 MANIFEST = "manifest.json"
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.(safetensors|pth|pt)")
 LARGEST = 4 * 2**30  # bytes
@@ -69,7 +69,7 @@ class Pretrained:
 
 def folder_of(given: Path | None) -> Path | None:
     """The folder of weights: the given one, else that of the environment."""
-    named = os.environ.get(VARIABLE, "")
+    named = os.environ.get("AIMASS_WEIGHTS", "")
     return given if given is not None else Path(named) if named else None
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from datasets.models import Column, Dataset, Kind, Role
+from datasets.models import Column, Dataset, Kind, Role, Upload
 from training import problems
 from training.errors import RunRefused
 from training.models import Model
@@ -43,8 +43,9 @@ def resolve(dataset: Dataset, target: str | None, options: dict[str, Any]) -> di
     found = [*_wrong_types(options), *_wrong_ignore(given, columns, name)]
     if found:
         raise RunRefused(found)
+    own = _from_columns(columns, name) | {"keep_words": _kept_words(dataset)}
     try:
-        recipe = engine.Recipe.from_dict(_from_columns(columns, name) | _merged(given, columns, name))
+        recipe = engine.Recipe.from_dict(own | _merged(given, columns, name))
     except engine.EngineError as error:
         raise RunRefused([problems.from_error(error)]) from None
     return _same_task(dataset, recipe.to_dict())
@@ -62,6 +63,12 @@ def columns_of_files(recipe: dict[str, Any]) -> dict[str, str]:
     """The columns of files that a stored recipe would learn from, with their kinds."""
     left = {recipe["target"], recipe.get("patient"), *recipe.get("ignore", ())}
     return {name: kind for name, kind in recipe.get("columns", {}).items() if kind in FILE_KINDS and name not in left}
+
+
+def _kept_words(dataset: Dataset) -> bool:
+    """Whether somebody said on an upload that words such as “none” are answers: then training takes them as such too."""
+    taken = (Upload.State.IMPORTING, Upload.State.IMPORTED)
+    return Upload.objects.filter(dataset=dataset, state__in=taken, options__keep_words=True).exists()
 
 
 def _from_columns(columns: list[Column], target: str) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def test_it_is_told_what_each_modality_adds(searched: engine.Search) -> None:
     assert found["image"]["difference"] == pytest.approx(alone)
 
 
-@pytest.mark.parametrize("name", ["linear", "boosting", "fusion"])
+@pytest.mark.parametrize("name", ["linear", "fusion"])
 def test_a_stored_model_gives_the_same_numbers_in_a_fresh_process(
     name: str, mixed: tuple[pd.DataFrame, Path], searched: engine.Search, tmp_path: Path
 ) -> None:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+import engine
 from engine.files import FileRefused
 from engine.schema import ColumnSpec, Kind
 from engine.transformers.volume import SIZE, VolumeTransformer
@@ -175,6 +177,31 @@ def test_odd_files_become_issues(tmp_path: Path) -> None:
     assert not block.present.any() and [issue.code for issue in issues] == ["file_unreadable"] * 6
     with pytest.raises(FileRefused):
         read_volume(tmp_path / "huge")
+
+
+def test_volumes_with_numbers_and_gaps_go_the_whole_way(tmp_path: Path) -> None:
+    """A bright lump at the patient's right or left decides; some volumes are missing; a stored model says the same."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for k in range(48):
+        values = rng.normal(40, 8, (16, 16, 10)).astype(np.float32)
+        right = bool(k % 2)
+        side = slice(10, 14) if right else slice(2, 6)
+        values[side, 6:10, 3:7] += 60
+        nibabel.save(nibabel.Nifti1Image(values, np.diag([*SPACING, 1.0])), tmp_path / f"{k}.nii")
+        rows.append({"mr": None if k % 11 == 5 else f"{k}.nii", "age": 50 + rng.normal(), "side": "right" if right else "left"})
+    frame = pd.DataFrame(rows)
+    recipe = engine.Recipe(target="side", time_budget=10.0, candidates=("linear", "fusion"),
+                           hyperparameters={"fusion": {"epochs": 2}})  # fmt: skip
+    search = engine.fit_candidates(frame, recipe, files=tmp_path)
+    assert search.best.schema["mr"].kind is Kind.VOLUME
+    by_name = {result.name: result.fitted for result in search.candidates}
+    assert by_name["linear"] is not None and by_name["linear"].validation["metrics"]["roc_auc"]["value"] > 0.85
+    for name, fitted in by_name.items():
+        if fitted is not None:
+            engine.save(fitted, tmp_path / f"model_{name}")
+            again = engine.load(tmp_path / f"model_{name}").predict(frame, files=tmp_path)
+            np.testing.assert_array_equal(again.probabilities, fitted.predict(frame, files=tmp_path).probabilities)
 
 
 def test_every_folder_of_pydicoms_tests_is_a_volume_or_an_issue() -> None:

@@ -17,6 +17,7 @@ from engine.encoding import Encoded
 from engine.files import Files, Folder
 from engine.fitted import Fitted, Member
 from engine.metrics import Floats, Ints
+from engine.regions import Regions, regions_of
 from engine.schema import FILE_KINDS, Kind
 from engine.transformers.text import WIDE_SCRIPTS
 from engine.tree_reasons import paths_of, tree_shapley
@@ -32,7 +33,8 @@ SHOWN_WORDS = 10
 class Reasons:
     """`base` + the sum of all contributions = `score`: the log odds of `explained` before calibration, or the number.
 
-    Two classes explain the positive one, several the decided one. `words`: column -> [(term, contribution)].
+    Two classes explain the positive one, several the decided one. `words`: column -> [(term, contribution)];
+    `regions`: column of files -> where in the file (engine.regions).
     """
 
     explained: str | None
@@ -41,12 +43,14 @@ class Reasons:
     unit: str
     contributions: list[dict[str, Any]]
     words: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    regions: dict[str, Regions] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
         words = {column: [list(pair) for pair in pairs] for column, pairs in self.words.items()}
+        regions = {column: found.to_dict() for column, found in self.regions.items()}
         return {"explained": self.explained, "base": self.base, "score": self.score, "unit": self.unit,
-                "contributions": self.contributions, "words": words}  # fmt: skip
+                "contributions": self.contributions, "words": words, "regions": regions}  # fmt: skip
 
 
 def explain(
@@ -86,7 +90,8 @@ def _explain_one(
     explained = str(fitted.classes_[code]) if fitted.classify else None
     unit = "log odds" if fitted.classify else "target"
     return Reasons(
-        explained, float(base), float(base + values.sum()), unit, contributions, _words(fitted, record, code, files)
+        explained, float(base), float(base + values.sum()), unit, contributions, _words(fitted, record, code, files),
+        regions_of(fitted, record, code, files, score_of),
     )
 
 

@@ -31,6 +31,7 @@ STEPS = ("scaling", "normalisation", "imputation", "outliers", "feature_selectio
 class Recipe:
     """`Recipe(target="y")` alone is complete; "search" lets validation decide, "auto" the data.
 
+    `rates`: samples per second of the signal columns whose files do not tell it.
     `split_by`: a date or number column; validation then goes forward in time. `coverage`: what prediction sets and
     intervals of numbers promise; `sets`: one limit for "all" classes or one for each "class" ("auto": the latter when a class is
     covered less than promised). `abstain`: the share that is referred to a specialist. `operating_point` (two
@@ -43,6 +44,7 @@ class Recipe:
     patient: str | None = None
     columns: dict[str, str] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
+    rates: dict[str, float] = field(default_factory=dict)
     task: str = "auto"
     positive: str | None = None
     scaling: str = "search"
@@ -103,6 +105,10 @@ class Recipe:
             raise _invalid("time_budget", "must be a number of seconds")
         if not 0 < self.time_budget <= 7 * 86400:
             raise _invalid("time_budget", "must lie between 0 and 604800 seconds")
+        for column, rate in self.rates.items():
+            number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+            if not number or not 0 < rate <= 1e9:
+                raise _invalid("rates", f"must give “{column}” a number of samples per second above 0")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise _invalid("seed", "must be a whole number from 0 to 4294967295")
 
@@ -125,7 +131,8 @@ class Recipe:
         """A JSON-able form; `from_dict` turns it back."""
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data["ignore"], data["candidates"] = list(self.ignore), list(self.candidates)
-        data["columns"], data["operating_point"] = dict(self.columns), dict(self.operating_point)
+        data["columns"], data["rates"] = dict(self.columns), dict(self.rates)
+        data["operating_point"] = dict(self.operating_point)
         data["hyperparameters"] = {name: dict(values) for name, values in self.hyperparameters.items()}
         return data
 

@@ -57,7 +57,7 @@ def check_columns(frame: pd.DataFrame, recipe: Recipe) -> None:
     if not frame.columns.is_unique:
         twice = str(frame.columns[frame.columns.duplicated()][0])
         raise EngineError("column_duplicate", f"Two columns are called “{twice}”.", {"column": twice})
-    for name in (recipe.target, recipe.patient, *recipe.columns, *recipe.ignore):
+    for name in (recipe.target, recipe.patient, *recipe.columns, *recipe.ignore, *recipe.rates):
         if name is not None and name not in frame.columns:
             raise EngineError("column_missing", f"There is no column “{name}”.", {"column": name})
 
@@ -138,7 +138,7 @@ def _final_schema(frame: pd.DataFrame, recipe: Recipe, draft: Schema, patients: 
                 column.name, frame[column.name], kind, minimum_patients=FEWEST_PATIENTS, patients=patients,
                 keep_words=recipe.keep_words,
             )  # fmt: skip
-            columns.append(replace(spec, role=role))
+            columns.append(replace(spec, role=role, rate=recipe.rates.get(column.name)))
         else:  # nothing of the target's, the patients' or the ignored columns' values is kept
             columns.append(
                 replace(

@@ -16,6 +16,7 @@ from engine.errors import EngineError
 from engine.leaks import leaking_columns
 from engine.recipe import Recipe
 from engine.schema import Kind, Role, looks_like_identifier
+from engine.tasks import special
 from engine.training_data import TrainingData, metric_of, prepare, unsupported
 
 FEWEST_RECORDS, FEW_RECORDS = 20, 100
@@ -74,6 +75,10 @@ def _labels(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator
             count=data.unlabelled,
             total=len(frame),
         )
+    own = special(data.task)
+    if own is not None:
+        yield from own.problems(frame, data, recipe)
+        return
     if not data.classify:
         if float(np.ptp(data.y)) == 0:
             yield _problem(
@@ -178,7 +183,7 @@ def _recipe(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
             value=recipe.positive,
         )
     for name in recipe.candidates:
-        if data.task not in registry.get(name).tasks:
+        if not registry.get(name).can(data.task):
             yield _problem(
                 "candidate_wrong_task",
                 "error",
@@ -278,7 +283,12 @@ def _plain(cell: Any) -> str | None:
 
 def _leaks(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
     severity = "warning" if recipe.allow_leaks else "error"
-    for name, score in leaking_columns(data, recipe.seed):
+    own = special(data.task)
+    found: dict[str, float] = {}
+    for part in [data] if own is None else own.plain(data):
+        for name, score in leaking_columns(part, recipe.seed):
+            found[name] = max(score, found.get(name, 0.0))
+    for name, score in found.items():
         yield _problem(
             "leak",
             severity,

@@ -16,6 +16,7 @@ from engine.encoding import Encoded
 from engine.fitted import Fitted, Member
 from engine.metrics import Floats, Ints
 from engine.schema import Kind
+from engine.tasks import special
 from engine.transformers.text import WIDE_SCRIPTS
 
 PAIRS = 1  # random orders of the columns per background record, each also walked backwards
@@ -28,6 +29,8 @@ class Reasons:
     """`base` + the sum of all contributions = `score`: the log odds of `explained` before calibration, or the number.
 
     Two classes explain the positive one, several the decided one. `words`: column -> [(term, contribution)].
+    Grades explain the expected grade (0, 1, ...), survival the log risk at the horizon, several labels the likeliest
+    of them, with the contributions to all labels in `by_label`.
     """
 
     explained: str | None
@@ -36,12 +39,14 @@ class Reasons:
     unit: str
     contributions: list[dict[str, Any]]
     words: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    by_label: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
         words = {column: [list(pair) for pair in pairs] for column, pairs in self.words.items()}
-        return {"explained": self.explained, "base": self.base, "score": self.score, "unit": self.unit,
-                "contributions": self.contributions, "words": words}  # fmt: skip
+        known = {"explained": self.explained, "base": self.base, "score": self.score, "unit": self.unit,
+                 "contributions": self.contributions, "words": words}  # fmt: skip
+        return known | ({"by_label": self.by_label} if self.by_label else {})
 
 
 def explain(fitted: Fitted, data: pd.DataFrame | Sequence[Mapping[str, Any]]) -> list[Reasons]:
@@ -58,27 +63,52 @@ def explain(fitted: Fitted, data: pd.DataFrame | Sequence[Mapping[str, Any]]) ->
 def _explain_one(fitted: Fitted, record: Mapping[str, Any]) -> Reasons:
     encoded = fitted.encoder.from_records([record])
     code = _explained_code(fitted, encoded)
-    names = fitted.encoder.names
     member = fitted.members[0]
     terms = member.model.linear_terms() if len(fitted.members) == 1 else None
     if terms is not None and (not fitted.classify or len(fitted.classes_) == 2):
         base, values = _linear(fitted, member, encoded, terms, code)
     else:
         base, values = _shapley(fitted, encoded, code)
-    contributions = [
-        {"column": name, "value": _shown(fitted, name, record), "contribution": float(value),
-         "direction": "for" if value >= 0 else "against"}
-        for name, value in zip(names, values, strict=True)
-    ]  # fmt: skip
-    contributions.sort(key=lambda item: -abs(item["contribution"]))
+    contributions, own = _listed(fitted, record, values), special(fitted.task)
     explained = str(fitted.classes_[code]) if fitted.classify else None
     unit = "log odds" if fitted.classify else "target"
+    by_label: dict[str, list[dict[str, Any]]] = {}
+    if own is not None:
+        unit, labels = own.unit, own.scored(fitted)
+        if labels is not None:
+            explained, by_label = labels[code], _by_label(fitted, encoded, record, labels, code, contributions)
     return Reasons(
-        explained, float(base), float(base + values.sum()), unit, contributions, _words(fitted, record, code)
+        explained, float(base), float(base + values.sum()), unit, contributions, _words(fitted, record, code), by_label
     )
 
 
+def _by_label(
+    fitted: Fitted, encoded: Encoded, record: Mapping[str, Any], labels: list[str], code: int,
+    contributions: list[dict[str, Any]],
+) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
+    """The contributions to each label's score; those of label `code` are known already."""
+    found = {}
+    for other, label in enumerate(labels):
+        values = None if other == code else _shapley(fitted, encoded, other)[1]
+        found[label] = contributions if values is None else _listed(fitted, record, values)
+    return found
+
+
+def _listed(fitted: Fitted, record: Mapping[str, Any], values: Floats) -> list[dict[str, Any]]:
+    """A dictionary per column, the largest contribution first."""
+    listed = [
+        {"column": name, "value": _shown(fitted, name, record), "contribution": float(value),
+         "direction": "for" if value >= 0 else "against"}
+        for name, value in zip(fitted.encoder.names, values, strict=True)
+    ]  # fmt: skip
+    listed.sort(key=lambda item: -abs(item["contribution"]))
+    return listed
+
+
 def _explained_code(fitted: Fitted, encoded: Encoded) -> int:
+    own = special(fitted.task)
+    if own is not None:
+        return own.explained(fitted, fitted.raw(encoded))
     if not fitted.classify:
         return 0
     if len(fitted.classes_) == 2:
@@ -95,7 +125,9 @@ def _shown(fitted: Fitted, name: str, record: Mapping[str, Any]) -> Any:
 
 def score_of(fitted: Fitted, encoded: Encoded, code: int) -> Floats:
     """(n,) log odds of the class before calibration, or the predicted numbers."""
-    raw = fitted.raw(encoded)
+    raw, own = fitted.raw(encoded), special(fitted.task)
+    if own is not None:
+        return own.score(fitted, raw)[:, code]
     return logit(raw[:, code]) if fitted.classify else raw
 
 

@@ -19,6 +19,7 @@ from engine.novelty import Novelty
 from engine.preprocessing.pipeline import Preprocessor
 from engine.recipe import Recipe
 from engine.schema import Schema
+from engine.tasks import special
 
 COVERAGE = 0.95
 
@@ -62,6 +63,7 @@ class Fitted:
 
     `operating_point` (two classes): threshold on the positive class's calibrated probability, chosen on validation
     data, with the sensitivity and specificity it reached there. `validation`: metrics on out-of-fold predictions.
+    `details`: what the tasks of `engine.tasks` have decided and learned beyond that, as JSON.
     """
 
     recipe: Recipe
@@ -82,6 +84,7 @@ class Fitted:
     validation: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     background: Encoded | None = None
+    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def classify(self) -> bool:
@@ -116,6 +119,10 @@ class Fitted:
         ood = self.novelty.score(encoded)
         strange = ood > 1.0
         warnings = warnings_of(self.encoder, encoded, strange)
+        own = special(self.task)
+        if own is not None:
+            about = {"out_of_distribution": strange, "ood_score": ood, "warnings": warnings}
+            return own.predict(self, raw, about)
         if not self.classify:
             interval = np.column_stack([raw - self.reach, raw + self.reach])
             return Prediction(raw, None, interval, None, strange, ood, warnings)

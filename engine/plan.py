@@ -73,7 +73,7 @@ def _plan(
     given = registry.validate(c.name, recipe.hyperparameters.get(c.name, {}))
     plan = Plan(c, given, first_choices(c.name, recipe, data), [], 0.0)
     asked = c.name in recipe.candidates
-    if data.task not in c.tasks:
+    if not c.can(data.task):
         plan.reason = f"cannot do {data.task}"
     elif c.name == "network" and not asked and len(data.y) < FEWEST_FOR_NETWORK:
         plan.reason = f"fewer than {FEWEST_FOR_NETWORK} labelled records"
@@ -85,7 +85,7 @@ def _plan(
 def _fill(
     plan: Plan, data: TrainingData, width: int, n_folds: int, share: float, asked: bool, recipe: Recipe
 ) -> None:
-    rows, classes, model = len(data.y), max(len(data.classes), 1), plan.candidate.model
+    rows, classes, model = data.work, max(len(data.classes), 1), plan.candidate.model
 
     def cost(trial: Trial) -> float:
         return model.cost(rows, width, classes, {**trial.hyperparameters, **plan.given})

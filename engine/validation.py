@@ -15,6 +15,8 @@ from engine.metrics import METRICS, NEEDS_DECISION, Floats, Ints, Outcomes, gain
 from engine.preprocessing.pipeline import Preprocessor
 from engine.registry import Candidate
 from engine.split import Fold, resamples
+from engine.tasks import special
+from engine.tasks.models import build
 from engine.training_data import TrainingData
 
 RESAMPLES = 200
@@ -96,6 +98,9 @@ class Validator:
 
     def outcomes(self, raw: Floats, rows: Ints) -> Outcomes:
         """Two classes are decided at their best threshold where the metric looks at decisions."""
+        own = special(self.data.task)
+        if own is not None:
+            return own.outcomes(self.data, rows, raw, self.metric)
         truth = self.data.y[rows]
         if raw.ndim == 1:
             return Outcomes(truth, raw)
@@ -130,7 +135,7 @@ def _matrices(
     data, (train, held) = validator.data, validator.parts[fold]
     rows = validator.folds[fold][0]
     preprocessor = Preprocessor(validator.encoder, choices, validator.seed)
-    preprocessor.fit(train, data.y[rows], data.patients[rows], data.classify)
+    preprocessor.fit(train, data.y[rows], data.patients[rows], data.grouped)
     return preprocessor, preprocessor.transform(train), preprocessor.transform(held)
 
 
@@ -145,9 +150,8 @@ def _fit_fold(
     data, rows = validator.data, validator.folds[fold][0]
     if stop is not None:
         stop({})
-    model = candidate.model(task=data.task, seed=validator.seed, **hyperparameters)
-    y = data.y[rows].astype(np.int64) if data.classify else data.y[rows]
-    return model.fit(X, y, patients=data.patients[rows], stop=stop)
+    model = build(candidate, data.task, validator.seed, hyperparameters, data.details)
+    return model.fit(X, data.answers[rows], patients=data.patients[rows], stop=stop)
 
 
 def summary(

@@ -96,6 +96,10 @@ class Task:
         """Truth beside the finished model's calibrated predictions."""
         raise NotImplementedError
 
+    def reference(self, fitted: Fitted, truth: Truth, raw: Floats) -> Outcomes:
+        """Truth beside the same prediction for everybody (n rows of `training["prior"]`)."""
+        raise NotImplementedError
+
     def restored(self, predictions: Mapping[str, Any]) -> Outcomes:
         """Stored `Report.predictions` as outcomes."""
         raise NotImplementedError

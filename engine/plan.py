@@ -85,7 +85,7 @@ def _plan(
 def _fill(
     plan: Plan, data: TrainingData, width: int, n_folds: int, share: float, asked: bool, recipe: Recipe
 ) -> None:
-    rows, classes, model = data.work, max(len(data.classes), 1), plan.candidate.model
+    rows, classes, model = data.work(plan.candidate.name), max(len(data.classes), 1), plan.candidate.model
 
     def cost(trial: Trial) -> float:
         return model.cost(rows, width, classes, {**trial.hyperparameters, **plan.given})

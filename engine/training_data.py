@@ -61,11 +61,10 @@ class TrainingData:
             return self.targets
         return self.y.astype(np.int64) if self.classify else self.y
 
-    @property
-    def work(self) -> int:
+    def work(self, candidate: str) -> int:
         """How many rows a candidate is fitted on."""
         task = special(self.task)
-        return len(self.y) if task is None else task.rows(self)
+        return len(self.y) if task is None else task.rows(self, candidate)
 
     def encode(self) -> tuple[Encoder, Encoded]:
         """The feature columns as blocks."""

@@ -57,7 +57,7 @@ class Task:
         """The same records as plain classifications and regressions, in which leaks are sought."""
         raise NotImplementedError
 
-    def rows(self, data: TrainingData) -> int:
+    def rows(self, data: TrainingData, candidate: str) -> int:
         """How many rows a candidate is fitted on; estimates its time."""
         return len(data.y)
 

@@ -94,8 +94,8 @@ METRICS: dict[str, Metric] = {
                "Gaudette & Japkowicz 2009, doi:10.1007/978-3-642-01818-3_25"),
         _error("balanced_grade_error", "Balanced error in grades", None, ORDINAL, "The mean error in grades of each grade, "
                "averaged.", "Baccianella et al. 2009, doi:10.1109/ISDA.2009.230"),
-        Metric("within_one", "Within one grade", "higher", 0.0, 1.0, (ORDINAL,), "Share of records decided at most one grade off.",
-               "Gaudette & Japkowicz 2009, doi:10.1007/978-3-642-01818-3_25"),
+        Metric("within_one", "Within one grade", "higher", 0.0, 1.0, (ORDINAL,), "Share of records decided at most one grade "
+               "off.", "Gaudette & Japkowicz 2009, doi:10.1007/978-3-642-01818-3_25"),
         Metric("exact_grade", "Exact grade", "higher", 0.0, 1.0, (ORDINAL,), "Share of records decided exactly.", _CONFUSION),
         # several labels at once; a label counts where it is known
         _labelled("label_roc_auc", "ROC AUC of the labels", "ROC AUC of each label that occurs and is absent, averaged.",
@@ -117,12 +117,13 @@ METRICS: dict[str, Metric] = {
         _timed("horizon_auc", "ROC AUC at the horizon", "Chance that a patient with the event before the horizon had a larger "
                "risk than one without.", "Uno et al. 2007, doi:10.1198/016214507000000149"),
         _error("integrated_brier", "Integrated Brier score", 1.0, SURVIVAL, "Mean squared difference between predicted and "
-               "observed freedom of the event, over time.", "Graf et al. 1999, doi:10.1002/(SICI)1097-0258(19990915/30)18:17/18<2529"),
+               "observed freedom of the event, over time.",
+               "Graf et al. 1999, doi:10.1002/(SICI)1097-0258(19990915/30)18:17/18<2529"),
         _error("horizon_brier", "Brier score at the horizon", 1.0, SURVIVAL, "Mean squared difference between predicted and "
                "observed freedom of the event at the horizon.",
                "Graf et al. 1999, doi:10.1002/(SICI)1097-0258(19990915/30)18:17/18<2529"),
-        _error("horizon_calibration", "Calibration error at the horizon", 1.0, SURVIVAL, "Mean distance between predicted risk at "
-               "the horizon and the observed (Kaplan-Meier), over bins of equal mass.",
+        _error("horizon_calibration", "Calibration error at the horizon", 1.0, SURVIVAL, "Mean distance between predicted risk "
+               "at the horizon and the observed (Kaplan-Meier), over bins of equal mass.",
                "Royston & Altman 2013, doi:10.1186/1471-2288-13-33"),
     )
 }  # fmt: skip

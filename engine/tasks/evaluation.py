@@ -12,10 +12,9 @@ from engine.cells import to_category
 from engine.errors import EngineError
 from engine.evaluation import Report, _patients, measure
 from engine.fitted import Fitted
-from engine.metrics import score_all
+from engine.metrics import Floats, Ints, score_all
 from engine.tasks import special
 from engine.tasks.base import Task, Truth
-from engine.metrics import Floats, Ints
 from engine.validation import metrics_of
 
 

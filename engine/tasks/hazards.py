@@ -29,8 +29,7 @@ def intervals(time: Floats, event: Floats, times: Floats) -> Floats:
     through = np.where(event[:, None] > 0, time[:, None] > times, time[:, None] >= half)
     here = (event[:, None] > 0) & (time[:, None] > starts) & (time[:, None] <= times)
     here[:, 0] |= (event > 0) & (time <= times[0])  # also at time 0
-    questions = np.where(here, 1.0, np.where(through, 0.0, np.nan))
-    return questions
+    return np.where(here, 1.0, np.where(through, 0.0, np.nan))
 
 
 def free_of_event(hazards: Floats) -> Floats:

@@ -184,7 +184,8 @@ def fixed_times(time: Floats, event: NDArray[np.bool_], horizon: float) -> Float
     count = int(np.clip(len(events) // EVENTS_PER_INTERVAL, FEWEST_INTERVALS, MOST_INTERVALS))
     times = np.unique(np.quantile(events, np.linspace(0, 1, count + 1)[1:]))
     followed = np.array([(time >= t).sum() for t in times])
-    times = times[(followed >= FEWEST_AT_RISK) & (times > 0)]
+    apart = np.abs(times - horizon) > 0.02 * horizon
+    times = times[(followed >= FEWEST_AT_RISK) & (times > 0) & apart]
     return np.unique(np.append(times, horizon))
 
 

@@ -21,7 +21,7 @@ def strata_of(y: Floats | Ints, task: str) -> Ints:
     if task == "classification":
         return y.astype(np.int64)
     own = special(task)
-    if own is not None and (strata := own.strata(y)) is not None:
+    if own is not None and (strata := own.strata(y.astype(float))) is not None:
         return strata
     edges = np.quantile(y, (0.2, 0.4, 0.6, 0.8))
     return np.searchsorted(edges, y).astype(np.int64)

@@ -34,8 +34,7 @@ def intervals(time: Floats, event: Floats, times: Floats) -> Floats:
 
 def free_of_event(hazards: Floats) -> Floats:
     """(n, times) probabilities of being free of the event, from the hazard in each interval."""
-    result: Floats = np.cumprod(1.0 - np.clip(hazards, SMALLEST, 1.0 - SMALLEST), axis=1)
-    return result
+    return np.asarray(np.cumprod(1.0 - np.clip(hazards, SMALLEST, 1.0 - SMALLEST), axis=1), dtype=float)
 
 
 class Hazards(Model):

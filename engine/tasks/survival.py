@@ -204,7 +204,7 @@ class Survival(Task):
         if not len(rows):
             return rows, truth, [], {}
         time, event = truth[:, 0], truth[:, 1] > 0
-        params = {"column": recipe.target, "event": recipe.event}
+        params: dict[str, Any] = {"column": recipe.target, "event": recipe.event}
         if float(time.min()) < 0:
             count = int((time < 0).sum())
             message = f"{count} times in “{recipe.target}” are below 0."
@@ -362,7 +362,8 @@ class Survival(Task):
         """Predicted and observed (Kaplan-Meier) risk at the horizon by bins of predicted risk, and the mean curves."""
         assert isinstance(outcomes, SurvivalOutcomes) and outcomes.event is not None
         assert outcomes.free is not None and outcomes.times is not None
-        time, event, risk = np.asarray(outcomes.truth), outcomes.event, np.asarray(outcomes.decided)
+        time, event = np.asarray(outcomes.truth, dtype=float), outcomes.event
+        risk = np.asarray(outcomes.decided, dtype=float)
         bins, points, horizon = figures.bins_of(risk), [], np.array([outcomes.horizon])
         for k in np.unique(bins):
             rows = np.flatnonzero(bins == k)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import override
 
-from accounts.models import Notification, Organisation, Preference, User
+from accounts.models import Membership, Notification, Organisation, Preference, User
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +36,13 @@ def notify(
 ) -> int:
     """Tell each user once per `key` (safe to repeat). Returns how many were new. Titles carry no patient data.
 
-    A lazy text, or a function that makes the text, is said in each reader's own language.
+    A lazy text, or a function that makes the text, is said in each reader's own language. Who has left the organisation
+    is told nothing more of it, also not how the training ended that they asked for.
     """
     made = 0
-    for user in users:
+    asked = list(users)
+    members = set(Membership.objects.filter(organisation=organisation, user__in=asked).values_list("user_id", flat=True))
+    for user in (user for user in asked if user.pk in members):
         with override(user.language or settings.LANGUAGE_CODE):
             texts = {"title": " ".join(spoken(title).split())[:200], "body": spoken(body)}
         row, created = Notification.objects.get_or_create(

@@ -1,10 +1,12 @@
 """Receiving a file: kept as it came, previewed, corrected by the person, confirmed into a job, or discarded."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.core.files.storage import default_storage
 from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
@@ -12,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
+from accounts.models import IdempotencyKey
 from datasets import services, storage
 from datasets.models import Dataset, Upload
 from datasets.preview import Settings, build, settings_of
@@ -157,7 +160,7 @@ def confirm(
     if not included:
         raise IntakeRefused("no_columns", _("Choose at least one column to keep."))
     row.dataset = dataset = _dataset(actor, row, dataset, included, new_dataset_name)
-    row.options = {**row.options, "columns": included, "keep_good_rows": bool(keep_good_rows)}
+    row.options = {**row.options, "columns": _reading(included), "keep_good_rows": bool(keep_good_rows)}
     row.state = State.IMPORTING
     row.job = submit(
         actor=actor,
@@ -170,6 +173,12 @@ def confirm(
     row.save()
     audit.record(actor, "upload.confirmed", row, dataset=str(dataset.pk), columns=len(included))
     return row.job
+
+
+def _reading(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How the columns are read; what quotes patients' cells is kept in the preview alone."""
+    quoting = ("examples", "warnings", "missing_spellings")
+    return [{k: v for k, v in c.items() if k not in quoting} for c in columns]
 
 
 def _for_dataset(row: Upload, dataset: Dataset) -> Upload:
@@ -229,7 +238,10 @@ def _limit(given: Any, name: str) -> float | None:
 
 @transaction.atomic
 def discard(*, actor: Actor, upload: Upload) -> Upload:
-    """Give up an upload that waits for its confirmation. Doing it twice is harmless. Raises IntakeRefused."""
+    """Give up an upload that waits for its confirmation, and delete its file unless another upload is of the same.
+
+    Doing it twice is harmless. Raises IntakeRefused.
+    """
     row: Upload = Upload.objects.select_for_update().get(pk=upload.pk)
     if row.state == State.DISCARDED:
         return row
@@ -237,5 +249,16 @@ def discard(*, actor: Actor, upload: Upload) -> Upload:
     row.state, row.finished_at = State.DISCARDED, timezone.now()
     row.preview = {}  # it holds patients' values
     row.save(update_fields=["state", "finished_at", "preview"])
+    forget_answers([row])
+    # It belongs to no data set, so that erasing a patient would never find it.
+    for path in storage.release([row.file], [row]):
+        transaction.on_commit(partial(default_storage.delete, path))
     audit.record(actor, "upload.discarded", row)
     return row
+
+
+def forget_answers(uploads: Sequence[Upload]) -> None:
+    """Delete what is kept to answer a repeated upload: it holds the preview, with the file's first rows."""
+    for organisation in {upload.organisation for upload in uploads}:
+        own = IdempotencyKey.objects.for_organisation(organisation)
+        own.filter(body__id__in=[str(u.pk) for u in uploads]).delete()

@@ -106,7 +106,7 @@ def _truth(fitted: Fitted, frame: pd.DataFrame) -> tuple[Floats | Ints, Ints, di
     target = fitted.recipe.target
     if target not in frame.columns:
         raise EngineError("column_missing", f"There is no column “{target}”.", {"column": target})
-    labels = labels_of(frame[target], fitted.task)
+    labels = labels_of(frame[target], fitted.task, fitted.recipe.keep_words)
     code = {name: i for i, name in enumerate(fitted.classes_.tolist())}
     known = [label is not None and (not fitted.classify or label in code) for label in labels]
     rows = np.flatnonzero(known)

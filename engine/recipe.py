@@ -49,6 +49,7 @@ class Recipe:
     time_budget: float = 60.0
     seed: int = 0
     allow_leaks: bool = False
+    keep_words: bool = False  # “none” and “NA” are classes and categories like others; only empty cells are missing
     order: tuple[str, ...] = ()
     grade_cost: str = "absolute"
     targets: tuple[str, ...] = ()
@@ -117,6 +118,8 @@ class Recipe:
                 raise _invalid("metric", f"must be auto or one of {', '.join(METRICS)}")
 
     def _check_numbers(self) -> None:
+        if not isinstance(self.keep_words, bool):
+            raise _invalid("keep_words", "must be true or false")
         if isinstance(self.time_budget, bool) or not isinstance(self.time_budget, (int, float)):
             raise _invalid("time_budget", "must be a number of seconds")
         if not 0 < self.time_budget <= 7 * 86400:

@@ -148,8 +148,10 @@ TARGET_NAMES = frozenset(
 )
 
 
-def infer_schema(frame: pd.DataFrame, *, target: str | None = None, patient: str | None = None) -> Schema:
-    """The kinds and the likely roles of the columns of a table.
+def infer_schema(
+    frame: pd.DataFrame, *, target: str | None = None, patient: str | None = None, keep_words: bool = False
+) -> Schema:
+    """The kinds and the likely roles of the columns of a table. `keep_words`: see `engine.cells.is_missing`.
 
     Raises EngineError ("column_missing") when `target` or `patient` is not a column.
     """
@@ -157,7 +159,7 @@ def infer_schema(frame: pd.DataFrame, *, target: str | None = None, patient: str
     for name in (target, patient):
         if name is not None and name not in frame.columns:
             raise EngineError("column_missing", f"There is no column “{name}”.", {"column": name})
-    columns = [describe_column(str(name), frame[name]) for name in frame.columns]
+    columns = [describe_column(str(name), frame[name], keep_words=keep_words) for name in frame.columns]
     found_target = target if target is not None else _first_named(columns, TARGET_NAMES)
     found_patient = patient if patient is not None else _likely_patient(frame, columns, found_target)
     return Schema(tuple(_with_likely_role(c, frame[c.name], found_target, found_patient) for c in columns))
@@ -170,18 +172,19 @@ def describe_column(
     *,
     minimum_patients: int = 1,
     patients: np.ndarray[Any, Any] | None = None,
+    keep_words: bool = False,
 ) -> ColumnSpec:
     """What a column looks like, in its own or the given kind.
 
     Categories seen in fewer than `minimum_patients` patients (rows, when `patients` is None) are left out.
     """
     values = series.tolist()
-    present = [value for value in values if not is_missing(value)]
+    present = [value for value in values if not is_missing(value, keep_words)]
     kind = kind or _kind_of(series, present)
     missing = 1.0 - len(present) / len(values) if values else 0.0
     if kind is Kind.CATEGORY:
         return ColumnSpec(
-            name, kind, categories=_categories(values, patients, minimum_patients), missing_share=missing
+            name, kind, categories=_categories(values, patients, minimum_patients, keep_words), missing_share=missing
         )
     if kind in (Kind.NUMBER, Kind.DATE):
         parse = to_number if kind is Kind.NUMBER else to_days
@@ -201,10 +204,12 @@ def describe_column(
     return ColumnSpec(name, kind, missing_share=missing)
 
 
-def _categories(values: list[Any], patients: np.ndarray[Any, Any] | None, minimum: int) -> tuple[str, ...]:
+def _categories(
+    values: list[Any], patients: np.ndarray[Any, Any] | None, minimum: int, keep_words: bool
+) -> tuple[str, ...]:
     seen: dict[str, set[Any]] = {}
     for row, value in enumerate(values):
-        category = to_category(value)
+        category = to_category(value, keep_words)
         if category is not None:
             seen.setdefault(category, set()).add(row if patients is None else patients[row])
     return tuple(sorted(name for name, who in seen.items() if len(who) >= minimum))

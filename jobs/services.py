@@ -117,19 +117,38 @@ def _settle_quietly(job: Job) -> None:
 
 @transaction.atomic
 def retry(*, actor: Actor, job: Job) -> Job:
-    """A new job with the same work as a failed or cancelled one. A live job with the same key is returned instead."""
+    """A new job with the same work as a failed or cancelled one; what has been retried already stands for its newest retry.
+
+    A live one, also another with the same key, is returned instead: a second click queues nothing.
+    """
+    job = _newest_retry(job)
+    if job.state in LIVE:
+        return job
     if job.state not in (State.FAILED, State.CANCELLED):
-        raise NotPossible(_("Only a failed or cancelled job can be retried."))
-    live = Job.objects.for_organisation(actor.organisation).filter(
-        Q(retry_of=job.pk) | (Q(key=job.key) if job.key else Q(pk=None)), state__in=LIVE
-    )
-    if (existing := live.first()) is not None:
-        return existing
+        raise NotPossible(_("Only a failed or cancelled job can be retried, and not what has succeeded since."))
+    if job.key and (same := live_job(actor, job.key)) is not None:
+        return same
     profile = profile_of(job.profile)
-    again = _create(actor, job.task, job.title, job.payload, profile, job.key, job.subject_url, job.max_attempts, job)
+    try:
+        with transaction.atomic():
+            again = _create(
+                actor, job.task, job.title, job.payload, profile, job.key, job.subject_url, job.max_attempts, job
+            )
+    except IntegrityError:
+        if job.key and (same := live_job(actor, job.key)) is not None:  # submitted at this very moment
+            return same
+        raise
     audit.record(actor, "job.retried", again, original=str(job.pk))
     transaction.on_commit(lambda: bell.ring(profile.queue), robust=True)
     return again
+
+
+def _newest_retry(job: Job) -> Job:
+    """The end of the job's chain of retries, as it is now, locked so that nobody else adds to it."""
+    newest = Job.objects.select_for_update().get(pk=job.pk)
+    while (later := newest.retries.select_for_update().order_by("-created_at", "-pk").first()) is not None:
+        newest = later
+    return newest
 
 
 def queue_position(job: Job) -> int | None:

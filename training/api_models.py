@@ -7,6 +7,7 @@ from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
+from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -214,14 +215,9 @@ class LeaderboardView(APIView):
         elif "dataset" in query:
             own = own.filter(dataset=query["dataset"])
         else:
-            raise Problem(
-                400,
-                "invalid",
-                "model",
-                errors=[{"field": "model", "message": _("Give model or dataset."), "code": "required"}],
-            )
+            raise ValidationError({"model": ErrorDetail(_("Give model or dataset."), code="required")})
         model = get_object_or_404(own.order_by("-created_at")[:1])
-        metric = query.get("metric") or leaderboard.default_metric(model)
+        metric = query.get("metric") or leaderboard.default_metric(model, actor_of(request))
         rows = leaderboard.rows(model, metric, start=query["start"])
         differ = leaderboard.test_sets_differ(model, metric)
         body = {

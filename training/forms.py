@@ -190,3 +190,9 @@ class ReasonForm(forms.Form):
         max_length=300,
         help_text=gettext_lazy("Without patient data."),
     )
+
+
+class PublishForm(forms.Form):
+    """What the person saw and agreed to: never "the other of what it is now", which another tab may have changed."""
+
+    published = forms.ChoiceField(choices=[("yes", ""), ("no", "")], widget=forms.HiddenInput)

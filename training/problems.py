@@ -77,6 +77,10 @@ TEXTS: dict[str, Any] = {
         "About %(need)s MB of memory are needed, but the profile “%(profile)s” has %(has)s MB. "
         "Choose a larger profile, fewer columns or fewer records."
     ),
+    "no_node": _(
+        "No computer that works now has enough for the profile “%(profile)s”: the run waits until one has. "
+        "Choose a smaller profile, or tell your administrator."
+    ),
     "task_changed": _("The model of “%(column)s” is for %(task)s: choose that task, or another target."),
     "nothing_fitted": _("None of the candidates could be fitted to these records."),
     "no_labels": _("No row has a known value in “%(column)s”."),

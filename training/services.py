@@ -305,12 +305,20 @@ def before_champion(model: Model) -> ModelVersion | None:
 
 
 @transaction.atomic
-def roll_back(*, actor: Actor, model: Model, reason: str = "") -> ChampionChange:
-    """Bring back the champion before this one. Raises ChangeRefused when there is none."""
+def roll_back(*, actor: Actor, model: Model, reason: str = "", to: str | None = None) -> ChampionChange:
+    """Bring back the champion before this one. Raises ChangeRefused when there is none.
+
+    `to`: the version that the person was offered; refused when rolling back would bring back another one by now.
+    """
     model = Model.objects.select_for_update().get(pk=model.pk)
     version = before_champion(model)
     if version is None:
         raise ChangeRefused("no-previous", _("There is no earlier champion that could serve again."))
+    if to is not None and to != str(version.pk):
+        raise ChangeRefused(
+            "champion-changed",
+            _("The champion has changed since you opened the page, so nothing was rolled back. Look again."),
+        )
     return _change(actor, model, version, "rollback", reason)
 
 

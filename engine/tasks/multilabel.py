@@ -121,7 +121,7 @@ class Multilabel(Task):
             truth = np.column_stack([yes_or_no(column(frame, name), name) for name in names])
             rows = np.flatnonzero(np.isfinite(truth).any(axis=1))
             return rows, truth[rows], names, {"lists": False, "rare": []}
-        cells = [labels_in(cell, recipe.separator) for cell in column(frame, recipe.target)]
+        cells = [labels_in(cell, recipe) for cell in column(frame, recipe.target)]
         rows = np.array([i for i, cell in enumerate(cells) if cell is not None], dtype=np.int64)
         names, rare = _common_labels(frame, recipe, cells, rows)
         if len(rows) and not names:
@@ -139,7 +139,7 @@ class Multilabel(Task):
             truth = np.column_stack([yes_or_no(column(frame, name), name) for name in names])
             rows = np.flatnonzero(np.isfinite(truth).any(axis=1))
             return rows, truth[rows], {"unlabelled": len(truth) - len(rows), "unknown_class": 0}
-        cells = [labels_in(cell, recipe.separator) for cell in column(frame, recipe.target)]
+        cells = [labels_in(cell, recipe) for cell in column(frame, recipe.target)]
         rows = np.array([i for i, cell in enumerate(cells) if cell is not None], dtype=np.int64)
         strange = sum(bool(set(cell) - set(names)) for cell in cells if cell is not None)
         left = {"unlabelled": len(cells) - len(rows), "unknown_class": 0, "unknown_labels": strange}
@@ -326,17 +326,17 @@ def yes_or_no(cells: list[Any], name: str) -> Floats:
     return values
 
 
-def labels_in(cell: Any, separator: str | None) -> list[str] | None:
+def labels_in(cell: Any, recipe: Recipe) -> list[str] | None:
     """The labels of a cell: a list, or a text with separators; None when the cell is missing. An empty list is known
     to have no label, an empty text is missing."""
     if isinstance(cell, (list, tuple, set, frozenset, np.ndarray)):
         parts: list[Any] = list(cell)
-    elif is_missing(cell):
+    elif is_missing(cell, recipe.keep_words):
         return None
     else:
-        pattern = SEPARATORS if separator is None else re.escape(separator)
+        pattern = SEPARATORS if recipe.separator is None else re.escape(recipe.separator)
         parts = re.split(pattern, str(cell))
-    labels = [to_category(part) for part in parts]
+    labels = [to_category(part, recipe.keep_words) for part in parts]
     return list(dict.fromkeys(label for label in labels if label is not None))
 
 

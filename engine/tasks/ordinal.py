@@ -123,7 +123,7 @@ class Ordinal(Task):
 
     def read(self, frame: pd.DataFrame, recipe: Recipe) -> tuple[Ints, Truth, list[str], Details]:
         """Grades in the recipe's order; without one they must be numbers. Raises EngineError."""
-        labels = [to_grade(cell, recipe.order) for cell in column(frame, recipe.target)]
+        labels = [to_grade(cell, recipe.order, recipe.keep_words) for cell in column(frame, recipe.target)]
         present = {label for label in labels if label is not None}
         grades = list(recipe.order) if recipe.order else sort_classes(present)
         if not recipe.order and not all(_is_number(grade) for grade in grades):
@@ -146,7 +146,8 @@ class Ordinal(Task):
 
     def reread(self, fitted: Fitted, frame: pd.DataFrame) -> tuple[Ints, Truth, dict[str, int]]:
         """Grades that training knew."""
-        labels = [to_grade(cell, tuple(fitted.classes_.tolist())) for cell in column(frame, fitted.recipe.target)]
+        recipe, known = fitted.recipe, tuple(fitted.classes_.tolist())
+        labels = [to_grade(cell, known, recipe.keep_words) for cell in column(frame, recipe.target)]
         code = {grade: i for i, grade in enumerate(fitted.classes_.tolist())}
         rows = [i for i, label in enumerate(labels) if label in code]
         missing = sum(label is None for label in labels)
@@ -308,11 +309,11 @@ class Ordinal(Task):
         return (p @ np.arange(p.shape[1]))[:, None]
 
 
-def to_grade(cell: Any, order: tuple[str, ...]) -> str | None:
+def to_grade(cell: Any, order: tuple[str, ...], keep_words: bool) -> str | None:
     """A cell as a grade. A word of the order is one even where it usually means that a value is missing ("none")."""
     if isinstance(cell, str) and cell.strip() in order:
         return cell.strip()
-    return to_category(cell)
+    return to_category(cell, keep_words)
 
 
 def _is_number(grade: str) -> bool:

@@ -48,6 +48,14 @@ def test_a_broken_mail_server_breaks_nothing_and_may_be_tried_again(tell, bob, s
     assert len(mailoutbox) == 1
 
 
+def test_who_has_left_is_told_nothing_more(tell, alice, bob, charlie, mailoutbox):
+    """The e-mail of a training that ends after its requester was removed would tell an outsider of a data set."""
+    services.remove_member(actor=actor(alice), membership=bob.memberships.get())
+    assert tell(bob, charlie, alice) == 1
+    assert [mail.to for mail in mailoutbox] == [["alice@example.org"]]
+    assert Notification.objects.get().user == alice
+
+
 def test_it_speaks_each_readers_language(organisation, bob, dana):
     bob.language = "zh-hans"
     month = gettext_lazy("May")

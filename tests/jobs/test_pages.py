@@ -107,6 +107,16 @@ def test_nodes_page_is_the_administrators_and_hides_other_organisations_jobs(
     assert "ward-7" in others and "Import of heart.csv" not in others and "1 job of another organisation" in others
 
 
+def test_a_job_that_no_computer_could_take_says_what_it_waits_for(job: Job, client_of: Any, dana: Any) -> None:
+    small = Node.objects.create(name="n", queue="heavy", pid=7, cpus=2, memory_mb=4000, heartbeat_at=timezone.now())
+    told = "No computer that works now has enough"
+    assert told not in client_of(dana).get(url("detail", job)).content.decode()
+    Job.objects.filter(pk=job.pk).update(profile="huge", queue="heavy")
+    assert told in client_of(dana).get(url("detail", job)).content.decode()
+    Node.objects.filter(pk=small.pk).update(memory_mb=64_000)
+    assert told not in client_of(dana).get(url("detail", job)).content.decode()
+
+
 def test_api_tells_state_error_and_log(job: Job, api_of: Any, dana: Any, charlie: Any, run_jobs: Any) -> None:
     api = api_of(dana)
     body = api.get("/api/v1/jobs/").json()["results"][0]
@@ -119,7 +129,8 @@ def test_api_tells_state_error_and_log(job: Job, api_of: Any, dana: Any, charlie
     again = api.post(f"/api/v1/jobs/{job.pk}/retry/", headers={"Idempotency-Key": "r"})
     assert again.status_code == 201 and again.json()["id"] != str(job.pk)
     assert api.post(f"/api/v1/jobs/{again.json()['id']}/cancel/").json()["state"] == "cancelled"
-    assert api.get("/api/v1/jobs/?state=junk").status_code == 400
+    junk = api.get("/api/v1/jobs/?state=junk")
+    assert junk.status_code == 400 and junk.json()["errors"][0]["field"] == "state"
     assert api.get(f"/api/v1/jobs/{uuid4()}/").status_code == 404
     for path in ("", "log/"):
         assert api_of(charlie).get(f"/api/v1/jobs/{job.pk}/{path}").status_code == 404

@@ -141,6 +141,33 @@ def test_a_run_that_does_not_fit_its_profile_is_refused(dataset: Any, dana: Any)
     assert codes(refused) >= {"memory"}
 
 
+def test_a_profile_that_no_computer_has_is_said_before_the_run_waits_for_ever(dataset: Any, dana: Any) -> None:
+    from django.utils import timezone
+
+    from jobs.models import Node
+
+    Node.objects.create(name="n", queue="heavy", pid=7, cpus=2, memory_mb=4000, heartbeat_at=timezone.now())
+    assert start_run(actor=actor(dana), dataset=dataset, options=QUICK).problems == []
+    run = start_run(actor=actor(dana), dataset=dataset, options={**QUICK, "seed": 3, "profile": "gpu"})
+    assert [(p["code"], p["severity"]) for p in run.problems] == [("no_node", "warning")]
+
+
+def test_trying_again_does_not_train_an_archived_data_set(dataset: Any, dana: Any, run_jobs: Any) -> None:
+    from django.utils import timezone
+
+    from jobs.services import cancel, retry
+
+    run = start_run(actor=actor(dana), dataset=dataset, options=QUICK)
+    cancel(actor=actor(dana), job=run.job)
+    dataset.archived_at = timezone.now()
+    dataset.save()
+    again = retry(actor=actor(dana), job=run.job)
+    run_jobs()
+    again.refresh_from_db()
+    assert again.state == State.FAILED and "archived" in again.error_person
+    assert not run.versions.exists()
+
+
 def test_an_erased_version_cannot_be_repeated(run: Any, dana: Any) -> None:
     run.version.file = None
     run.version.save()
@@ -254,3 +281,17 @@ def test_no_model_is_judged_by_labels_that_a_model_proposed(dataset: Any, dana: 
     with pytest.raises(RunRefused) as refused:
         start_run(actor=actor(dana), dataset=dataset, options={**QUICK, "seed": 5})
     assert codes(refused) == {"test_empty"}
+
+
+def test_a_class_called_none_is_learned_when_the_upload_kept_such_words(dana: Any, train: Any) -> None:
+    from datasets.models import StoredFile, Upload
+
+    dataset = make_dataset(dana, "Kept", labels=lambda i, finding: "none" if finding == "benign" else finding)
+    file = StoredFile.objects.create(organisation=dataset.organisation, sha256="0" * 64, size=1)
+    Upload.objects.create(
+        organisation=dataset.organisation, dataset=dataset, file=file, state=Upload.State.IMPORTED,
+        options={"keep_words": True},
+    )  # fmt: skip
+    version = train(dataset).versions.get(chosen=True)
+    assert version.classes == ["malignant", "none"]
+    assert version.metrics["roc_auc"]["n"] == dataset.records.filter(split="test").count()

@@ -10,6 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts import choices
 from accounts.actor import actor_of
 from accounts.permissions import Permission
 from accounts.scoping import get_or_404
@@ -154,8 +155,10 @@ def recommended(request: HttpRequest) -> HttpResponse:
     made = recommendation.current(actor.organisation, actor.user)
     reasons = made.reasons
     why = [{**w, "label": metrics.label(w["metric"])} for w in reasons["why"]]
+    undecided = not made.outcome and not made.floors and made.weights == choices.default_weights()
     context = {
-        "made": made, "chosen": made.version or made.nearest, "state": reasons["state"], "score": reasons["score"], "why": why,
+        "made": made, "undecided": undecided, "chosen": made.version or made.nearest, "state": reasons["state"],
+        "score": reasons["score"], "why": why,
         "missed": [recommendation.missed_text(m) for m in reasons["missed"]],
         "floors": [metrics.floor_text(name, floor) for name, floor in sorted(made.floors.items())],
         "others": [{**o, "reason": recommendation.other_text(o)} for o in reasons["others"]],

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from engine.candidates.base import Model
-from engine.encoding import Encoded
 from engine.errors import EngineError
 from engine.metrics import Floats, Ints, Outcomes
 from engine.recipe import Recipe
@@ -166,6 +165,11 @@ def as_plain(data: TrainingData, task: str, y: Floats, rows: Ints | None = None)
     return replace(data, task=task, y=y.astype(float), classes=classes, targets=None, details={})
 
 
+def coverage_of(fitted: Fitted) -> float:
+    """What prediction sets promise: 95%, or what the recipe says where it can."""
+    return float(getattr(fitted.recipe, "coverage", 0.95))
+
+
 def column(frame: pd.DataFrame, name: str) -> list[Any]:
     """The cells of a column. Raises EngineError ("column_missing")."""
     if name not in frame.columns:
@@ -173,4 +177,4 @@ def column(frame: pd.DataFrame, name: str) -> list[Any]:
     return frame[name].tolist()
 
 
-__all__ = ["Details", "Encoded", "Task", "Truth", "as_plain", "column", "jackknife"]
+__all__ = ["Details", "Task", "Truth", "as_plain", "column", "coverage_of", "jackknife"]

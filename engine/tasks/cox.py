@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from engine.candidates.base import Matrix, Model, StopCheck
 from engine.metrics import Floats, Ints
+from engine.tasks.penalised import minimised
 
 FURTHEST = 30.0  # log hazard ratio beyond which nothing changes any more
 SMALLEST_HAZARD = 1e-12
@@ -18,8 +18,8 @@ SMALLEST_HAZARD = 1e-12
 
 class Cox(Model):
     """Hazard h0(t) exp(x·b) by Cox 1972 (doi:10.1111/j.2517-6161.1972.tb00899.x), ties by Efron 1977
-    (doi:10.1080/01621459.1977.10480613), Breslow's baseline; C x negative partial log likelihood + half the squared
-    coefficients, as in the linear candidate.
+    (doi:10.1080/01621459.1977.10480613), in Breslow's baseline too; penalised like the linear candidate (see
+    `minimised`).
 
     Own fit (L-BFGS, O(n) per step, sparse matrices too): scikit-survival is GPL-3, which the product can't be bound
     by (the tests compare with it), and lifelines takes neither sparse matrices nor hundreds of features.
@@ -33,6 +33,7 @@ class Cox(Model):
         times: list[float],
         horizon: int,
         C: float = 1.0,
+        l1_ratio: float = 0.0,
         class_weight: str = "none",
         max_iter: int = 300,
         seed: int = 0,
@@ -40,6 +41,7 @@ class Cox(Model):
         self.times = times
         self.horizon = horizon
         self.C = C
+        self.l1_ratio = l1_ratio
         self.class_weight = class_weight
         self.max_iter = max_iter
         self.seed = seed
@@ -49,11 +51,12 @@ class Cox(Model):
     ) -> Model:
         """`y` (n, 2): time, and 1 where the event was seen; deterministic."""
         ties = Ties(np.asarray(y[:, 0], dtype=float), np.asarray(y[:, 1]) > 0)
-        found = minimize(
-            _loss, np.zeros(X.shape[1]), args=(X, ties, self.C), jac=True, method="L-BFGS-B",
-            options={"maxiter": 5 * self.max_iter, "ftol": 1e-13, "gtol": 1e-7, "maxfun": 20 * self.max_iter},
-        )  # fmt: skip
-        self.coef_ = np.asarray(found.x, dtype=float)
+
+        def loss(beta: Floats) -> tuple[float, Floats]:
+            value, by_eta = ties.loss(np.asarray(X @ beta).ravel())
+            return value, np.asarray(X.T @ by_eta).ravel()
+
+        self.coef_ = minimised(loss, np.zeros(X.shape[1]), 0, self.C, self.l1_ratio, self.max_iter, stop)
         eta = np.asarray(X @ self.coef_).ravel()
         self.middle_ = float(eta.mean())
         risk = np.exp(np.clip(eta - self.middle_, -FURTHEST, FURTHEST))
@@ -137,8 +140,3 @@ class Ties:
         """(times of events, jumps of the cumulative baseline hazard); `risk` (n,) in the given order."""
         bottom = np.maximum(self.denominators(risk[self.order]), 1e-300)
         return self.time[self.event], 1.0 / bottom
-
-
-def _loss(beta: Floats, X: Matrix, ties: Ties, C: float) -> tuple[float, Floats]:
-    value, by_eta = ties.loss(np.asarray(X @ beta).ravel())
-    return C * value + 0.5 * float(beta @ beta), C * np.asarray(X.T @ by_eta).ravel() + beta

@@ -39,7 +39,11 @@ def free_of_event(hazards: Floats) -> Floats:
 
 class Hazards(Model):
     """Any model of two classes on the person-period table: a row for every interval that a record was at risk in,
-    with the interval as one more feature (Cox 1972; Singer & Willett 1993, doi:10.3102/10769986018002155)."""
+    with the interval as one more feature (Cox 1972; Singer & Willett 1993, doi:10.3102/10769986018002155).
+
+    Models that do not split features by thresholds get a feature for each interval as well, so that the hazard may
+    have any shape over time.
+    """
 
     task = "survival"
 
@@ -68,7 +72,7 @@ class Hazards(Model):
         self.model_ = self.base(task="classification", seed=self.seed, **self.hyperparameters)
         if len(np.unique(answers)) < 2:
             raise ValueError("no event in the training part")
-        self.model_.fit(_with(X[rows], interval), answers, patients=codes, stop=stop)
+        self.model_.fit(self._with(X[rows], interval), answers, patients=codes, stop=stop)
         return self
 
     def raw(self, X: Matrix) -> Floats:
@@ -79,7 +83,7 @@ class Hazards(Model):
             part = X[start : start + CHUNK]
             rows = np.repeat(np.arange(part.shape[0]), count)
             grid = np.tile(np.arange(count), part.shape[0])
-            parts.append(self.model_.raw(_with(part[rows], grid))[:, 1].reshape(-1, count))
+            parts.append(self.model_.raw(self._with(part[rows], grid))[:, 1].reshape(-1, count))
         return free_of_event(np.concatenate(parts) if parts else np.zeros((0, count)))
 
     @property
@@ -101,10 +105,16 @@ class Hazards(Model):
         self.model_ = model.restore(estimators, arrays)
         return self
 
+    def _with(self, X: Matrix, interval: Ints) -> Matrix:
+        """The features with the interval (0 to 1) beside them."""
+        count = len(self.times)
+        extra = (interval / count)[:, None]
+        if not self.base.keeps_missing:
+            extra = np.concatenate([extra, np.eye(count)[interval]], axis=1)
+        return _beside(X, extra)
 
-def _with(X: Matrix, interval: Ints) -> Matrix:
-    """The features with the interval beside them."""
-    extra = interval.astype(float)[:, None]
+
+def _beside(X: Matrix, extra: Floats) -> Matrix:
     if sparse.issparse(X):
         return sparse.hstack([X, sparse.csr_matrix(extra)], format="csr")
     return np.concatenate([X, extra], axis=1)

@@ -14,12 +14,12 @@ from engine.calibration import conformal_quantile, logit
 from engine.candidates.base import Model, sigmoid
 from engine.cells import is_missing, to_category
 from engine.errors import EngineError
-from engine.fitted import COVERAGE, Fitted, Prediction
+from engine.fitted import Fitted, Prediction
 from engine.metrics import MULTILABEL, Floats, Ints, Outcomes, _divide, _mean, rank_scores
 from engine.positive import ABSENCE, FINDING, plain
 from engine.recipe import Recipe
 from engine.registry import Candidate
-from engine.tasks.base import Details, Task, Truth, as_plain, column, jackknife
+from engine.tasks.base import Details, Task, Truth, as_plain, column, coverage_of, jackknife
 from engine.tasks.calibration import ManyCalibrators
 from engine.tasks.reductions import many_questions
 
@@ -210,7 +210,7 @@ class Multilabel(Task):
         fitted.calibrator = calibrator  # type: ignore[assignment]
         fitted.details |= {
             "thresholds": best_thresholds(p, truth).tolist(),
-            "limits": [_limit(p[:, j], truth[:, j], patients) for j in range(p.shape[1])],
+            "limits": [_limit(p[:, j], truth[:, j], patients, coverage_of(fitted)) for j in range(p.shape[1])],
             "spread": jackknife(validator, contender.results, logit).tolist(),
         }
         return self.judged(fitted, truth, contender.raw)
@@ -371,13 +371,13 @@ def _coded(truth: Floats) -> Ints:
     return result
 
 
-def _limit(p: Floats, truth: Floats, patients: Ints) -> float:
-    """The conformal limit on 1 - p that takes in 95% of the patients who have the label."""
+def _limit(p: Floats, truth: Floats, patients: Ints, coverage: float) -> float:
+    """The conformal limit on 1 - p that takes in so many of the patients who have the label."""
     rows = np.flatnonzero(truth == 1)
     if not len(rows):
         return UNLIMITED
     own = np.unique(patients[rows], return_inverse=True)[1]
-    return min(conformal_quantile(1.0 - p[rows], own, COVERAGE), UNLIMITED)
+    return min(conformal_quantile(1.0 - p[rows], own, coverage), UNLIMITED)
 
 
 def _label_problems(recipe: Recipe, data: TrainingData, j: int, name: str) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,11 @@ from engine.calibration import conformal_quantile
 from engine.candidates.base import Model
 from engine.cells import sort_classes, to_category
 from engine.errors import EngineError
-from engine.fitted import COVERAGE, Fitted, Prediction
+from engine.fitted import Fitted, Prediction
 from engine.metrics import ORDINAL, Floats, Ints, Outcomes, _divide, _mean, rank_scores
 from engine.recipe import Recipe
 from engine.registry import Candidate
-from engine.tasks.base import Details, Task, Truth, as_plain, column
+from engine.tasks.base import Details, Task, Truth, as_plain, column, coverage_of
 from engine.tasks.calibration import ManyCalibrators
 from engine.tasks.proportional_odds import ProportionalOdds
 from engine.tasks.reductions import Reduced, many_questions
@@ -76,6 +77,11 @@ def cheapest(p: Floats, cost: str) -> Ints:
     costs = {"absolute": apart, "squared": apart**2, "exact": (apart > 0).astype(float)}[cost]
     result: Ints = np.round(p @ costs, 12).argmin(axis=1)
     return result
+
+
+def more_than(y: Ints, grades: int) -> Floats:
+    """(n, grades - 1) whether each record has more than grade 0, 1, ..."""
+    return (y[:, None] > np.arange(grades - 1)).astype(float)
 
 
 def above(p: Floats) -> Floats:
@@ -204,7 +210,7 @@ class Ordinal(Task):
         if candidate.name == "linear":
             return ProportionalOdds(grades=grades, seed=seed, **hyperparameters)
         inner = many_questions(candidate.model, candidate.name, hyperparameters, seed)
-        return Reduced(inner=inner, ask=lambda y: (y[:, None] > np.arange(grades - 1)).astype(float), answer=graded)
+        return Reduced(inner=inner, ask=partial(more_than, grades=grades), answer=graded)
 
     def baseline(self, data: TrainingData, n: int) -> Floats:
         """The share of each grade."""
@@ -219,13 +225,13 @@ class Ordinal(Task):
         """A calibrator for each threshold between grades, and the limit of the contiguous prediction sets."""
         data, rows = validator.data, contender.rows
         truth, patients = data.answers[rows], np.unique(data.patients[rows], return_inverse=True)[1]
-        questions = (truth[:, None] > np.arange(len(data.classes) - 1)).astype(float)
+        questions = more_than(truth, len(data.classes))
         calibrator = ManyCalibrators().fit(above(contender.raw), questions, patients, validator.seed)
         fitted.calibrator = calibrator  # type: ignore[assignment]
         outcomes = self.judged(fitted, truth, contender.raw)
         assert outcomes.probabilities is not None
         mass = mass_before(outcomes.probabilities, outcomes.decided.astype(np.int64))
-        fitted.reach = conformal_quantile(mass[np.arange(len(mass)), truth], patients, COVERAGE)
+        fitted.reach = conformal_quantile(mass[np.arange(len(mass)), truth], patients, coverage_of(fitted))
         return outcomes
 
     def calibrator(self, method: str, state: dict[str, Any]) -> Any:

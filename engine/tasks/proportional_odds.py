@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from engine.candidates.base import Matrix, Model, StopCheck, sigmoid
 from engine.metrics import Floats, Ints
+from engine.tasks.penalised import minimised
 
 WIDEST_STEP = 10.0  # of the logarithm of the distance between two thresholds, for grades that a fold lacks
 
 
 class ProportionalOdds(Model):
     """logit P(grade > k) = x·b - t_k with t_0 < t_1 < ... (McCullagh 1980, doi:10.1111/j.2517-6161.1980.tb01109.x),
-    L2-penalised like the linear candidate: C times the negative log likelihood plus half the squared coefficients.
+    penalised like the linear candidate (see `minimised`).
 
     Own fit (L-BFGS with exact gradients): mord has not been released since 2022, and statsmodels' OrderedModel knows
     neither penalties nor sparse matrices.
@@ -30,12 +30,14 @@ class ProportionalOdds(Model):
         *,
         grades: int,
         C: float = 1.0,
+        l1_ratio: float = 0.0,
         class_weight: str = "none",
         max_iter: int = 300,
         seed: int = 0,
     ) -> None:
         self.grades = grades
         self.C = C
+        self.l1_ratio = l1_ratio
         self.class_weight = class_weight
         self.max_iter = max_iter
         self.seed = seed
@@ -53,13 +55,13 @@ class ProportionalOdds(Model):
         first = -np.log((above + 0.5) / (len(codes) - above + 0.5))  # the thresholds without features
         steps = np.log(np.maximum(np.diff(first), 1e-3))
         start = np.concatenate([first[:1], steps, np.zeros(X.shape[1])])
-        bounds = [(None, None), *[(-WIDEST_STEP, WIDEST_STEP)] * len(steps), *[(None, None)] * X.shape[1]]
-        found = minimize(
-            _loss, start, args=(X, codes, weight, self.C, self.grades), jac=True, method="L-BFGS-B", bounds=bounds,
-            options={"maxiter": 5 * self.max_iter, "ftol": 1e-13, "gtol": 1e-7, "maxfun": 20 * self.max_iter},
+        bounds: list[Any] = [(None, None), *[(-WIDEST_STEP, WIDEST_STEP)] * len(steps)]
+        found = minimised(
+            lambda free: _loss(free, X, codes, weight, self.grades), start, self.grades - 1, self.C, self.l1_ratio,
+            self.max_iter, stop, bounds,
         )  # fmt: skip
-        self.thresholds_ = _thresholds(found.x[: self.grades - 1])
-        self.coef_ = found.x[self.grades - 1 :]
+        self.thresholds_ = _thresholds(found[: self.grades - 1])
+        self.coef_ = found[self.grades - 1 :]
         return self
 
     def raw(self, X: Matrix) -> Floats:
@@ -86,10 +88,8 @@ def _thresholds(free: Floats) -> Floats:
     return result
 
 
-def _loss(
-    free: Floats, X: Matrix, codes: Ints, weight: Floats, C: float, grades: int
-) -> tuple[float, Floats]:
-    """C x negative log likelihood + half the squared coefficients, and its gradient.
+def _loss(free: Floats, X: Matrix, codes: Ints, weight: Floats, grades: int) -> tuple[float, Floats]:
+    """The negative log likelihood and its gradient.
 
     P(y = k) = s(a) - s(b) with a = eta - t_{k-1} > b = eta - t_k, written as (1 - exp(b - a)) s(a) s(-b), so that
     nothing cancels.
@@ -113,5 +113,4 @@ def _loss(
     tail = np.cumsum(by_t[::-1])[::-1]
     by_free = np.concatenate([tail[:1], tail[1:] * np.exp(free[1 : grades - 1])])
     by_beta = np.asarray(X.T @ (by_a + by_b)).ravel()
-    value = -C * float((weight * log_p).sum()) + 0.5 * float(beta @ beta)
-    return value, np.concatenate([-C * by_free, -C * by_beta + beta])
+    return -float((weight * log_p).sum()), np.concatenate([-by_free, -by_beta])

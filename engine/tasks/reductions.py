@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,10 @@ class Several(Model):
 
 
 class ManyOutputs(NetworkModel):
-    """The network candidate with one output per question and a shared body: the log loss of the questions asked."""
+    """The network candidate with one output per question and a shared body: the log loss of the questions asked.
+
+    Only the hyperparameters are inherited; where there is one for the number of networks, so many are averaged.
+    """
 
     task = "many"
 
@@ -103,25 +107,54 @@ class ManyOutputs(NetworkModel):
         """`y` (n, questions): 1, 0, or NaN where the question was not asked."""
         from engine.candidates.torch_loop import train
 
+        X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
         patients = np.arange(len(y)) if patients is None else np.unique(patients, return_inverse=True)[1]
-        strata = np.unique(np.nan_to_num(np.asarray(y, dtype=float), nan=2.0), axis=0, return_inverse=True)[1].ravel()
-        train_rows, held_rows = hold_out(strata.astype(float), "classification", patients, self.seed)
-        if int(patients.max()) + 1 < FEWEST_FOR_SPLIT:
-            train_rows, held_rows = np.arange(len(y)), np.zeros(0, dtype=np.int64)
-        self._centre, self._spread, self.classes_ = 0.0, 1.0, np.arange(0)
-        layers, self._curve = train(
-            self, np.asarray(X, dtype=float), np.asarray(y, dtype=float), train_rows, held_rows, y.shape[1], stop
-        )
-        self.layers_ = layers
+        answers = np.unique(np.nan_to_num(y, nan=2.0), axis=0, return_inverse=True)[1].ravel()
+        self.nets_: list[list[tuple[Floats, Floats]]] = []
+        for number in range(int(getattr(self, "networks", 1))):
+            one = copy(self)
+            one.seed = (self.seed + 7919 * number) % 2**32
+            train_rows, held_rows = hold_out(answers.astype(float), "classification", patients, one.seed)
+            if int(patients.max()) + 1 < FEWEST_FOR_SPLIT:
+                train_rows, held_rows = np.arange(len(y)), np.zeros(0, dtype=np.int64)
+            layers, curve = train(one, X, y, train_rows, held_rows, y.shape[1], stop)
+            self.nets_.append(layers)
+            self._curve = curve
         return self
 
     def raw(self, X: Matrix) -> Floats:
         """(n, questions) probabilities of yes."""
-        hidden = np.asarray(X, dtype=float)
-        for weight, bias in self.layers_[:-1]:
+        X = np.asarray(X, dtype=float)
+        return np.mean([self._through(X, layers) for layers in self.nets_], axis=0)
+
+    def _through(self, hidden: Floats, layers: list[tuple[Floats, Floats]]) -> Floats:
+        for weight, bias in layers[:-1]:
             hidden = _activate(hidden @ weight.T + bias, self.activation)
-        weight, bias = self.layers_[-1]
+        weight, bias = layers[-1]
         return sigmoid(hidden @ weight.T + bias)
+
+    @property
+    def curve(self) -> Curve:
+        """Loss by epoch, of the last network."""
+        return getattr(self, "_curve", Model().curve)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Weights and biases as trained (float32)."""
+        named: dict[str, NDArray[Any]] = {"shape": np.array([len(self.nets_), len(self.nets_[0])])}
+        for k, layers in enumerate(self.nets_):
+            for i, (weight, bias) in enumerate(layers):
+                named[f"{k}/weight_{i}"] = weight.astype(np.float32)
+                named[f"{k}/bias_{i}"] = bias.astype(np.float32)
+        return named
+
+    def restore(self, estimators: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Model:
+        """From the stored arrays."""
+        nets, layers = (int(number) for number in arrays["shape"])
+        self.nets_ = [
+            [(arrays[f"{k}/weight_{i}"].astype(float), arrays[f"{k}/bias_{i}"].astype(float)) for i in range(layers)]
+            for k in range(nets)
+        ]
+        return self
 
 
 class Reduced(Model):

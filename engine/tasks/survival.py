@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -297,7 +298,7 @@ class Survival(Task):
             return Cox(times=details["times"], horizon=details["at"], seed=seed, **hyperparameters)
         if candidate.name == "network":
             inner = ManyOutputs(task="many", seed=seed, **hyperparameters)
-            return Reduced(inner=inner, ask=lambda y: intervals(y[:, 0], y[:, 1], times), answer=free_of_event)
+            return Reduced(inner=inner, ask=partial(_asked, times=times), answer=free_of_event)
         return Hazards(base=candidate.model, hyperparameters=hyperparameters, times=details["times"], seed=seed)
 
     def baseline(self, data: TrainingData, n: int) -> Floats:
@@ -378,6 +379,10 @@ class Survival(Task):
         """(n, 1) the log cumulative hazard at the horizon, before calibration."""
         at = int(fitted.details["at"])
         return log_hazard(raw)[:, at : at + 1]
+
+
+def _asked(y: Floats, times: Floats) -> Floats:
+    return intervals(y[:, 0], y[:, 1], times)
 
 
 def _times_and_events(frame: pd.DataFrame, recipe: Recipe) -> tuple[Ints, Floats]:

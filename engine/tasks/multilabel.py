@@ -120,7 +120,7 @@ class Multilabel(Task):
                 names = list(recipe.targets)
             truth = np.column_stack([yes_or_no(column(frame, name), name) for name in names])
             rows = np.flatnonzero(np.isfinite(truth).any(axis=1))
-            return rows, truth[rows], names, {"lists": False, "rare": []}
+            return rows, truth[rows], names, {"lists": False, "rare": 0}
         cells = [labels_in(cell, recipe) for cell in column(frame, recipe.target)]
         rows = np.array([i for i, cell in enumerate(cells) if cell is not None], dtype=np.int64)
         names, rare = _common_labels(frame, recipe, cells, rows)
@@ -173,7 +173,7 @@ class Multilabel(Task):
             yield _problem(
                 "labels_rare", "warning", recipe.target,
                 "{count} labels of “{column}” occur in fewer than {least} patients and are left out.",
-                count=len(data.details["rare"]), least=FEWEST_PATIENTS,
+                count=data.details["rare"], least=FEWEST_PATIENTS,
             )  # fmt: skip
         for j, name in enumerate(data.classes.tolist()):
             yield from _label_problems(recipe, data, j, name)
@@ -342,8 +342,8 @@ def labels_in(cell: Any, recipe: Recipe) -> list[str] | None:
 
 def _common_labels(
     frame: pd.DataFrame, recipe: Recipe, cells: list[list[str] | None], rows: Ints
-) -> tuple[list[str], list[str]]:
-    """Labels that enough patients have, and the others, in the order of the alphabet."""
+) -> tuple[list[str], int]:
+    """Labels that enough patients have, in the order of the alphabet, and how many others there are."""
     from engine.training_data import patients_of
 
     patients = patients_of(frame, recipe.patient)
@@ -352,7 +352,7 @@ def _common_labels(
         for label in cells[i] or ():
             seen.setdefault(label, set()).add(int(patients[i]))
     names = sorted(label for label, who in seen.items() if len(who) >= FEWEST_PATIENTS)
-    return names, sorted(set(seen) - set(names))
+    return names, len(seen) - len(names)
 
 
 def _as_matrix(cells: list[list[str] | None], rows: Ints, names: list[str]) -> Floats:

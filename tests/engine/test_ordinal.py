@@ -36,7 +36,7 @@ def grades() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def found(grades: pd.DataFrame) -> engine.Search:
     settings = {"boosting": {"max_iter": 40, "max_leaf_nodes": 4}, "network": {"epochs": 15}}
-    recipe = Recipe(target="grade", patient="mrn", order=GRADES, time_budget=3.0, hyperparameters=settings,
+    recipe = Recipe(target="grade", patient="mrn", order=GRADES, time_budget=1.5, hyperparameters=settings,
                     candidates=("linear", "boosting", "network", "ensemble"))  # fmt: skip
     return engine.fit_candidates(grades, recipe)
 

@@ -38,6 +38,7 @@ FEWEST_AT_RISK = 5  # records: no fixed time, apart from the horizon, at which f
 LEAST_AT_HORIZON = 0.1  # of the records are still followed at the horizon that is chosen for want of one
 FEWEST_EVENTS, FEW_EVENTS = 10, 50  # about ten events per column are wanted (Peduzzi et al. 1995)
 TINY = 1e-12
+MOST_CELLS = 1_000_000  # resamples times records, scored at once
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,14 @@ class SurvivalOutcomes(Outcomes):
         return SURVIVAL
 
     def scores(self, weights: Floats, wanted: frozenset[str]) -> dict[str, Floats]:
-        """The metrics of risk over time for each row of `weights` (B, n)."""
+        """The metrics of risk over time for each row of `weights` (B, n), a few rows at once: they take much memory."""
+        rows = max(1, MOST_CELLS // max(self.n, 1))
+        if len(weights) <= rows:
+            return self._scores(weights, wanted)
+        parts = [self._scores(weights[i : i + rows], wanted) for i in range(0, len(weights), rows)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _scores(self, weights: Floats, wanted: frozenset[str]) -> dict[str, Floats]:
         assert self.event is not None and self.free is not None and self.times is not None
         time, event, risk = np.asarray(self.truth, dtype=float), self.event, np.asarray(self.decided, dtype=float)
         nothing = np.full(len(weights), np.nan)

@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from functools import partial
 
 from django.conf import settings
 from django.core.mail import send_mail
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import override
@@ -52,6 +54,24 @@ def notify(
             made += 1
             transaction.on_commit(partial(send_email, row.pk), robust=True)
     return made
+
+
+def send_waiting_emails() -> int:
+    """Send again what a broken mail server or a killed process left unsent. Returns how many were tried.
+
+    Younger than five minutes: it is being sent; older than a day: the portal has told it long since.
+    """
+    now = timezone.now()
+    waiting = Notification.objects.filter(
+        emailed_at=None, created_at__lt=now - timedelta(minutes=5), created_at__gt=now - timedelta(days=1)
+    )
+    unwanted = Preference.objects.filter(
+        organisation=OuterRef("organisation"), user=OuterRef("user"), email_notifications=False
+    )
+    rows = waiting.filter(~Exists(unwanted), user__is_active=True).order_by("pk").values_list("pk", flat=True)[:200]
+    for pk in rows:
+        send_email(pk)
+    return len(rows)
 
 
 def send_email(pk: int) -> None:

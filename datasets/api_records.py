@@ -102,6 +102,8 @@ class RecordList(generics.GenericAPIView[Record]):
     @idempotent
     def post(self, request: Request, pk: UUID) -> Response:
         dataset = dataset_of(request, pk)
+        if dataset.archived_at is not None:
+            raise Problem(409, "archived", _("This data set is archived: restore it first, or choose another one."))
         given = serializers.RecordsCreateSerializer(data=request.data)
         given.is_valid(raise_exception=True)
         many = "records" in given.validated_data

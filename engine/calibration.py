@@ -198,7 +198,7 @@ def operating_point(p: Floats, positive: NDArray[np.bool_], name: str) -> dict[s
     }  # fmt: skip
 
 
-def wilson(hits: int, n: int) -> list[float]:
+def wilson(hits: float, n: int) -> list[float]:
     """The 95% score interval of a share."""
     z = 1.959964
     p = hits / n

@@ -15,7 +15,8 @@ from engine import registry
 from engine.assembly import Assembler, Contender
 from engine.candidates.base import Curve
 from engine.candidates.ensemble import greedy_weights
-from engine.checks import Problem, check, refuse
+from engine.checks import Problem, check, left_out, refuse
+from engine.copies import one_side
 from engine.errors import EngineError, Stopped
 from engine.fitted import Fitted
 from engine.metrics import METRICS, gain, score
@@ -23,8 +24,10 @@ from engine.plan import Plan, Trial, make_plans
 from engine.positive import default_positive
 from engine.recipe import Recipe
 from engine.schema import Kind
-from engine.split import LARGE, folds
+from engine.split import LARGE, Fold, folds
+from engine.suspicion import without
 from engine.tasks import special
+from engine.time_order import forward_folds
 from engine.training_data import TrainingData, metric_of, prepare
 from engine.transformers.text import COMPONENTS
 from engine.validation import Validator
@@ -64,13 +67,17 @@ class CandidateResult:
 
 @dataclass
 class Search:
-    """All candidates, the best of them, the reference to compare with, and what was noticed in the data."""
+    """All candidates, the best of them, the reference to compare with, and what was noticed in the data.
+
+    `left_out`: [{column, code, why, params}] of the suspicious columns that nothing was learned from.
+    """
 
     best: Fitted
     candidates: list[CandidateResult]
     baseline: CandidateResult
     problems: list[Problem]
     unlabelled: int
+    left_out: list[dict[str, Any]] = field(default_factory=list)
 
 
 OnProgress = Callable[[Progress], None]
@@ -105,10 +112,24 @@ def fit_candidates(
     data = prepare(frame, recipe)
     problems = check(frame, recipe)
     refuse(problems)
+    suspicious = left_out(problems)
+    data = without(data, {str(each["column"]) for each in suspicious})
     metric = metric_of(recipe, data.task, len(data.classes))
     threads = 1 if len(data.y) < LARGE else None
     with threadpool_limits(limits=threads):
-        return _Run(data, recipe, metric, watch).search(problems)
+        found = _Run(data, recipe, metric, watch).search(problems)
+    found.left_out = suspicious
+    for result in found.candidates:
+        if result.fitted is not None:
+            result.fitted.training["left_out"] = suspicious
+    return found
+
+
+def splits_of(data: TrainingData, recipe: Recipe) -> list[Fold]:
+    """The folds of the search: forward in time where the recipe says so, else by patient; copies stay together."""
+    if recipe.split_by is not None:
+        return forward_folds(data, recipe)
+    return folds(data.y, data.task, one_side(data), recipe.seed)
 
 
 class Watch:
@@ -143,9 +164,9 @@ class _Run:
         self.data, self.recipe, self.metric, self.watch = data, recipe, metric, watch
         self.encoder, self.encoded = data.encode()
         self.positive = positive_code(data, recipe)
-        splits = folds(data.y, data.task, data.patients, recipe.seed)
+        splits = splits_of(data, recipe)
         self.validator = Validator(
-            data, self.encoder, self.encoded, splits, metric, self.positive, recipe.seed
+            data, self.encoder, self.encoded, splits, metric, self.positive, recipe.seed, recipe
         )
         self.assembler = Assembler(self.validator, recipe)
         self.deadline = time.process_time() + recipe.time_budget

@@ -55,7 +55,7 @@ class RunList(generics.ListAPIView[TrainingRun]):
     def post(self, request: Request) -> Response:
         """Start a run; the same run that is still under way is returned instead of a second one.
 
-        422 with `problems` when training would be pointless or unsafe: one class, too few patients, a leaking column, …
+        422 with `problems` when training would be pointless or unsafe: one class, too few patients, nothing but leaking columns, …
         """
         data = valid(serializers.RunStartSerializer(data=request.data))
         actor = actor_of(request)

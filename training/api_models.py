@@ -77,14 +77,15 @@ class ModelRollBack(APIView):
     permissions: ClassVar[Permissions] = {"write": Permission.CONFIRM_MODEL}
     serializer_class = serializers.ModelSerializer
 
-    @extend_schema(request=serializers.ReasonSerializer, responses=serializers.ModelSerializer)
+    @extend_schema(request=serializers.RollBackSerializer, responses=serializers.ModelSerializer)
     def post(self, request: Request, pk: UUID) -> Response:
         """409 when there is no earlier champion that could serve again."""
         actor = actor_of(request)
         model = get_or_404(Model.objects, actor, pk=pk)
-        data = valid(serializers.ReasonSerializer(data=request.data))
+        data = valid(serializers.RollBackSerializer(data=request.data))
+        to = str(data["to"]) if "to" in data else None
         try:
-            services.roll_back(actor=actor, model=model, reason=data["reason"])
+            services.roll_back(actor=actor, model=model, reason=data["reason"], to=to)
         except ChangeRefused as error:
             raise Problem(409, error.code, str(error)) from error
         return changed(model, request)

@@ -12,7 +12,10 @@ from training import problems
 from training.errors import RunRefused
 
 FEW_TEST_RECORDS = 30
-SEEN_IN_A_SAMPLE = frozenset({"leak", "no_features", "candidate_wrong_task"})
+SEEN_IN_A_SAMPLE = frozenset(
+    {"leak", "leak_used", "leak_missing", "leak_missing_used", "leak_afterwards", "leak_afterwards_used"}
+    | {"source_per_class", "source_per_class_used", "only_leaks", "no_features", "candidate_wrong_task"}
+)
 
 
 def usable(version: DatasetVersion) -> list[dict[str, Any]]:

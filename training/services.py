@@ -11,6 +11,7 @@ from django.db.models import Max
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts import audit
 from accounts.actor import Actor
@@ -235,7 +236,7 @@ def _create(
     )  # fmt: skip
     what = {"target": recipe["target"], "dataset": dataset.name}
     job = submit(
-        actor=actor, task=TASK, title=_("Train “%(target)s” on %(dataset)s") % what,
+        actor=actor, task=TASK, title=gettext_noop("Train “%(target)s” on %(dataset)s"), title_params=what,
         payload={"run": str(run.pk)}, profile=profile, key=key, subject_url=reverse("training:run", args=[run.pk]),
     )  # fmt: skip
     if job.payload.get("run") != str(run.pk):

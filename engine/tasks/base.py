@@ -119,6 +119,14 @@ class Task:
         """A row per class or label."""
         return []
 
+    def unsure(self, fitted: Fitted, probabilities: Floats | None, ood_score: Floats) -> Floats:
+        """(n,) how unsure each decision is, larger is less sure: how unlike the training data the record is."""
+        return ood_score
+
+    def coverage(self, fitted: Fitted, outcomes: Outcomes, prediction: Prediction) -> dict[str, Floats]:
+        """{"": ..., class: ...} (n,) whether the set held the truth, over all and by class; NaN where that is not asked."""
+        return {}
+
     def explained(self, fitted: Fitted, raw: Floats) -> int:
         """Which column of `score` a single record's (1, k) predictions are explained by."""
         return 0
@@ -138,7 +146,7 @@ def jackknife(
     """(q,) how much `scale` of the raw predictions (n, q) would differ had other patients been seen.
 
     The delete-a-group jackknife's standard error (Kott 2001, J. Official Statistics 17): the root of the median over
-    records, as in `Validator.spread`; 0 for one split.
+    records, as in `Validator.spread` (also forward in time); 0 for one split.
     """
     folds = []
     for k in range(len(validator.folds)):
@@ -149,7 +157,8 @@ def jackknife(
         folds.append(scale(np.asarray(total)))
     if len(folds) < 2:
         return np.zeros(folds[0].shape[1])
-    deviation = np.var(np.stack(folds), axis=0) * (len(folds) - 1)
+    forward = validator.recipe is not None and validator.recipe.split_by is not None
+    deviation = np.var(np.stack(folds), axis=0) * (1 if forward else len(folds) - 1)
     result_: Floats = np.sqrt(np.median(deviation, axis=0))
     return result_
 

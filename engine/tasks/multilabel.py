@@ -292,6 +292,20 @@ class Multilabel(Task):
             })  # fmt: skip
         return table
 
+    def unsure(self, fitted: Fitted, probabilities: Floats | None, ood_score: Floats) -> Floats:
+        """Less the distance of the nearest label's log odds from its threshold."""
+        assert probabilities is not None
+        distance = np.abs(logit(probabilities) - logit(np.array(fitted.details["thresholds"])))
+        return -distance.min(axis=1)
+
+    def coverage(self, fitted: Fitted, outcomes: Outcomes, prediction: Prediction) -> dict[str, Floats]:
+        """For each label whether the sets of those who have it hold it."""
+        assert prediction.sets is not None
+        return {
+            name: np.where(outcomes.truth[:, j] == 1, [name in members for members in prediction.sets], np.nan)
+            for j, name in enumerate(fitted.classes_.tolist())
+        }
+
     def explained(self, fitted: Fitted, raw: Floats) -> int:
         """The label with the largest calibrated probability."""
         return int(fitted.calibrator.apply(raw)[0].argmax())

@@ -309,6 +309,21 @@ class Ordinal(Task):
             table.append(row)
         return table
 
+    def unsure(self, fitted: Fitted, probabilities: Floats | None, ood_score: Floats) -> Floats:
+        """What the decision costs, as is to be expected."""
+        assert probabilities is not None
+        decided, grades = cheapest(probabilities, fitted.details["cost"]), np.arange(probabilities.shape[1])
+        result: Floats = (probabilities * np.abs(grades - decided[:, None])).sum(axis=1)
+        return result
+
+    def coverage(self, fitted: Fitted, outcomes: Outcomes, prediction: Prediction) -> dict[str, Floats]:
+        """Whether the true grade lies between the ends of the set."""
+        inside = (prediction.interval[:, 0] <= outcomes.truth) & (outcomes.truth <= prediction.interval[:, 1])
+        by_grade = {
+            name: np.where(outcomes.truth == code, inside, np.nan) for code, name in enumerate(fitted.classes_.tolist())
+        }
+        return {"": inside.astype(float), **by_grade}
+
     def score(self, fitted: Fitted, raw: Floats) -> Floats:
         """(n, 1) the expected grade, calibrated."""
         p = self.probabilities(fitted, raw)

@@ -147,6 +147,8 @@ def test_dataset_is_renamed_and_archived(cancer: Dataset, dana: Any, api_of: Any
     answer = api.patch(address(cancer), {"name": "Mamma", "archived": True})
     assert answer.data["name"] == "Mamma" and answer.data["archived_at"]
     assert api.get("/api/v1/datasets/").data["results"] == []
+    refused = api.post(f"{address(cancer)}records/", {"values": {"mrn": "p1"}})
+    assert refused.status_code == 409 and "archived" in refused.data["detail"]
     assert api.patch(address(cancer), {"archived": False}).data["archived_at"] is None
 
 

@@ -97,6 +97,9 @@ def test_the_report_has_figures_with_intervals_groups_and_grades(models) -> None
     assert report.baseline["quadratic_kappa"] == pytest.approx(0.0, abs=1e-12)
     assert sum(map(sum, report.confusion["counts"])) == report.n == sum(row["n"] for row in report.per_class)
     assert sum(part["n"] for part in report.groups["sex"].values()) == 198
+    assert report.coverage["promised"] == 0.95
+    assert report.coverage["reached"]["value"] > 0.9
+    assert [entry["class"] for entry in report.coverage["classes"]] == list(GRADES)
     same = engine.compare(report.predictions, report.predictions, "quadratic_kappa", resampled=50)
     assert same["difference"] == 0
 
@@ -158,6 +161,15 @@ def test_a_column_that_gives_the_grade_away_and_a_grade_nobody_has_are_said(grad
     frame = grades.assign(stage=grades["grade"].map({"none": 3, "mild": 1, "severe": 2}))
     problems = engine.check(frame, Recipe(target="grade", order=(*GRADES, "fatal")))
     assert {("leak", "stage"), ("grade_empty", "grade")} <= {(p.code, p.column) for p in problems}
+
+
+def test_the_unsure_are_referred_and_the_others_judged_better(grades) -> None:
+    recipe = Recipe(target="grade", patient="mrn", order=GRADES, candidates=("linear",), time_budget=0.1, abstain=0.3)
+    report = engine.evaluate(engine.fit(grades, recipe), make_grades(600, seed=3), groups=None, bootstrap=20)
+    assert report.referral["share"]["value"] == pytest.approx(0.3, abs=0.08)
+    kept, referred = (report.referral[part]["metrics"]["grade_error"]["value"] for part in ("kept", "referred"))
+    assert kept < referred
+    assert not report.groups
 
 
 # -- against independent sources -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import override
 
 from jobs import lease
 from jobs.models import Job, Node, State
@@ -144,3 +145,17 @@ def test_api_list_costs_the_same_however_many_jobs(api_of: Any, dana: Any, djang
     with django_assert_max_num_queries(6):
         body = api.get("/api/v1/jobs/").json()
     assert [row["queue_position"] for row in body["results"]] == list(range(30, 0, -1))
+
+
+def test_a_title_is_told_in_the_readers_language(client: Any, dana: Any) -> None:
+    what = {"target": "disease", "dataset": "Heart 100%"}
+    job = submit(
+        actor=actor(dana), task="x.y", title="Train “%(target)s” on %(dataset)s", title_params=what, payload={}
+    )
+    client.force_login(dana)
+    assert "Train “disease” on Heart 100%" in client.get(reverse("jobs:detail", args=[job.pk])).content.decode()
+    client.cookies["django_language"] = "zh-hans"
+    with override("zh-hans"):
+        chinese = job.label
+    assert chinese != str(job) and "disease" in chinese
+    assert chinese in client.get(reverse("jobs:detail", args=[job.pk])).content.decode()

@@ -78,6 +78,8 @@ def test_models_confirm_roll_back_and_publish(version: Any, dana: Any, api_of: A
     assert client.post(f"{model}publish/").status_code == 409
     for v in (version, other):
         assert client.post(f"/api/v1/model-versions/{v.pk}/confirm/", {"reason": "r"}).data["is_champion"]
+    other = client.post(f"{model}roll-back/", {"to": model.split("/")[-2]}, content_type="application/json")
+    assert other.status_code == 409 and other.json()["type"].endswith("champion-changed")
     assert client.post(f"{model}roll-back/").data["champion"]["id"] == str(version.pk)
     assert client.post(f"{model}roll-back/").status_code == 409
     assert client.post(f"{model}publish/").data["published_at"]

@@ -117,18 +117,26 @@ def test_an_empty_data_set_is_refused(dana: Any) -> None:
     assert codes(refused) == {"no_records"}
 
 
-def test_a_leaking_column_is_refused_unless_allowed(dana: Any) -> None:
+def test_a_leaking_column_is_left_out_unless_allowed_and_the_report_says_so(
+    dana: Any, run_jobs: Any, client_of: Any
+) -> None:
     dataset = make_dataset(dana, rows=200)
     for record in dataset.records.all():
         record.values["mean texture"] = 1.0 if record.values["finding"] == "benign" else 0.0
         record.save()
-    with pytest.raises(RunRefused) as refused:
-        start_run(actor=actor(dana), dataset=dataset, options=QUICK)
-    problem = refused.value.problems[0]
-    assert problem["code"] == "leak" and problem["column"] == "mean texture"
+    run = start_run(actor=actor(dana), dataset=dataset, options=QUICK)
+    problem = next(p for p in run.problems if p["code"] == "leak")
+    assert (problem["column"], problem["severity"]) == ("mean texture", "warning")
     assert "mean texture" in problem["message"]
+    run_jobs()
+    version = run.versions.get()
+    roles = {c["name"]: c["role"] for c in version.schema["columns"]}
+    assert (roles["mean texture"], roles["mean radius"]) == ("ignore", "feature")
+    assert [s["column"] for s in version.report["suspicious"]] == ["mean texture"]
+    page = client_of(dana).get(f"/models/versions/{version.pk}/").content.decode()
+    assert "alone gives the answer away" in page and "It is left out" in page
     allowed = start_run(actor=actor(dana), dataset=dataset, options={**QUICK, "allow_leaks": True})
-    assert any(p["code"] == "leak" and p["severity"] == "warning" for p in allowed.problems)
+    assert any(p["code"] == "leak_used" and p["severity"] == "warning" for p in allowed.problems)
 
 
 def test_a_run_that_does_not_fit_its_profile_is_refused(dataset: Any, dana: Any) -> None:

@@ -27,6 +27,7 @@ from engine.training_data import TrainingData
 MIRRORS = 0.8  # kappa (or share of variance) from which what is missing tells the label
 ONE_SOURCE = 0.8  # kappa from which a hospital or a device tells the label
 PURE_PATIENTS = 20  # patients of a value that all have the same label before that is no accident
+STRONGEST = ("leak", "source_per_class", "leak_missing", "leak_afterwards")
 CODED = re.compile(r"[A-Za-z]{0,4}[-_/]?\d{4,}")
 
 # Known only after what is to be told: written down at discharge, after death, at follow-up, after an operation.
@@ -76,9 +77,13 @@ def _special(parts: list[TrainingData], recipe: Recipe) -> list[Suspicion]:
     found: dict[str, Suspicion] = {}
     for each in (each for part in parts for each in suspicions(part, recipe)):
         known = None if each.column is None else found.get(each.column)
-        if each.column is not None and (known is None or (each.leave_out and not known.leave_out)):
+        if each.column is not None and (known is None or _rank(each) < _rank(known)):
             found[each.column] = each
     return list(found.values())
+
+
+def _rank(each: Suspicion) -> int:
+    return STRONGEST.index(each.code) if each.code in STRONGEST else len(STRONGEST)
 
 
 def without(data: TrainingData, columns: set[str]) -> TrainingData:

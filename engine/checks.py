@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from engine import registry
-from engine.cells import is_missing, to_category, to_number
+from engine.columns import categories_of, numbers_of
 from engine.errors import EngineError
 from engine.leaks import leaking_columns
 from engine.recipe import Recipe
@@ -247,7 +247,8 @@ def _columns(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterato
                 "“{column}” looks like an identifier; nothing general can be learned from it.",
             )
         if column.kind is Kind.NUMBER:
-            problems = Counter(to_number(cell)[1] for cell in data.frame[column.name].tolist())
+            odd = numbers_of(data.frame[column.name].tolist())[1]
+            problems = Counter(problem for _, problem in odd)
             for code, text in (
                 ("infinite", "{count} values of “{column}” are infinite and count as missing."),
                 ("not_a_number", "{count} values of “{column}” are no numbers and count as missing."),
@@ -259,8 +260,8 @@ def _columns(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterato
 
 def _duplicates(data: TrainingData) -> Iterator[Problem]:
     names = [column.name for column in data.schema.features]
-    rows = Counter(zip(*(map(_plain, data.frame[name].tolist()) for name in names), strict=True))
-    copies = sum(count - 1 for count in rows.values())
+    codes = [pd.factorize(np.array(categories_of(data.frame[name].tolist()), dtype=object))[0] for name in names]
+    copies = int(pd.DataFrame(dict(enumerate(codes))).duplicated().sum()) if codes else 0
     if copies:
         yield _problem(
             "duplicates",
@@ -270,10 +271,6 @@ def _duplicates(data: TrainingData) -> Iterator[Problem]:
             "sides of a split would flatter the figures.",
             count=copies,
         )
-
-
-def _plain(cell: Any) -> str | None:
-    return None if is_missing(cell) else to_category(cell)
 
 
 def _leaks(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:

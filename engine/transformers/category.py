@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.cells import to_category
+from engine.columns import categories_of
 from engine.metrics import Floats, Ints
 from engine.preprocessing.steps import Arrays
 from engine.schema import Kind
@@ -34,14 +34,11 @@ class CategoryTransformer(Transformer):
         rows = len(columns[0]) if columns else 0
         block = np.empty((rows, len(columns)))
         for j, cells in enumerate(columns):
-            codes = self.codes[j]
-            for i, cell in enumerate(cells):
-                name = to_category(cell)
-                if name is None:
-                    block[i, j] = np.nan
-                    continue
-                code = codes.get(name)
-                block[i, j] = self._fallback(i, j, name, issues) if code is None else code
+            codes: dict[str | None, float] = {None: np.nan, **self.codes[j]}
+            names = categories_of(cells)
+            block[:, j] = [codes.get(name, -1) for name in names]
+            for i in np.flatnonzero(block[:, j] == -1):
+                block[i, j] = self._fallback(int(i), j, str(names[i]), issues)
         return block, issues
 
     def _fallback(self, row: int, column: int, name: str, issues: list[Issue]) -> float:

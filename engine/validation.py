@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
+from threadpoolctl import threadpool_limits
 
 from engine.calibration import logit, operating_point
 from engine.candidates.base import Curve, Matrix, Model, StopCheck
@@ -14,7 +17,7 @@ from engine.encoding import Encoded, Encoder
 from engine.metrics import METRICS, NEEDS_DECISION, Floats, Ints, Outcomes, gain, score, score_all
 from engine.preprocessing.pipeline import Preprocessor
 from engine.registry import Candidate
-from engine.split import Fold, resamples
+from engine.split import Fold, deal, resamples, strata_of
 from engine.training_data import TrainingData
 
 RESAMPLES = 200
@@ -22,13 +25,18 @@ RESAMPLES = 200
 
 @dataclass
 class TrialResult:
-    """`raw` are the predictions of the validation rows `rows`, in that order."""
+    """`raw` are the predictions of the validation rows `rows`, in that order; `folds` says which folds were done.
+
+    `share` below 1: each model saw only that share of its training patients, so it is only to be compared with its like.
+    """
 
     rows: Ints
     raw: Floats
     fold_gains: Floats
     pairs: list[tuple[Preprocessor, Model]]
     curve: Curve
+    folds: tuple[int, ...] = ()
+    share: float = 1.0
 
     @property
     def mean(self) -> float:
@@ -36,12 +44,31 @@ class TrialResult:
         return float(np.mean(self.fold_gains))
 
     def beats(self, other: TrialResult) -> bool:
-        """Better by more than a quarter of the standard error of the folds' differences, so as not to chase noise."""
+        """Better by more than a quarter of the standard error of the folds' differences, so as not to chase noise.
+
+        Folds share most of their training records; the error is widened for that (Nadeau & Bengio 2003,
+        doi:10.1023/A:1024068626366).
+        """
         difference = self.fold_gains - other.fold_gains
         if not np.all(np.isfinite(difference)):
             return self.mean > other.mean
-        error = float(np.std(difference, ddof=1)) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
+        count = len(difference)
+        widened = 1.0 / count + 1.0 / max(count - 1, 1)
+        error = float(np.std(difference, ddof=1)) * np.sqrt(widened) if count > 1 else 0.0
         return float(np.mean(difference)) > 0.25 * error + 1e-9
+
+    def on(self, folds: Sequence[int]) -> float:
+        """The mean gain over these folds alone."""
+        places = [self.folds.index(fold) for fold in folds]
+        return float(np.mean(self.fold_gains[places]))
+
+    def joined(self, other: TrialResult) -> TrialResult:
+        """This one's folds and then the other's."""
+        return TrialResult(
+            np.concatenate([self.rows, other.rows]), np.concatenate([self.raw, other.raw]),
+            np.concatenate([self.fold_gains, other.fold_gains]), self.pairs + other.pairs, self.curve,
+            self.folds + other.folds,
+        )  # fmt: skip
 
 
 @dataclass
@@ -61,14 +88,25 @@ class Validator:
             (self.encoder.take(self.encoded, train), self.encoder.take(self.encoded, held))
             for train, held in self.folds
         ]
-        self.remembered: tuple[dict[str, str], list[tuple[Preprocessor, Matrix, Matrix]]] | None = None
+        self.remembered: tuple[dict[str, str], dict[int, tuple[Preprocessor, Matrix, Matrix]]] = ({}, {})
 
-    def matrices(self, choices: dict[str, str]) -> list[tuple[Preprocessor, Matrix, Matrix]]:
-        """For every fold the preprocessing learned on its training rows, and both matrices."""
-        if self.remembered is None or self.remembered[0] != choices:
-            made = Parallel()(delayed(_matrices)(self, choices, fold) for fold in range(len(self.folds)))
-            self.remembered = (dict(choices), made)
-        return self.remembered[1]
+    @property
+    def every(self) -> tuple[int, ...]:
+        """The numbers of all folds."""
+        return tuple(range(len(self.folds)))
+
+    def matrices(
+        self, choices: dict[str, str], folds: Sequence[int] | None = None
+    ) -> list[tuple[Preprocessor, Matrix, Matrix]]:
+        """For every fold (or those given) the preprocessing learned on its training rows, and both matrices."""
+        wanted = self.every if folds is None else folds
+        if self.remembered[0] != choices:
+            self.remembered = (dict(choices), {})
+        made = self.remembered[1]
+        for fold in wanted:
+            if fold not in made:
+                made[fold] = _matrices(self, choices, fold)
+        return [made[fold] for fold in wanted]
 
     def run(
         self,
@@ -76,19 +114,51 @@ class Validator:
         hyperparameters: dict[str, Any],
         choices: dict[str, str],
         stop: StopCheck | None,
+        folds: Sequence[int] | None = None,
+        share: float = 1.0,
     ) -> TrialResult:
-        """Fit on every fold (through joblib: its backend decides where) and predict the rows left out."""
-        matrices = self.matrices(choices)
+        """Fit on every fold (or those given) and predict the rows left out.
+
+        Through joblib, whose configured backend decides where; one inner thread each, so that nothing is oversubscribed.
+        `share` below 1 trains on that share of the fold's training patients.
+        """
+        wanted = self.every if folds is None else tuple(folds)
+        matrices = self.matrices(choices, wanted)
+        if stop is not None:
+            stop({})
+        inner = stop if shares_memory() else elsewhere(stop)
         jobs = (
-            delayed(_fit_fold)(self, candidate, hyperparameters, matrices[k][1], k, stop)
-            for k in range(len(self.folds))
-        )
+            delayed(fit_one)(
+                candidate.model, {"task": self.data.task, "seed": self.seed, **hyperparameters},
+                *self._training(fold, matrix[1], share), inner,
+            )
+            for fold, matrix in zip(wanted, matrices, strict=True)
+        )  # fmt: skip
         models: list[Model] = list(Parallel()(jobs))
+        return self.judged(wanted, matrices, models, share)
+
+    def judged(
+        self, folds: tuple[int, ...], matrices: Sequence[tuple[Preprocessor, Matrix, Matrix]], models: list[Model],
+        share: float = 1.0,
+    ) -> TrialResult:  # fmt: skip
+        """How good these models, one per fold, are on the rows left out."""
         raws = [model.raw(X_held) for model, (_, _, X_held) in zip(models, matrices, strict=True)]
-        gains = [self.gain(raw, held) for raw, (_, held) in zip(raws, self.folds, strict=True)]
+        gains = [self.gain(raw, self.folds[fold][1]) for raw, fold in zip(raws, folds, strict=True)]
         pairs = [(matrix[0], model) for matrix, model in zip(matrices, models, strict=True)]
-        rows = np.concatenate([held for _, held in self.folds])
-        return TrialResult(rows, np.concatenate(raws), np.array(gains), pairs, models[0].curve)
+        rows = np.concatenate([self.folds[fold][1] for fold in folds])
+        return TrialResult(
+            rows, np.concatenate(raws), np.array(gains), pairs, models[0].curve, folds, share
+        )
+
+    def _training(self, fold: int, X: Matrix, share: float) -> tuple[Matrix, Floats | Ints, Ints]:
+        rows = self.folds[fold][0]
+        y = self.data.y[rows].astype(np.int64) if self.data.classify else self.data.y[rows]
+        patients = self.data.patients[rows]
+        if share >= 1.0:
+            return X, y, patients
+        codes = np.unique(patients, return_inverse=True)[1]
+        kept = np.flatnonzero(deal(codes, strata_of(y, self.data.task), round(1.0 / share), self.seed) == 0)
+        return X[kept], y[kept], patients[kept]
 
     def gain(self, raw: Floats, rows: Ints) -> float:
         """The validation metric, sign turned so that more is better."""
@@ -134,20 +204,25 @@ def _matrices(
     return preprocessor, preprocessor.transform(train), preprocessor.transform(held)
 
 
-def _fit_fold(
-    validator: Validator,
-    candidate: Candidate,
-    hyperparameters: dict[str, Any],
-    X: Matrix,
-    fold: int,
-    stop: StopCheck | None,
+def fit_one(
+    model: type[Model], settings: dict[str, Any], X: Matrix, y: Floats | Ints, patients: Ints, stop: StopCheck | None
 ) -> Model:
-    data, rows = validator.data, validator.folds[fold][0]
+    """One fit, with one inner thread: a second one spins while others work, and made boosting ten times slower here."""
     if stop is not None:
         stop({})
-    model = candidate.model(task=data.task, seed=validator.seed, **hyperparameters)
-    y = data.y[rows].astype(np.int64) if data.classify else data.y[rows]
-    return model.fit(X, y, patients=data.patients[rows], stop=stop)
+    with threadpool_limits(limits=1):
+        return model(**settings).fit(X, y, patients=patients, stop=stop)
+
+
+def shares_memory() -> bool:
+    """Whether joblib's configured backend runs in this process, where progress can be told from within a fit."""
+    backend, jobs = get_active_backend()
+    return jobs == 1 or bool(getattr(backend, "uses_threads", False))
+
+
+def elsewhere(stop: StopCheck | None) -> StopCheck | None:
+    """What of a stop check can be sent to another process: its deadline."""
+    return getattr(stop, "deadline", None)
 
 
 def summary(

@@ -51,6 +51,10 @@ class Model(BaseEstimator):
         """Loss by epoch, for models that have one."""
         return {"epoch": [], "train_loss": [], "validation_loss": []}
 
+    def shorter(self) -> list[tuple[dict[str, Any], Model]]:
+        """What the model was on its way, as hyperparameters that would have ended there: trials that cost no fit."""
+        return []
+
     def linear_terms(self) -> Floats | None:
         """Coefficients (outputs, features) when the log odds are linear in the features, else None."""
         return None

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engine import registry
 from engine.calibration import Calibrator
+from engine.combining import Stack
 from engine.encoding import Encoded, Encoder
 from engine.errors import ArtefactError
 from engine.fitted import Fitted, Member
@@ -53,6 +54,8 @@ def state_arrays(fitted: Fitted) -> Arrays:
     arrays: Arrays = {"uncertainty": np.array([fitted.reach, fitted.spread])}
     arrays |= {f"calibration/{name}": array for name, array in fitted.calibrator.state.items()}
     arrays |= {f"novelty/{name}": array for name, array in fitted.novelty.arrays().items()}
+    if fitted.stack is not None:
+        arrays |= {f"stack/{name}": array for name, array in fitted.stack.arrays().items()}
     if fitted.background is not None:
         arrays["background/n"] = np.array([fitted.background.n])
         for kind, block in fitted.background.blocks.items():
@@ -77,8 +80,13 @@ def rebuild_fitted(
         recipe=recipe, schema=schema, classes_=np.array(model["classes"]), encoder=encoder, members=members,
         calibrator=Calibrator(model["calibration"], _under(state, "calibration/")),
         novelty=Novelty(encoder).restore(_under(state, "novelty/")), reach=reach, spread=spread,
-        background=_background(encoder, _under(state, "background/")), **{name: model[name] for name in PLAIN},
+        background=_background(encoder, _under(state, "background/")), stack=_stack(_under(state, "stack/")),
+        **{name: model[name] for name in PLAIN},
     )  # fmt: skip
+
+
+def _stack(arrays: Arrays) -> Stack | None:
+    return Stack(arrays["weights"], arrays["bias"]) if arrays else None
 
 
 def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:

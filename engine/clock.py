@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from engine.candidates.base import Curve
 
 SLOWEST_KNOWN = 2.0  # how much longer than estimated a fit may take before anything has been measured
+SHORT = 0.05  # seconds
 MARGIN = 1.3  # measured times vary by about a third on a busy machine
 
 
@@ -50,11 +51,13 @@ class Clock:
 
     def seconds_for(self, name: str, estimated: float) -> float:
         """How long a fit of this candidate, estimated like this, will likely take here."""
-        return estimated * MARGIN * self.pace.get(name, SLOWEST_KNOWN)
+        others = sorted(self.pace.values())
+        usual = others[len(others) // 2] if others else SLOWEST_KNOWN
+        return estimated * MARGIN * self.pace.get(name, usual)
 
     def note(self, name: str, estimated: float, measured: float) -> None:
-        """Remember how this machine compares with the estimate."""
-        if estimated > 0:
+        """Remember how this machine compares with the estimate; what is over in no time says nothing about it."""
+        if estimated > 0 and (estimated > SHORT or measured > SHORT):
             self.pace[name] = measured / estimated
 
     def cut(self, what: str) -> None:

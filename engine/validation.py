@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from engine.calibration import logit, operating_point
 from engine.candidates.base import Curve, Matrix, Model, StopCheck
+from engine.combining import Stack
 from engine.encoding import Encoded, Encoder
 from engine.metrics import METRICS, NEEDS_DECISION, Floats, Ints, Outcomes, gain, score, score_all
 from engine.preprocessing.pipeline import Preprocessor
@@ -20,7 +21,8 @@ from engine.registry import Candidate
 from engine.split import Fold, deal, resamples, strata_of
 from engine.training_data import TrainingData
 
-RESAMPLES = 200
+RESAMPLES, FEWEST_RESAMPLES, MOST_RESAMPLED = 200, 50, 2_000_000  # the last: records times resamples
+MOST_SPREAD = 2_000  # records on which the models of the folds are compared
 
 
 @dataclass
@@ -37,6 +39,7 @@ class TrialResult:
     curve: Curve
     folds: tuple[int, ...] = ()
     share: float = 1.0
+    seconds: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -67,7 +70,7 @@ class TrialResult:
         return TrialResult(
             np.concatenate([self.rows, other.rows]), np.concatenate([self.raw, other.raw]),
             np.concatenate([self.fold_gains, other.fold_gains]), self.pairs + other.pairs, self.curve,
-            self.folds + other.folds,
+            self.folds + other.folds, seconds=self.seconds + other.seconds,
         )  # fmt: skip
 
 
@@ -82,8 +85,10 @@ class Validator:
     metric: str
     positive: int
     seed: int
+    own: int = 0  # the folds whose predictions are kept (0: all); those after them are repeats, which only compare trials
 
     def __post_init__(self) -> None:
+        self.own = self.own or len(self.folds)
         self.parts = [
             (self.encoder.take(self.encoded, train), self.encoder.take(self.encoded, held))
             for train, held in self.folds
@@ -160,6 +165,23 @@ class Validator:
         kept = np.flatnonzero(deal(codes, strata_of(y, self.data.task), round(1.0 / share), self.seed) == 0)
         return X[kept], y[kept], patients[kept]
 
+    def kept(self, result: TrialResult) -> TrialResult:
+        """Without the repeats: each validation row once, in the order of the folds."""
+        if len(result.folds) == self.own:
+            return result
+        end = sum(len(held) for _, held in self.folds[: self.own])
+        return TrialResult(
+            result.rows[:end], result.raw[:end], result.fold_gains[: self.own], result.pairs[: self.own], result.curve,
+            result.folds[: self.own],
+        )  # fmt: skip
+
+    def _sample(self) -> Encoded:
+        """Enough records to see how far models differ."""
+        if self.encoded.n <= MOST_SPREAD:
+            return self.encoded
+        rows = np.random.default_rng(self.seed).choice(self.encoded.n, MOST_SPREAD, replace=False)
+        return self.encoder.take(self.encoded, np.sort(rows))
+
     def gain(self, raw: Floats, rows: Ints) -> float:
         """The validation metric, sign turned so that more is better."""
         return gain(self.metric, score(self.outcomes(raw, rows), self.metric))
@@ -177,19 +199,19 @@ class Validator:
             decided = np.where(p >= threshold, self.positive, 1 - self.positive)
         return Outcomes(codes, decided, raw, self.positive)
 
-    def spread(self, members: list[tuple[float, TrialResult]]) -> float:
+    def spread(self, members: list[tuple[float, TrialResult]], stack: Stack | None = None) -> float:
         """How much the model would differ had other patients been seen: the delete-a-group jackknife's standard error
         of the log odds (Kott 2001, J. Official Statistics 17), root mean square over records; 0 for one split."""
-        count = len(self.folds)
+        count = self.own
         if count < 2 or not self.data.classify:
             return 0.0
-        by_fold = []
+        by_fold, encoded = [], self._sample()
         for k in range(count):
-            total = np.zeros((self.encoded.n, len(self.data.classes)))
-            for weight, result in members:
-                preprocessor, model = result.pairs[k]
-                total += weight * model.raw(preprocessor.transform(self.encoded))
-            by_fold.append(logit(total))
+            raws = [result.pairs[k][1].raw(result.pairs[k][0].transform(encoded)) for _, result in members]
+            if stack is not None:
+                by_fold.append(logit(stack.apply(raws)))
+            else:
+                by_fold.append(logit(sum(weight * raw for (weight, _), raw in zip(members, raws, strict=True))))
         deviation = np.var(np.stack(by_fold), axis=0) * (count - 1)
         return float(np.sqrt(np.median(deviation)))
 
@@ -230,7 +252,8 @@ def summary(
 ) -> dict[str, dict[str, float | None]]:
     """Each metric with its 95% interval, patients resampled."""
     point = score_all(outcomes, np.ones((1, outcomes.n)), names)
-    blocks = [score_all(outcomes, weights, names) for weights in resamples(patients, RESAMPLES, seed)]
+    drawn_times = int(np.clip(MOST_RESAMPLED / max(outcomes.n, 1), FEWEST_RESAMPLES, RESAMPLES))
+    blocks = [score_all(outcomes, weights, names) for weights in resamples(patients, drawn_times, seed)]
     result: dict[str, dict[str, float | None]] = {}
     for name in names:
         drawn = np.concatenate([block[name] for block in blocks])

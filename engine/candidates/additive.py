@@ -12,7 +12,6 @@ from engine.candidates.base import Matrix, Model, StopCheck
 from engine.candidates.linear import LinearModel
 from engine.metrics import Floats, Ints
 from engine.registry import Hyperparameter, candidate
-from engine.schema import Kind
 
 # Harrell 2015, Regression Modeling Strategies (2nd ed.), table 2.3: where the knots lie, as quantiles.
 KNOTS = {3: (0.10, 0.5, 0.90), 4: (0.05, 0.35, 0.65, 0.95), 5: (0.05, 0.275, 0.5, 0.725, 0.95)}
@@ -23,7 +22,6 @@ FEWEST_VALUES = 10  # a column with fewer different values has no shape to find
     "additive",
     label="Additive model",
     description="A linear model in which each number may act along a smooth curve instead of a straight line.",
-    kinds=(Kind.NUMBER, Kind.CATEGORY, Kind.DATE),
     hyperparameters=(
         Hyperparameter("C", "float", 0.1, "Freedom of the model: the inverse of the L2 penalty. Smaller is simpler.",
                        low=1e-6, high=1e6),

@@ -143,7 +143,7 @@ class BoostingModel(Model):
         """Seconds: each tree has a fixed part and one that grows with the matrix."""
         trees = hyperparameters.get("max_iter", 100) * (classes if classes > 2 else 1)
         leaves = hyperparameters.get("max_leaf_nodes", 31)
-        return float(trees * (leaves * 1e-4 + 1.5e-9 * rows * width * np.log2(max(leaves, 2))))
+        return float(trees * (5e-4 + leaves * 1.5e-4 + 1.5e-9 * rows * width * np.log2(max(leaves, 2))))
 
 
 def _plain_loss(task: str, classes: int) -> Any:

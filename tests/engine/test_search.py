@@ -17,7 +17,7 @@ from tests.engine.conftest import make_patients
 
 def test_every_candidate_is_tried_and_the_planted_cause_is_learned(search) -> None:
     names = {result.name: result for result in search.candidates}
-    assert set(names) == {"linear", "boosting", "network", "ensemble"}
+    assert set(names) == {"additive", "linear", "boosting", "forest", "network", "ensemble"}
     for name in ("linear", "boosting", "network"):
         result = names[name]
         assert result.status == "done", result.reason

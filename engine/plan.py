@@ -19,6 +19,7 @@ from engine.schema import Kind
 from engine.training_data import TrainingData, metric_of
 
 FEWEST_FOR_NETWORK = 100
+FEWEST_SECONDS_FOR_NETWORK = 10.0
 PLANNED_SHARE = 0.5  # of the budget; the rest is for slower machines, reading, calibration and the ensemble
 CELLS_A_SECOND = 60_000  # of budget: cells that are read and checked in about a quarter of it
 RARE = 0.6  # a class with less than this part of an even share is rare
@@ -86,7 +87,7 @@ def make_plans(data: TrainingData, recipe: Recipe, widths: tuple[int, int], n_fo
     ]
     share = PLANNED_SHARE * recipe.time_budget / len(names)
     plans = [_plan(registry.get(name), data, recipe, widths, n_folds, share) for name in names]
-    _trim(plans, PLANNED_SHARE * recipe.time_budget, recipe)
+    _trim(plans, recipe.time_budget, recipe)
     return plans
 
 
@@ -100,6 +101,8 @@ def _plan(
         plan.reason = f"cannot do {data.task}"
     elif c.name == "network" and not asked and len(data.y) < FEWEST_FOR_NETWORK:
         plan.reason = f"fewer than {FEWEST_FOR_NETWORK} labelled records"
+    elif c.name == "network" and not asked and recipe.time_budget < FEWEST_SECONDS_FOR_NETWORK:
+        plan.reason = "would take longer than the time budget allows"  # loading torch alone takes several
     elif c.name == "additive" and not asked and not _numeric(data):
         plan.reason = "there is no number that a curve could be drawn for"
     if not plan.reason:
@@ -117,9 +120,8 @@ def _fill(
 
     plan.cost = cost
     queue = _trials(plan, data, width, recipe)
-    prices = [cost(trial.hyperparameters) * (n_folds + 1) for trial in queue if trial.plain]
-    affordable = [i for i, price in enumerate(prices) if price <= share]
-    first = affordable[0] if affordable else prices.index(min(prices))
+    prices = {i: cost(trial.hyperparameters) * (n_folds + 1) for i, trial in enumerate(queue) if trial.plain}
+    first = next((i for i, price in prices.items() if price <= share), min(prices, key=lambda i: prices[i]))
     queue = [queue[first], *queue[:first], *queue[first + 1 :]]
     plan.seconds = prices[first]
     if plan.seconds > MOST_SHARE * recipe.time_budget and not asked:

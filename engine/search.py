@@ -177,13 +177,16 @@ class _Run:
         self.trials: list[dict[str, Any]] = []
         self.report_seconds = REPORT_FIXED + REPORT_PER_ROW * sum(len(held) for _, held in splits[:own])
         self.done, self.total, self.ceiling = 0.0, 1.0, 1.0
+        self.must = False
 
     def search(self, problems: list[Problem]) -> Search:
         plans = make_plans(self.data, self.recipe, self._widths(), len(self.validator.folds))
         self.total = sum(plan.seconds for plan in plans if plan.trials) * 1.1 + 0.05
         outcome: dict[str, CandidateResult] = {}
-        contenders = []
+        contenders: list[Contender] = []
         for plan, deadline, tail in self._in_turn(plans):
+            waiting = [other for other in plans if other.trials and other.candidate.name not in outcome]
+            self.must = not contenders and waiting == [plan]
             result, contender = self._candidate(plan, deadline, tail)
             outcome[plan.candidate.name] = result
             if contender is not None:
@@ -271,7 +274,7 @@ class _Run:
 
         self.ceiling = self.done + plan.seconds * plan.runs / count
         ask = self._tick(plan, plan.runs)
-        tuner = Tuner(self.validator, plan, self.clock, deadline, tail, ask, self.trials, told)
+        tuner = Tuner(self.validator, plan, self.clock, deadline, tail, ask, self.trials, told, must=self.must)
         found = tuner.tune()
         result.reason = tuner.ended
         member = self._member(plan, found, ask, tail)

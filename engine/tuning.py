@@ -42,7 +42,7 @@ class Found:
 
 @dataclass
 class Tuner:
-    """`trials` is the search's list of everything tried; `done(part)` tells the share of this plan that is finished."""
+    """`trials` is the search's list of everything tried; `must`: without this candidate there would be no model at all."""
 
     validator: Validator
     plan: Plan
@@ -53,6 +53,7 @@ class Tuner:
     trials: list[dict[str, Any]]
     done: Callable[[float, Found | None, Curve], None]
     best: Found | None = None
+    must: bool = False
     ended: str = ""
     tried: int = 0
     finished: int = 0
@@ -143,9 +144,11 @@ class Tuner:
         after = self.clock.seconds_for(name, self.plan.cost(hyperparameters)) + self.tail
         began = time.monotonic()
         end = began + self.clock.seconds_for(name, estimated)
-        if end + self.tail > self.clock.limit or (self.tried and (end > self.deadline or end + after > self.clock.limit)):
+        must = self.must and not self.tried
+        late = end + self.tail > self.clock.limit and not must
+        if late or (self.tried and (end > self.deadline or end + after > self.clock.limit)):
             return self._out_of_time(trial)
-        stop = Stop(self.ask, Deadline(self.clock.limit - self.tail))
+        stop = Stop(self.ask, Deadline(float("inf") if must else self._latest(began)))
         try:
             result = self.validator.run(self.plan.candidate, hyperparameters, choices, stop, folds, share)
         except OutOfTime:
@@ -156,6 +159,11 @@ class Tuner:
         self.tried += 1
         self.done(estimated, self.best, result.curve)
         return result
+
+    def _latest(self, now: float) -> float:
+        """When a fit is given up: a candidate's first run may take half of what is left, so that others have some too."""
+        last = self.clock.limit - self.tail
+        return last if self.tried else max(self.deadline, now + 0.5 * (last - now))
 
     def _out_of_time(self, trial: Trial) -> None:
         self.ended = f"stopped after {self.finished} of {self.plan.runs} trials: the time budget was used up"

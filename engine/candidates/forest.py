@@ -115,7 +115,7 @@ class ForestModel(Model):
     @classmethod
     def trials(cls, task: str, rows: int, width: int, classes: int) -> list[dict[str, Any]]:
         """How fine the leaves are matters most."""
-        return [{}, {"min_samples_leaf": 5, "max_features": 0.5}, {"min_samples_leaf": 10}]
+        return [{}, {"min_samples_leaf": 5, "max_features": 0.5}, {"min_samples_leaf": 10}, {"trees": 80}]
 
     @classmethod
     def cost(cls, rows: int, width: int, classes: int, hyperparameters: Mapping[str, Any]) -> float:

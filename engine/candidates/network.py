@@ -144,6 +144,7 @@ class NetworkModel(Model):
             steps,
             {"hidden_layers": 1, "nodes": 32, "dropout": 0.3, "weight_decay": 0.1, **steps},
             {"hidden_layers": 2, "nodes": 128, "dropout": 0.4, "activation": "silu", **steps},
+            *([{"hidden_layers": 1, "nodes": 32, "dropout": 0.3, "weight_decay": 0.1}] if rows <= FEW else []),
         ]
 
     @classmethod

@@ -63,9 +63,10 @@ def test_it_stops_when_told(patients, after: int) -> None:
 
 
 PROGRAM = """
-import engine, hashlib
+import engine, engine.clock, hashlib
+engine.clock.STRETCH = 20.0
 from tests.engine.conftest import make_patients
-fitted = engine.fit(make_patients(150), engine.Recipe(target="diagnosis", patient="mrn", time_budget=1, seed=5,
+fitted = engine.fit(make_patients(150), engine.Recipe(target="diagnosis", patient="mrn", time_budget=2, seed=5,
                     candidates=("linear", "boosting", "network", "ensemble")))
 print(hashlib.sha256(fitted.predict(make_patients(50, 1)).interval.tobytes()).hexdigest())
 """

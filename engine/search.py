@@ -32,6 +32,7 @@ from engine.transformers.text import COMPONENTS
 from engine.tuning import Found, Stop, Tuner, plain
 from engine.validation import Validator
 
+REPEATED_FROM = 20.0  # seconds of budget
 VERY_SMALL, REPEATS = 300, 3  # records up to which settings are compared on several ways of making the folds
 REPORT_FIXED, REPORT_PER_ROW = 0.15, 4e-5  # seconds that calibration and intervals of one candidate take at first guess
 FEWEST_SAMPLED, RARE_RECORDS, MOST_STRATA = 2_000, 200, 200
@@ -167,7 +168,8 @@ class _Run:
         self.positive = positive_code(data, recipe)
         splits = folds(data.y, data.task, data.patients, recipe.seed)
         own = len(splits)
-        if len(data.y) <= VERY_SMALL:  # one way of dealing few patients into folds says little: settings see several
+        if len(data.y) <= VERY_SMALL and recipe.time_budget >= REPEATED_FROM:
+            # one way of dealing few patients into folds says little: settings see several
             for repeat in range(1, REPEATS):
                 splits += folds(data.y, data.task, data.patients, (recipe.seed + repeat) % 2**32)
         self.validator = Validator(

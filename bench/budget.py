@@ -58,7 +58,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="*", default=ROWS)
     parser.add_argument("--budgets", type=float, nargs="*", default=BUDGETS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--one", action="store_true", help="one fit, as JSON (what the others are started with)")
+    parser.add_argument(
+        "--one", action="store_true", help="one fit, as JSON (what the others are started with)"
+    )
     options = parser.parse_args()
     if options.one:
         print(json.dumps(one(options.rows[0], options.budgets[0], options.seed)))
@@ -77,7 +79,17 @@ def main() -> None:
             lines.append([f"{rows:,}", f"{budget:g}", f"{found['seconds']:.1f}", kept, found["trials"], found["chosen"],
                           f"{found['score']:.4f}", "yes" if found["repeatable"] else "cut", f"{found['peak']:.0f}"])  # fmt: skip
             print(lines[-1], flush=True)
-    header = ["rows", "budget s", "took s", "kept", "trials", "chosen", "own ROC AUC", "repeatable", "peak MB"]
+    header = [
+        "rows",
+        "budget s",
+        "took s",
+        "kept",
+        "trials",
+        "chosen",
+        "own ROC AUC",
+        "repeatable",
+        "peak MB",
+    ]
     print(table("A fit's budget", header, lines))
 
 

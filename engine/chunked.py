@@ -94,7 +94,9 @@ class _State:
             found = json.loads(self.path.read_text(encoding="utf-8"))
             if found.get("identity") != digest:
                 raise EngineError(
-                    "checkpoint_other", "This checkpoint belongs to other data or another recipe.", {"folder": folder.name}
+                    "checkpoint_other",
+                    "This checkpoint belongs to other data or another recipe.",
+                    {"folder": folder.name},
                 )
             self.values = found
 
@@ -122,7 +124,14 @@ class _State:
 
     def clear(self) -> None:
         """Take away everything that this module has written."""
-        for pattern in ("state.json", "*.draft", "*.safetensors", "sample_*.parquet", "rows.f32", "labels.f64"):
+        for pattern in (
+            "state.json",
+            "*.draft",
+            "*.safetensors",
+            "sample_*.parquet",
+            "rows.f32",
+            "labels.f64",
+        ):
             for path in self.folder.glob(pattern):
                 path.unlink()
 
@@ -163,7 +172,12 @@ class _Chunks:
         self.patient = recipe.patient or next(
             (c.name for c in infer_schema(head, target=recipe.target).with_role(Role.PATIENT)), None
         )
-        identity = {"source": _identity(source), "recipe": recipe.to_dict(), "columns": list(head.columns), "limit": limit}
+        identity = {
+            "source": _identity(source),
+            "recipe": recipe.to_dict(),
+            "columns": list(head.columns),
+            "limit": limit,
+        }
         self.state = _State(folder, identity)
         sizes = _Sizes.of(limit, self.columns)
         self.sizes = _Sizes(**self.state.get("sizes", vars(sizes)))  # a resumed run cuts the same pieces
@@ -181,7 +195,10 @@ class _Chunks:
         train = np.flatnonzero(~held)
         preprocessor.fit(encoder.take(encoded, train), data.y[train], data.patients[train], data.classify)
         X, y = self._matrix(data, encoder, preprocessor)
-        models: dict[str, Model] = {"linear": self._linear(X, y, data), "boosting": self._boosting(X, y, data)}
+        models: dict[str, Model] = {
+            "linear": self._linear(X, y, data),
+            "boosting": self._boosting(X, y, data),
+        }
         metric = metric_of(self.recipe, data.task, len(data.classes))
         validator = Validator(
             data, encoder, encoded, [(train, np.flatnonzero(held))], metric, positive_code(data, self.recipe),
@@ -247,7 +264,10 @@ class _Chunks:
         counts: dict[str, int] = self.state.get("counts", {})
         total, unlabelled = self.state.get("total", 0), self.state.get("unlabelled", 0)
         smallest = np.array(self.state.get("smallest", {"train": [], "held": []})["train"], dtype=float)
-        kept = {"train": smallest, "held": np.array(self.state.get("smallest", {"held": []})["held"], dtype=float)}
+        kept = {
+            "train": smallest,
+            "held": np.array(self.state.get("smallest", {"held": []})["held"], dtype=float),
+        }
         for number, row, frame in self._pieces("scan"):
             patient, own = self._hashes(frame, row)
             labels = categories_of(frame[self.recipe.target].tolist())
@@ -259,10 +279,15 @@ class _Chunks:
                         counts[label] = counts.get(label, 0) + 1
                         rare[i] = counts[label] <= OF_A_CLASS
             take = rare.copy()
-            for side, inside, share in (("train", patient >= VALIDATION, 0.6), ("held", patient < VALIDATION, 0.4)):
+            for side, inside, share in (
+                ("train", patient >= VALIDATION, 0.6),
+                ("held", patient < VALIDATION, 0.4),
+            ):
                 place = np.flatnonzero(inside & labelled & (own < limits[side]))
                 take[place] = True
-                kept[side] = np.sort(np.concatenate([kept[side], own[place]]))[: int(share * self.sizes.sample)]
+                kept[side] = np.sort(np.concatenate([kept[side], own[place]]))[
+                    : int(share * self.sizes.sample)
+                ]
                 if len(kept[side]) >= int(share * self.sizes.sample):
                     limits[side] = float(kept[side][-1])
             total += len(frame)
@@ -319,7 +344,9 @@ class _Chunks:
             done += len(place)
             self.state.put(matrix=number + 1, rows=done)
         if done == 0:
-            raise EngineError("no_labels", f"No row has a value in “{self.recipe.target}”.", {"column": self.recipe.target})
+            raise EngineError(
+                "no_labels", f"No row has a value in “{self.recipe.target}”.", {"column": self.recipe.target}
+            )
         X = np.memmap(rows_path, dtype=np.float32, mode="r", shape=(done, width))
         return X, np.memmap(labels_path, dtype=np.float64, mode="r", shape=(done,))
 
@@ -347,7 +374,13 @@ class _Chunks:
         while not state["done"][0] and state["at"][0] < steps:
             step, block = (int(value) for value in state["at"])
             self._say("linear", step * len(blocks) + block)
-            _collect(state, X[slice(*blocks[block])], y[slice(*blocks[block])], data.classify, curve=outputs == 1 or step == 0)
+            _collect(
+                state,
+                X[slice(*blocks[block])],
+                y[slice(*blocks[block])],
+                data.classify,
+                curve=outputs == 1 or step == 0,
+            )
             if block + 1 < len(blocks):
                 state["at"] = np.array([step, block + 1])
             else:
@@ -362,7 +395,11 @@ class _Chunks:
     def _boosting(self, X: Any, y: Any, data: TrainingData) -> Model:
         """On as many rows, spread evenly over the table, as fit: scikit-learn's trees need theirs in memory."""
         most = int(np.clip(0.4 * self.sizes.room / (X.shape[1] * 14 + 64), 1_000, 2_000_000))
-        rows = np.arange(len(X)) if len(X) <= most else np.unique(np.linspace(0, len(X) - 1, most).astype(np.int64))
+        rows = (
+            np.arange(len(X))
+            if len(X) <= most
+            else np.unique(np.linspace(0, len(X) - 1, most).astype(np.int64))
+        )
         given = registry.validate("boosting", self.recipe.hyperparameters.get("boosting", {}))
         model = registry.get("boosting").model(task=data.task, seed=self.recipe.seed, **given)
         self._say("boosting", 0)
@@ -378,14 +415,21 @@ class _Chunks:
         assembler, contenders = Assembler(validator, self.recipe), []
         for name, model in models.items():
             raw = model.raw(inputs)
-            result = TrialResult(held, raw, np.array([validator.gain(raw, held)]), [(preprocessor, model)], model.curve, (0,))
+            result = TrialResult(
+                held, raw, np.array([validator.gain(raw, held)]), [(preprocessor, model)], model.curve, (0,)
+            )
             given = registry.validate(name, self.recipe.hyperparameters.get(name, {}))
             member = Member(name, {**registry.get(name).defaults(), **given}, preprocessor, model)
             contenders.append(Contender(name, [member], [(1.0, result)], held, raw))
         best = max(contenders, key=lambda c: validator.gain(c.raw, held))
         data = validator.data
         parts = parts_of(held, [held], data.y, data.patients, data.task, self.recipe.seed)
-        mean = weighted([c.raw for c in contenders], parts, lambda raw, at: validator.gain(raw, held[at]), 20)
+        mean = weighted(
+            [c.raw for c in contenders],
+            parts,
+            lambda raw, positions: validator.gain(raw, held[positions]),
+            20,
+        )
         combined = assembler.combine(contenders, mean)
         if combined is not None and assembler.clearly_better(combined, best):
             best = combined
@@ -428,7 +472,9 @@ def _advance(state: dict[str, Any], ridge: Floats, outputs: int) -> None:
     """One step of the optimiser with the collected sums, which start anew."""
     slope = state["slope"] + state["theta"] @ ridge
     move = np.linalg.solve(state["curve"] + ridge, slope.T).T
-    move = move * min(1.0, 10.0 / max(float(np.abs(move).max()), 1e-12))  # far steps only happen where classes separate
+    move = move * min(
+        1.0, 10.0 / max(float(np.abs(move).max()), 1e-12)
+    )  # far steps only happen where classes separate
     state["theta"] = state["theta"] - move
     state["slope"] = np.zeros_like(state["slope"])
     if outputs == 1:

@@ -42,7 +42,9 @@ def categories_of(cells: Sequence[Any]) -> list[str | None]:
     """`to_category` of each cell."""
     from engine.cells import to_category
 
-    if len(cells) >= FEW and pd.Timestamp in set(map(type, cells)):  # the same moment is written in several ways
+    if len(cells) >= FEW and pd.Timestamp in set(
+        map(type, cells)
+    ):  # the same moment is written in several ways
         return [to_category(cell) for cell in cells]
     return each(cells, to_category)
 
@@ -78,4 +80,8 @@ def missing_in(cells: Sequence[Any]) -> NDArray[np.bool_]:
 def present_in(cells: Sequence[Any]) -> list[Any]:
     """The cells that are not missing."""
     gone = missing_in(cells)
-    return list(cells) if not gone.any() else [cells[row] for row in np.flatnonzero(~gone)]
+    return (
+        list(cells)
+        if not gone.any()
+        else [cell for cell, missing in zip(cells, gone.tolist(), strict=True) if not missing]
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +64,9 @@ def fit_stack(raws: Sequence[Floats], truth: Floats | Ints) -> Stack:
         slope = np.concatenate([np.tensordot(logs, wrong, axes=([1, 2], [0, 1])), wrong.sum(axis=0)])
         return value, slope + HELD_BY_EVEN * np.concatenate([pull, bias])
 
-    found = minimize(loss, np.concatenate([even, np.zeros(k)]), jac=True, method="L-BFGS-B", options={"maxiter": 200})
+    found = minimize(
+        loss, np.concatenate([even, np.zeros(k)]), jac=True, method="L-BFGS-B", options={"maxiter": 200}
+    )
     return Stack(found.x[:members], found.x[members:])
 
 
@@ -78,6 +82,12 @@ def _fit_numbers(X: Floats, y: Floats, even: Floats) -> Stack:
 def _logs(raws: Sequence[Floats]) -> Floats:
     """(members, n, k)."""
     return np.log(np.clip(np.stack(raws), EDGE, 1.0))
+
+
+class Gain(Protocol):
+    """How good predictions of the validation rows at these positions are; more is better."""
+
+    def __call__(self, raw: Floats, positions: NDArray[np.int64]) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -98,23 +108,19 @@ def parts_of(rows: Ints, folds: Sequence[Ints], y: Floats, patients: Ints, task:
     return deal(codes, strata_of(y[rows], task), min(5, int(codes.max()) + 1), seed)
 
 
-def weighted(
-    raws: Sequence[Floats], parts: Ints, gain: Callable[[Floats, NDArray[np.int64]], float], rounds: int
-) -> Combination:
-    """Greedy selection; `gain(raw, positions)` scores predictions of the validation rows at these positions."""
+def weighted(raws: Sequence[Floats], parts: Ints, gain: Gain, rounds: int) -> Combination:
+    """Greedy selection of weights."""
     every = np.arange(len(parts))
     honest = np.zeros_like(raws[0])
     for part in np.unique(parts):
         inside, outside = np.flatnonzero(parts == part), np.flatnonzero(parts != part)
-        weights = greedy_weights([raw[outside] for raw in raws], lambda raw, at=outside: gain(raw, at), rounds)
+        weights = greedy_weights([raw[outside] for raw in raws], partial(gain, positions=outside), rounds)
         honest[inside] = sum(w * raw[inside] for w, raw in zip(weights, raws, strict=True))
-    weights = greedy_weights(list(raws), lambda raw: gain(raw, every), rounds)
+    weights = greedy_weights(list(raws), partial(gain, positions=every), rounds)
     return Combination(weights, None, honest, gain(honest, every))
 
 
-def stacked(
-    raws: Sequence[Floats], truth: Floats | Ints, parts: Ints, gain: Callable[[Floats, NDArray[np.int64]], float]
-) -> Combination | None:
+def stacked(raws: Sequence[Floats], truth: Floats | Ints, parts: Ints, gain: Gain) -> Combination | None:
     """A stack over the best few; None for too few records or members."""
     every = np.arange(len(parts))
     if len(raws) < 2 or len(truth) < FEWEST:
@@ -124,7 +130,9 @@ def stacked(
     honest = np.zeros_like(raws[0])
     for part in np.unique(parts):
         inside, outside = np.flatnonzero(parts == part), np.flatnonzero(parts != part)
-        honest[inside] = fit_stack([raw[outside] for raw in chosen], truth[outside]).apply([raw[inside] for raw in chosen])
+        honest[inside] = fit_stack([raw[outside] for raw in chosen], truth[outside]).apply(
+            [raw[inside] for raw in chosen]
+        )
     stack = fit_stack(chosen, truth)
     weights = np.zeros(len(raws))
     weights[sorted(order)] = stack.weights

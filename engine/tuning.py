@@ -147,12 +147,14 @@ class Tuner:
         must = self.must and not self.tried
         late = end + self.tail > self.clock.limit and not must
         if late or (self.tried and (end > self.deadline or end + after > self.clock.limit)):
-            return self._out_of_time(trial)
+            self._out_of_time(trial)
+            return None
         stop = Stop(self.ask, Deadline(float("inf") if must else self._latest(began)))
         try:
             result = self.validator.run(self.plan.candidate, hyperparameters, choices, stop, folds, share)
         except OutOfTime:
-            return self._out_of_time(trial)
+            self._out_of_time(trial)
+            return None
         took = time.monotonic() - began
         self.clock.note(name, estimated, took)
         result.seconds = took

@@ -211,7 +211,8 @@ class Validator:
             if stack is not None:
                 by_fold.append(logit(stack.apply(raws)))
             else:
-                by_fold.append(logit(sum(weight * raw for (weight, _), raw in zip(members, raws, strict=True))))
+                total = np.stack([weight * raw for (weight, _), raw in zip(members, raws, strict=True)]).sum(axis=0)
+                by_fold.append(logit(total))
         deviation = np.var(np.stack(by_fold), axis=0) * (count - 1)
         return float(np.sqrt(np.median(deviation)))
 

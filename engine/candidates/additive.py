@@ -87,7 +87,12 @@ class AdditiveModel(Model):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Which columns bend, and where."""
-        return {"columns": self.columns_, "places": self.places_, "centre": self.centre_, "spread": self.spread_}
+        return {
+            "columns": self.columns_,
+            "places": self.places_,
+            "centre": self.centre_,
+            "spread": self.spread_,
+        }
 
     def restore(self, estimators: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Model:
         """From the linear model and the knots."""
@@ -105,7 +110,13 @@ class AdditiveModel(Model):
     def trials(cls, task: str, rows: int, width: int, classes: int) -> list[dict[str, Any]]:
         """The penalty, then the number of knots; large data can afford less penalty."""
         first = 0.1 if rows <= 20_000 else 1.0
-        return [{"C": first}, {"C": first / 10}, {"C": 10 * first}, {"C": first, "knots": 5}, {"C": first, "knots": 3}]
+        return [
+            {"C": first},
+            {"C": first / 10},
+            {"C": 10 * first},
+            {"C": first, "knots": 5},
+            {"C": first, "knots": 3},
+        ]
 
     @classmethod
     def cost(cls, rows: int, width: int, classes: int, hyperparameters: Mapping[str, Any]) -> float:

@@ -129,7 +129,10 @@ def _flat(trees: list[Any], classify: bool) -> dict[str, NDArray[Any]]:
     sizes = np.array([tree.node_count for tree in trees], dtype=np.int64)
     roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
     offset, here = np.repeat(roots, sizes), np.arange(int(sizes.sum()))
-    left, right = (np.concatenate([getattr(tree, side) for tree in trees]) for side in ("children_left", "children_right"))
+    left, right = (
+        np.concatenate([getattr(tree, side) for tree in trees])
+        for side in ("children_left", "children_right")
+    )
     leaf = left < 0
     values = np.concatenate([tree.value[:, 0, :] for tree in trees]).astype(float)
     if classify:

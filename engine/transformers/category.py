@@ -34,7 +34,8 @@ class CategoryTransformer(Transformer):
         rows = len(columns[0]) if columns else 0
         block = np.empty((rows, len(columns)))
         for j, cells in enumerate(columns):
-            codes: dict[str | None, float] = {None: np.nan, **self.codes[j]}
+            codes: dict[str | None, float] = {None: np.nan}
+            codes.update((name, float(code)) for name, code in self.codes[j].items())
             names = categories_of(cells)
             block[:, j] = [codes.get(name, -1) for name in names]
             for i in np.flatnonzero(block[:, j] == -1):

@@ -39,9 +39,10 @@ def one(rows: int, budget: float, seed: int) -> dict[str, Any]:
     import engine
 
     frame = made_up(rows, seed)
+    fit_candidates = engine.fit_candidates  # what it imports is not a part of any fit
     before = peak_megabytes()
     began = time.monotonic()
-    found = engine.fit_candidates(frame, engine.Recipe(target="target", time_budget=budget, seed=seed))
+    found = fit_candidates(frame, engine.Recipe(target="target", time_budget=budget, seed=seed))
     took = time.monotonic() - began
     return {
         "rows": rows, "budget": budget, "seconds": took, "chosen": found.best.candidate,

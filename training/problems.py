@@ -49,6 +49,9 @@ TEXTS: dict[str, Any] = {
         "“%(column)s” alone gives the answer away (it explains %(percent)s %% of what there is to explain). "
         "Is it written down after the diagnosis? Leave it out, or allow it."
     ),
+    "sampled": _(
+        "%(count)s of %(total)s rows were learned from: more can't be read in the time budget. Give it more time."
+    ),
     "column_missing": _("There is no column “%(column)s”."),
     "column_duplicate": _("Two columns are called “%(column)s”."),
     "recipe_unknown_key": _("There is no option “%(key)s”."),

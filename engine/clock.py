@@ -46,6 +46,11 @@ class Clock:
         """The moment at which all must be done."""
         return self.started + self.seconds * STRETCH
 
+    @property
+    def slowness(self) -> float:
+        """How this machine compares with the one that the estimates were made on, as its slowest candidate says."""
+        return max([1.0, *self.pace.values()])
+
     def left(self) -> float:
         """Seconds until the limit; negative beyond it."""
         return self.limit - time.monotonic()

@@ -144,6 +144,7 @@ class Tuner:
         after = self.clock.seconds_for(name, self.plan.cost(hyperparameters)) + self.tail
         began = time.monotonic()
         end = began + self.clock.seconds_for(name, estimated)
+        end += self.plan.candidate.model.startup() * self.clock.slowness
         must = self.must and not self.tried
         late = end + self.tail > self.clock.limit and not must
         if late or (self.tried and (end > self.deadline or end + after > self.clock.limit)):

@@ -85,6 +85,11 @@ class Model(BaseEstimator):
         """About how many seconds one fit takes on one core; decides (repeatably) how much is tried."""
         return 0.01
 
+    @classmethod
+    def startup(cls) -> float:
+        """About how many seconds the first fit in this process takes longer, for what must be loaded first."""
+        return 0.0
+
 
 def softmax(scores: Floats) -> Floats:
     """Rows of log odds to rows of probabilities."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from copy import copy
 from typing import Any
@@ -17,6 +18,7 @@ from engine.split import hold_out
 
 MANY = 20_000  # records
 FEW = 5_000
+TORCH_SECONDS = 3.0  # that loading it takes on an idle machine
 ACTIVATIONS = ("relu", "tanh", "gelu", "silu")
 
 
@@ -146,6 +148,11 @@ class NetworkModel(Model):
             {"hidden_layers": 2, "nodes": 128, "dropout": 0.4, "activation": "silu", **steps},
             *([{"hidden_layers": 1, "nodes": 32, "dropout": 0.3, "weight_decay": 0.1}] if rows <= FEW else []),
         ]
+
+    @classmethod
+    def startup(cls) -> float:
+        """Loading torch."""
+        return 0.0 if "torch" in sys.modules else TORCH_SECONDS
 
     @classmethod
     def cost(cls, rows: int, width: int, classes: int, hyperparameters: Mapping[str, Any]) -> float:

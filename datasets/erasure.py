@@ -7,7 +7,6 @@ the patient goes. That is every upload that a record of the patient came from, a
 
 import hmac
 import tempfile
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -27,7 +26,7 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
-from datasets import parquet
+from datasets import parquet, storage
 from datasets.models import Dataset, DatasetVersion, Record, RecordChange, Split, StoredFile, Upload
 from datasets.signals import patient_erased
 from datasets.versions import store
@@ -44,6 +43,7 @@ class Touch(Protocol):
 
 
 _TOUCHES: list[Touch] = []
+ERASED = "[erased]"
 
 
 def register(touch: Touch) -> None:
@@ -174,6 +174,7 @@ def _erase(
     doomed = [_swap(dataset, v, *rewritten[v.pk]) for v in preview.versions]
     for upload in [*preview.uploads, *preview.shared_uploads]:
         doomed += _forget(upload, keep_file=upload in preview.shared_uploads)
+    storage.forget_answers([*preview.uploads, *preview.shared_uploads])
     _remove_records(dataset, ids)
     audit.record(
         actor,
@@ -209,14 +210,23 @@ def _swap(dataset: Dataset, version: DatasetVersion, path: Path, removed: int) -
 
 def _forget(upload: Upload, *, keep_file: bool) -> list[StoredFile | None]:
     """Clear what an upload's row shows of patients; returns its files to be deleted."""
-    columns = [{**c, "examples": []} for c in upload.preview.get("columns", []) if isinstance(c, dict)]
-    upload.preview = {**upload.preview, "columns": columns, "rows": [], "erased": True}
+    emptied = {"columns": _emptied(upload.preview), "rows": [], "warnings": [], "erased": True}
+    upload.preview = {**upload.preview, **emptied}
+    upload.options = {**upload.options, "columns": _emptied(upload.options)}
+    upload.original_name = ERASED  # files are named after patients
     upload.report = {k: v for k, v in upload.report.items() if isinstance(v, bool | int | float)}
     refused, upload.refused_file = upload.refused_file, None
     if upload.state == Upload.State.PREVIEW and not keep_file:
         upload.state = Upload.State.DISCARDED
-    upload.save(update_fields=["preview", "report", "refused_file", "state"])
+    upload.save(
+        update_fields=["preview", "options", "original_name", "report", "refused_file", "state"]
+    )
     return [refused] if keep_file else [refused, upload.file]
+
+
+def _emptied(kept: dict[str, Any]) -> list[dict[str, Any]]:
+    """The columns as an upload keeps them, without what quotes cells."""
+    return [{**c, "examples": [], "warnings": []} for c in kept.get("columns", []) if isinstance(c, dict)]
 
 
 def _remove_records(dataset: Dataset, ids: Sequence[int]) -> None:
@@ -234,18 +244,7 @@ def _after_commit(
     dataset: Dataset, count: int, doomed: Iterable[StoredFile | None], uploads: Sequence[Upload]
 ) -> None:
     """Free the files in this transaction, delete their bytes once it holds."""
-    paths = []
-    for file in {file.pk: file for file in doomed if file is not None and file.path}.values():
-        in_use = (
-            DatasetVersion.objects.filter(file=file).exists()
-            or Upload.objects.filter(refused_file=file).exists()
-            or Upload.objects.filter(file=file).exclude(pk__in=[u.pk for u in uploads]).exists()
-        )
-        if in_use:
-            continue
-        paths.append(file.path)
-        # The row stays for its Upload, but no longer answers to the content's hash: the same file can be uploaded again.
-        StoredFile.objects.filter(pk=file.pk).update(path="", sha256=f"erased-{uuid.uuid4().hex}")
+    paths = storage.release([file for file in doomed if file is not None], uploads)
 
     def finish() -> None:
         for path in paths:

@@ -17,6 +17,7 @@ from accounts import audit
 from accounts.actor import Actor
 from datasets import parquet
 from datasets.models import Dataset
+from datasets.readers.formulas import safe_cell
 from datasets.versions import columns_of, rows_of
 
 CONTENT_TYPES = {
@@ -30,11 +31,6 @@ CHUNK = 2_000
 
 class ExportRefused(ValueError):
     """The data set cannot be exported so; the text says what to do instead."""
-
-
-def safe_cell(value: Any) -> Any:
-    """Text that a spreadsheet would run as a formula gets an apostrophe before it (OWASP, CSV injection)."""
-    return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def export(

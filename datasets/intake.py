@@ -1,14 +1,17 @@
 """Receiving a file: kept as it came, previewed, corrected by the person, confirmed into a job, or discarded."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.core.files.storage import default_storage
 from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts import audit
 from accounts.actor import Actor
@@ -157,12 +160,12 @@ def confirm(
     if not included:
         raise IntakeRefused("no_columns", _("Choose at least one column to keep."))
     row.dataset = dataset = _dataset(actor, row, dataset, included, new_dataset_name)
-    row.options = {**row.options, "columns": included, "keep_good_rows": bool(keep_good_rows)}
+    row.options = {**row.options, "columns": _reading(included), "keep_good_rows": bool(keep_good_rows)}
     row.state = State.IMPORTING
     row.job = submit(
         actor=actor,
         task="datasets.tasks.import_upload",
-        title=_("Import of an uploaded file"),  # not its name: titles go into the audit log
+        title=gettext_noop("Import of an uploaded file"),  # not its name: titles go into the audit log
         payload={"upload": str(row.pk)},
         key=f"import:{row.pk}",
         subject_url=reverse("datasets:upload_report", args=[row.pk]),
@@ -170,6 +173,12 @@ def confirm(
     row.save()
     audit.record(actor, "upload.confirmed", row, dataset=str(dataset.pk), columns=len(included))
     return row.job
+
+
+def _reading(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How the columns are read; what quotes patients' cells is kept in the preview alone."""
+    quoting = ("examples", "warnings", "missing_spellings")
+    return [{k: v for k, v in c.items() if k not in quoting} for c in columns]
 
 
 def _for_dataset(row: Upload, dataset: Dataset) -> Upload:
@@ -229,7 +238,10 @@ def _limit(given: Any, name: str) -> float | None:
 
 @transaction.atomic
 def discard(*, actor: Actor, upload: Upload) -> Upload:
-    """Give up an upload that waits for its confirmation. Doing it twice is harmless. Raises IntakeRefused."""
+    """Give up an upload that waits for its confirmation, and delete its file unless another upload is of the same.
+
+    Doing it twice is harmless. Raises IntakeRefused.
+    """
     row: Upload = Upload.objects.select_for_update().get(pk=upload.pk)
     if row.state == State.DISCARDED:
         return row
@@ -237,5 +249,9 @@ def discard(*, actor: Actor, upload: Upload) -> Upload:
     row.state, row.finished_at = State.DISCARDED, timezone.now()
     row.preview = {}  # it holds patients' values
     row.save(update_fields=["state", "finished_at", "preview"])
+    storage.forget_answers([row])
+    # It belongs to no data set, so that erasing a patient would never find it.
+    for path in storage.release([row.file], [row]):
+        transaction.on_commit(partial(default_storage.delete, path))
     audit.record(actor, "upload.discarded", row)
     return row

@@ -1,5 +1,7 @@
 """The preview of a file: what was found out about it and its columns, its first rows, and what will change."""
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,6 +13,7 @@ from datasets import sniffing
 from datasets.models import Column, Dataset
 from datasets.readers import headers
 from datasets.readers.base import Cell, ReadError
+from datasets.readers.excel import ExcelTable
 from datasets.readers.table import open_table
 
 SAMPLE_ROWS = 5_000
@@ -45,7 +48,8 @@ def build(
                 break
         estimate = table.row_estimate()
         options = dict(table.described)
-    raw, skip, warnings = headers.find(rows, sheet=options["format"] == "xlsx", header=settings.header)
+        raw, skip, warnings = headers.find(rows, sheet=options["format"] == "xlsx", header=settings.header)
+        formulas, merged = table.lost(skip) if isinstance(table, ExcelTable) else (Counter(), 0)
     data = [r for r in rows[skip:] if headers.filled(r)]
     if options["format"] == "xlsx" and data:
         raw += [""] * (max(map(len, data)) - len(raw))
@@ -58,7 +62,7 @@ def build(
     names, renamed = headers.name_columns(raw)
     if not data:
         raise ReadError("empty", _("The file has a header but no rows below it."))
-    warnings += renamed + _guessed(options)
+    warnings += renamed + _guessed(options) + _others(options, settings) + _lost(names, formulas, merged)
     fitting = [r for r in data if len(r) == len(raw)] if options["format"] in ("csv", "tsv") else data
     cells = [[r[i] if i < len(r) else None for r in fitting] for i in range(len(raw))]
     if ragged := len(data) - len(fitting):
@@ -106,6 +110,38 @@ def _guessed(options: dict[str, Any]) -> list[dict[str, Any]]:
         return []
     text = _("The encoding looks like %(name)s. If letters look wrong below, choose another one.")
     return [headers.warning("encoding_guessed", text % {"name": options["encoding"].upper()})]
+
+
+def _others(options: dict[str, Any], settings: Settings) -> list[dict[str, Any]]:
+    """Which of several sheets or tables of a zip file was taken without being asked for."""
+    found = []
+    if len(options.get("sheets", [])) > 1 and not settings.sheet:
+        text = _("The workbook has %(count)d sheets; this is “%(name)s”. Another one can be chosen below.")
+        found.append(("several_sheets", text % {"count": len(options["sheets"]), "name": options["sheet"]}))
+    if len(options.get("members", [])) > 1 and not settings.member:
+        text = _("The zip file holds %(count)d files; this is “%(name)s”. Another one can be chosen below.")
+        found.append(("several_files", text % {"count": len(options["members"]), "name": options["member"]}))
+    return [headers.warning(code, text) for code, text in found]
+
+
+def _lost(names: list[str], formulas: Mapping[int, int], merged: int) -> list[dict[str, Any]]:
+    """Cells of a workbook that look filled on the screen and are read as missing."""
+    text = _(
+        "%(count)d formulas have no stored result and are read as missing. Open the file in a spreadsheet program, save it,"
+        " and upload it again."
+    )
+    found = [
+        headers.warning("uncalculated_formulas", text % {"count": formulas[place]}, names[place])
+        for place in sorted(formulas)
+        if place < len(names)
+    ]
+    if merged:
+        text = _(
+            "%(count)d ranges of cells are merged: the value is read in the first cell, the others are read as missing."
+            " Split the cells and fill them if each row has the value."
+        )
+        found.append(headers.warning("merged_cells", text % {"count": merged}))
+    return found
 
 
 def _match(columns: list[dict[str, Any]], dataset: Dataset) -> dict[str, list[Any]]:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from datasets.models import Kind, Role
 from datasets.readers import dates, missing, numbers
 from datasets.readers.base import Cell
+from datasets.readers.formulas import as_meant
 from engine.schema import FILE_KINDS, PATIENT_NAMES, TARGET_NAMES, looks_like_identifier
 from engine.schema import Kind as EngineKind
 
@@ -42,7 +43,8 @@ MORE_TARGET = re.compile(
 def describe(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
     """One column as the preview shows it: kind, ways of writing, examples, missing spellings, warnings."""
     spellings = Counter(s for s in map(missing.spelling, cells) if s is not None)
-    present = [c for c in cells if missing.spelling(c) is None]
+    written = [c for c in cells if missing.spelling(c) is None]
+    present = [as_meant(c) for c in written]
     found: dict[str, Any] = {
         "name": name,
         "role": Role.FEATURE,
@@ -58,6 +60,7 @@ def describe(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
     found["keep_words"] = False
     _kind(found, present)
     _report_missing(found, spellings)
+    _report_apostrophes(found, written, present)
     return found
 
 
@@ -216,6 +219,16 @@ def _report_missing(found: dict[str, Any], spellings: Counter[str]) -> None:
         )
     if any(w.lower() in missing.ERRORS for w in words):
         warn(found, "error_cells", _("Some cells hold a spreadsheet's error; they are read as missing."))
+
+
+def _report_apostrophes(found: dict[str, Any], written: Sequence[Cell], present: Sequence[Cell]) -> None:
+    disarmed = [str(w).strip() for w, p in zip(written, present, strict=True) if w is not p]
+    if disarmed:
+        text = _(
+            "%(count)d cells begin with an apostrophe, such as “%(example)s”, so that a spreadsheet does not take them for"
+            " formulas: they are read without it."
+        )
+        warn(found, "apostrophes", text % {"count": len(disarmed), "example": disarmed[0][:40]})
 
 
 def guess_roles(columns: list[dict[str, Any]], cells: Sequence[Sequence[Cell]]) -> None:

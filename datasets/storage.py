@@ -3,7 +3,8 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -13,8 +14,8 @@ from django.core.files import File
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.utils.translation import gettext as _
 
-from accounts.models import Organisation
-from datasets.models import StoredFile
+from accounts.models import IdempotencyKey, Organisation
+from datasets.models import DatasetVersion, StoredFile, Upload
 
 PIECE = 1024 * 1024
 
@@ -110,6 +111,25 @@ def store(*, organisation: Organisation, file: Any, limit: int | None = None) ->
         return keep(organisation=organisation, path=path, sha256=sha256, size=size)
 
 
+def release(files: Iterable[StoredFile], uploads: Sequence[Upload]) -> list[str]:
+    """Free files that nothing but these uploads needs; the paths to delete once the transaction holds.
+
+    The row stays for its Upload, but no longer answers to the content's hash: the same file can be uploaded again.
+    """
+    paths = []
+    for file in {file.pk: file for file in files if file.path}.values():
+        others = Upload.objects.filter(file=file).exclude(pk__in=[u.pk for u in uploads])
+        in_use = (
+            DatasetVersion.objects.filter(file=file).exists()
+            or Upload.objects.filter(refused_file=file).exists()
+            or others.exclude(state=Upload.State.DISCARDED).exists()
+        )
+        if not in_use:
+            paths.append(file.path)
+            StoredFile.objects.filter(pk=file.pk).update(path="", sha256=f"erased-{uuid.uuid4().hex}")
+    return paths
+
+
 @contextmanager
 def local(stored: StoredFile) -> Iterator[Path]:
     """A path to read the file from: the stored one itself in a folder, else a temporary copy."""
@@ -121,3 +141,10 @@ def local(stored: StoredFile) -> Iterator[Path]:
             received(stream, stored.size) as (path, _sha, _size),
         ):
             yield path
+
+
+def forget_answers(uploads: Sequence[Upload]) -> None:
+    """Delete what is kept to answer a repeated upload: it holds the preview, with the file's first rows."""
+    for organisation in {upload.organisation for upload in uploads}:
+        own = IdempotencyKey.objects.for_organisation(organisation)
+        own.filter(body__id__in=[str(u.pk) for u in uploads]).delete()

@@ -30,12 +30,13 @@ PLAIN = (
     "validation",
     "training",
 )
+LATER = ("decision", "referral")  # as PLAIN, but models stored before they existed have none
 
 
 def describe_fitted(fitted: Fitted) -> dict[str, Any]:
     """JSON: everything but numbers in bulk."""
     return {
-        **{name: getattr(fitted, name) for name in PLAIN},
+        **{name: getattr(fitted, name) for name in (*PLAIN, *LATER)},
         "recipe": fitted.recipe.to_dict(), "schema": fitted.schema.to_dict(), "classes": fitted.classes_.tolist(),
         "settings": fitted.encoder.settings, "calibration": fitted.calibrator.method,
         "members": [
@@ -56,6 +57,8 @@ def state_arrays(fitted: Fitted) -> Arrays:
     arrays |= {f"novelty/{name}": array for name, array in fitted.novelty.arrays().items()}
     if fitted.stack is not None:
         arrays |= {f"stack/{name}": array for name, array in fitted.stack.arrays().items()}
+    if fitted.reaches is not None:
+        arrays["reaches"] = fitted.reaches
     if fitted.background is not None:
         arrays["background/n"] = np.array([fitted.background.n])
         for kind, block in fitted.background.blocks.items():
@@ -80,8 +83,9 @@ def rebuild_fitted(
         recipe=recipe, schema=schema, classes_=np.array(model["classes"]), encoder=encoder, members=members,
         calibrator=Calibrator(model["calibration"], _under(state, "calibration/")),
         novelty=Novelty(encoder).restore(_under(state, "novelty/")), reach=reach, spread=spread,
-        background=_background(encoder, _under(state, "background/")), stack=_stack(_under(state, "stack/")),
-        **{name: model[name] for name in PLAIN},
+        background=_background(encoder, _under(state, "background/")), reaches=state.get("reaches"),
+        stack=_stack(_under(state, "stack/")),
+        **{name: model[name] for name in PLAIN}, decision=model.get("decision"), referral=model.get("referral"),
     )  # fmt: skip
 
 

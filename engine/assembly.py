@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.calibration import Calibrator, conformal_quantile, operating_point
+from engine.calibration import Calibrator, conformal_quantile
 from engine.candidates.base import StopCheck
 from engine.combining import Combination, Stack
-from engine.fitted import COVERAGE, Fitted, Member
+from engine.decisions import choose_point, class_reaches, price_of, referral_limit, uncertainty, undercovered
+from engine.fitted import Fitted, Member
 from engine.metrics import METRICS, Floats, Ints, Outcomes, score_all
 from engine.novelty import Novelty
 from engine.preprocessing.pipeline import Preprocessor
@@ -86,26 +87,40 @@ class Assembler:
         if data.classify:
             outcomes = self._calibrate(fitted, contender.raw, truth.astype(np.int64), patients)
         else:
-            fitted.reach = conformal_quantile(np.abs(truth - contender.raw), patients, COVERAGE)
+            fitted.reach = conformal_quantile(np.abs(truth - contender.raw), patients, self.recipe.coverage)
             outcomes = Outcomes(truth, contender.raw)
         self._describe(fitted, outcomes, patients, metric)
+        if self.recipe.abstain > 0:
+            strange = self.novelty.score(self.validator.encoder.take(self.validator.encoded, rows))
+            unsure = uncertainty(fitted, outcomes.probabilities, strange)
+            fitted.referral = referral_limit(unsure, strange, patients, self.recipe.abstain)
         return fitted
 
     def _calibrate(self, fitted: Fitted, raw: Floats, truth: Ints, patients: Ints) -> Outcomes:
         fitted.calibrator.fit(raw, truth, patients, self.recipe.seed)
         p = fitted.calibrator.apply(raw)
-        fitted.reach = conformal_quantile(1.0 - p[np.arange(len(p)), truth], patients, COVERAGE)
+        self._promise(fitted, 1.0 - p[np.arange(len(p)), truth], truth, patients)
         if p.shape[1] == 2:
-            code = self.validator.positive
-            fitted.operating_point = operating_point(p[:, code], truth == code, str(fitted.classes_[code]))
+            code, wanted = self.validator.positive, self.recipe.operating_point
+            fitted.operating_point = choose_point(
+                p[:, code], truth == code, str(fitted.classes_[code]), patients, wanted
+            )
+        weights = self.validator.weights(p.shape[1])
+        if weights is not None:
+            fitted.decision = price_of(p, truth, weights)
         return Outcomes(truth, fitted.decide(p), p, self.validator.positive)
+
+    def _promise(self, fitted: Fitted, scores: Floats, truth: Ints, patients: Ints) -> None:
+        """The limits of the prediction sets: one for all classes, or each class its own."""
+        coverage, k = self.recipe.coverage, len(fitted.classes_)
+        fitted.reach = conformal_quantile(scores, patients, coverage)
+        short = undercovered(scores, truth, patients, fitted.reach, coverage)
+        if self.recipe.sets == "class" or (self.recipe.sets == "auto" and short):
+            fitted.reaches = class_reaches(scores, truth, patients, k, coverage)
 
     def _describe(self, fitted: Fitted, outcomes: Outcomes, patients: Ints, metric: str) -> None:
         measured = summary(outcomes, patients, self.recipe.seed, metrics_of(fitted.task))
-        folds = self.validator.own
-        method = (
-            f"{folds}-fold cross-validation by patient" if folds > 1 else "one held-out fifth of the patients"
-        )
+        method = self._method()
         fitted.validation = {"metric": metric, **measured[metric], "n": outcomes.n, "patients": int(patients.max()) + 1,
                              "method": method, "metrics": measured}  # fmt: skip
         y = self.data.y
@@ -115,6 +130,13 @@ class Assembler:
             prior = [float(y.mean())]
         fitted.training = {"n": len(y), "patients": int(self.data.patients.max()) + 1, "prior": prior,
                            "unlabelled": self.data.unlabelled}  # fmt: skip
+
+    def _method(self) -> str:
+        folds, column = self.validator.own, self.recipe.split_by
+        if column is not None:
+            steps = f"{folds} steps forward in time" if folds > 1 else "one step forward in time"
+            return f"{steps} by “{column}”, each judged on later records of other patients"
+        return f"{folds}-fold cross-validation by patient" if folds > 1 else "one held-out fifth of the patients"
 
     def clearly_better(self, one: Contender, other: Contender) -> bool:
         """Whether `one` is better than `other` by more than a standard error: in 84% of the resamples of the patients.

@@ -12,10 +12,12 @@ import pandas as pd
 
 from engine import registry
 from engine.columns import categories_of, numbers_of
+from engine.copies import shared
 from engine.errors import EngineError
-from engine.leaks import leaking_columns
 from engine.recipe import Recipe
 from engine.schema import Kind, Role, looks_like_identifier
+from engine.suspicion import Suspicion, suspicions, without
+from engine.time_order import forward_folds, times_of
 from engine.training_data import TrainingData, metric_of, prepare, unsupported
 
 FEWEST_RECORDS, FEW_RECORDS = 20, 100
@@ -55,11 +57,13 @@ def check(frame: pd.DataFrame, recipe: Recipe) -> list[Problem]:
     try:
         data = prepare(frame, recipe)
         metric_of(recipe, data.task, len(data.classes))
+        if recipe.split_by is not None:
+            times_of(data.frame, recipe)
     except EngineError as error:
         return [Problem(error.code, "error", error.params.get("column"), error.message, error.params)]
     found = [*_labels(frame, data, recipe), *_amount(data), *_recipe(data, recipe), *_patients(data, recipe)]
     if not any(problem.severity == "error" for problem in found):
-        found += [*_columns(frame, data, recipe), *_leaks(data, recipe)]
+        found += [*_columns(frame, data, recipe), *_suspicious(data, recipe), *_time(data, recipe)]
     return sorted(found, key=lambda problem: problem.severity != "error")
 
 
@@ -273,14 +277,107 @@ def _duplicates(data: TrainingData) -> Iterator[Problem]:
         )
 
 
-def _leaks(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
-    severity = "warning" if recipe.allow_leaks else "error"
-    for name, score in leaking_columns(data, recipe.seed):
+SUSPICIOUS = {
+    "leak": "“{column}” alone gives the answer away (it explains {percent} % of what there is to explain). Is it written down "
+    "after the diagnosis?",
+    "leak_missing": "Whether “{column}” is filled in gives the answer away (agreement beyond chance: {percent} %). Is it only "
+    "recorded for some diagnoses?",
+    "leak_afterwards": "“{column}” sounds like something that is known only after the diagnosis.",
+    "source_per_class": "“{column}” nearly tells the diagnosis (agreement beyond chance: {percent} %): each place or device "
+    "has patients of one class, so a model would learn the place.",
+}
+LEFT_OUT = " It is left out, unless suspicious columns are allowed."
+USED = " It is used all the same, because suspicious columns are allowed."
+DOUBTFUL = {
+    "perhaps_afterwards": "“{column}” may be known only after the diagnosis: if so, leave it out.",
+    "source_one_class": "All {count} patients of “{value}” in “{column}” have the class “{label}”, elsewhere not: what tells the "
+    "place would pass for a sign of the disease.",
+    "patient_suspected": "“{column}” holds {count} different codes in {total} rows: if it is the patient's number, name it as "
+    "the patient column, or one patient's records are on both sides of every split.",
+    "duplicates_contradict": "{count} rows are alike in every column but differ in their label: one of them must be wrong, or "
+    "what decides is not in the table.",
+}
+
+
+def _suspicious(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
+    """What would flatter the model. Columns that give the answer away are left out, or used when that is allowed."""
+    found = suspicions(data, recipe)
+    for each in found:
+        if not each.leave_out:
+            yield _problem(each.code, "warning", each.column, DOUBTFUL[each.code], **each.params)
+        elif recipe.allow_leaks:
+            text = SUSPICIOUS[each.code] + USED
+            yield _problem(f"{each.code}_used", "warning", each.column, text, **each.params)
+        else:
+            yield _problem(each.code, "warning", each.column, SUSPICIOUS[each.code] + LEFT_OUT, **each.params)
+    if not recipe.allow_leaks:
+        yield from _nothing_left(data, found)
+
+
+def _nothing_left(data: TrainingData, found: list[Suspicion]) -> Iterator[Problem]:
+    left_out = {str(each.column) for each in found if each.leave_out}
+    usable = {c.name for c in data.schema.features} - set(unsupported(data.schema))
+    if left_out and usable <= left_out:
+        names = ", ".join(sorted(left_out))
         yield _problem(
-            "leak",
-            severity,
-            name,
-            "“{column}” alone gives the answer away (it explains {percent} % of what there is to "
-            "explain). Is it written down after the diagnosis? Leave it out, or allow it.",
-            percent=round(100 * score),
-        )
+            "only_leaks", "error", None,
+            "Without the columns that give the answer away ({names}) there is nothing to learn from.", names=names,
+        )  # fmt: skip
+
+
+def left_out(problems: list[Problem]) -> list[dict[str, Any]]:
+    """[{column, code, why, params}] of the columns that are left out of training as suspicious."""
+    return [
+        {"column": problem.column, "code": problem.code, "why": problem.message, "params": problem.params}
+        for problem in problems
+        if problem.code in SUSPICIOUS and problem.column is not None
+    ]
+
+
+def _time(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
+    """Whether validation can go forward in time by the recipe's column."""
+    if recipe.split_by is None:
+        return
+    missing = int(np.isnan(times_of(data.frame, recipe)).sum())
+    if missing:
+        yield _problem(
+            "time_missing", "warning", recipe.split_by,
+            "{count} rows have no time in “{column}”: the final model learns from them, but no validation does.",
+            count=missing,
+        )  # fmt: skip
+    try:
+        forward_folds(data, recipe)
+    except EngineError as error:
+        yield Problem(error.code, "error", recipe.split_by, error.message, error.params)
+
+
+def leak_report(frame: pd.DataFrame, recipe: Recipe, test: pd.DataFrame | None = None) -> list[Problem]:
+    """What would flatter a model of this table: the part of `check` that speaks of leaks, identifiers, copies and time.
+
+    With the `test` rows, also how many of them are copies of training rows and how many patients are on both sides.
+    """
+    found = [problem for problem in check(frame, recipe) if problem.code in LEAKAGE]
+    if test is None:
+        return found
+    try:
+        data = prepare(frame, recipe)
+    except EngineError:
+        return found
+    rows, patients = shared(without(data, {str(each["column"]) for each in left_out(found)}), test, recipe)
+    if rows:
+        found.append(
+            _problem("test_copies", "warning", None, "{count} of {total} test rows are copies of training rows: a model that "
+                     "has seen them is judged too kindly.", count=rows, total=len(test))
+        )  # fmt: skip
+    if patients:
+        found.append(
+            _problem("test_patients", "warning", None, "{count} patients are both in the training and in the test rows.",
+                     count=patients)
+        )  # fmt: skip
+    return found
+
+
+LEAKAGE = frozenset(
+    [*SUSPICIOUS, *(f"{code}_used" for code in SUSPICIOUS), *DOUBTFUL, "duplicates", "column_identifier", "patient_guessed",
+     "column_identifier_used", "patient_contradicts", "only_leaks", "time_missing", "split_by_impossible"]
+)  # fmt: skip

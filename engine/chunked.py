@@ -31,7 +31,7 @@ from engine import registry
 from engine.assembly import Assembler, Contender
 from engine.candidates.base import Model, sigmoid, softmax
 from engine.candidates.linear import LinearModel
-from engine.checks import check, refuse
+from engine.checks import check, left_out, refuse
 from engine.columns import categories_of
 from engine.combining import parts_of, weighted
 from engine.encoding import Encoder
@@ -43,6 +43,7 @@ from engine.preprocessing.pipeline import Preprocessor
 from engine.recipe import Recipe
 from engine.schema import Role, infer_schema
 from engine.search import OnProgress, Progress, ShouldStop, positive_code
+from engine.suspicion import without
 from engine.training_data import TrainingData, labels_of, metric_of, prepare
 from engine.validation import TrialResult, Validator
 
@@ -189,6 +190,8 @@ class _Chunks:
         data, held = self._sample()
         problems = check(data.frame, self.recipe)
         refuse(problems)
+        suspicious = left_out(problems)
+        data = without(data, {str(each["column"]) for each in suspicious})
         encoder, encoded = data.encode()
         choices = first_choices("boosting", self.recipe, data) | {"imputation": "median", "scaling": "zscore"}
         preprocessor = Preprocessor(encoder, choices, self.recipe.seed)
@@ -202,9 +205,11 @@ class _Chunks:
         metric = metric_of(self.recipe, data.task, len(data.classes))
         validator = Validator(
             data, encoder, encoded, [(train, np.flatnonzero(held))], metric, positive_code(data, self.recipe),
-            self.recipe.seed,
+            self.recipe.seed, self.recipe,
         )  # fmt: skip
-        return self._assemble(validator, preprocessor, models)
+        fitted = self._assemble(validator, preprocessor, models)
+        fitted.training["left_out"] = suspicious
+        return fitted
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -270,7 +275,7 @@ class _Chunks:
         }
         for number, row, frame in self._pieces("scan"):
             patient, own = self._hashes(frame, row)
-            labels = categories_of(frame[self.recipe.target].tolist())
+            labels = categories_of(frame[self.recipe.target].tolist(), self.recipe.keep_words)
             labelled = np.array([label is not None for label in labels])
             rare = np.zeros(len(frame), dtype=bool)
             if len(counts) <= MOST_SAMPLED // OF_A_CLASS:
@@ -315,7 +320,8 @@ class _Chunks:
         held = (frame.pop("__patient__") < VALIDATION).to_numpy()
         frame = frame.drop(columns=["__own__", "__rare__"])
         data = prepare(frame, self.recipe)
-        labelled = np.array([label is not None for label in labels_of(frame[self.recipe.target], data.task)])
+        labels = labels_of(frame[self.recipe.target], data.task, self.recipe.keep_words)
+        labelled = np.array([label is not None for label in labels])
         return data, held[labelled]
 
     def _few(self, part: pd.DataFrame) -> Any:
@@ -333,7 +339,7 @@ class _Chunks:
         done = self.state.get("rows", 0)
         for number, row, frame in self._pieces("matrix"):
             patient, _ = self._hashes(frame, row)
-            labels = labels_of(frame[self.recipe.target], data.task)
+            labels = labels_of(frame[self.recipe.target], data.task, self.recipe.keep_words)
             fine = np.array([label is not None and (not data.classify or label in code) for label in labels])
             place = np.flatnonzero(fine & (patient >= VALIDATION))
             part = frame.iloc[place]

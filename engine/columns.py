@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,15 +39,15 @@ def each(cells: Sequence[Any], convert: Callable[[Any], Result]) -> list[Result]
     return [known[cell] for cell in cells]
 
 
-def categories_of(cells: Sequence[Any]) -> list[str | None]:
+def categories_of(cells: Sequence[Any], keep_words: bool = False) -> list[str | None]:
     """`to_category` of each cell."""
     from engine.cells import to_category
 
     if len(cells) >= FEW and pd.Timestamp in set(
         map(type, cells)
     ):  # the same moment is written in several ways
-        return [to_category(cell) for cell in cells]
-    return each(cells, to_category)
+        return [to_category(cell, keep_words) for cell in cells]
+    return each(cells, partial(to_category, keep_words=keep_words))
 
 
 def numbers_of(
@@ -67,19 +68,19 @@ def numbers_of(
     return np.array([number for number, _ in pairs], dtype=float), odd
 
 
-def missing_in(cells: Sequence[Any]) -> NDArray[np.bool_]:
+def missing_in(cells: Sequence[Any], keep_words: bool = False) -> NDArray[np.bool_]:
     """(n,) `is_missing` of each cell."""
     if len(cells) >= FEW and set(map(type, cells)) <= {float, int}:
         try:
             return np.isnan(np.array(cells, dtype=float))
         except OverflowError:
             pass
-    return np.array(each(cells, is_missing), dtype=bool)
+    return np.array(each(cells, partial(is_missing, keep_words=keep_words)), dtype=bool)
 
 
-def present_in(cells: Sequence[Any]) -> list[Any]:
+def present_in(cells: Sequence[Any], keep_words: bool = False) -> list[Any]:
     """The cells that are not missing."""
-    gone = missing_in(cells)
+    gone = missing_in(cells, keep_words)
     return (
         list(cells)
         if not gone.any()

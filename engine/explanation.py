@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,11 @@ from engine.fitted import Fitted, Member
 from engine.metrics import Floats, Ints
 from engine.schema import Kind
 from engine.transformers.text import WIDE_SCRIPTS
+from engine.tree_reasons import paths_of, tree_shapley
 
 PAIRS = 1  # random orders of the columns per background record, each also walked backwards
+MOST_COUNTED = 6  # columns up to which all subsets are gone through: not many more rows than sampling takes
+ON_THEIR_OWN = frozenset([Kind.NUMBER, Kind.CATEGORY, Kind.DATE])  # kinds whose columns are transformed one by one
 MOST_WORDS = 40
 SHOWN_WORDS = 10
 
@@ -47,22 +51,25 @@ class Reasons:
 def explain(fitted: Fitted, data: pd.DataFrame | Sequence[Mapping[str, Any]]) -> list[Reasons]:
     """One Reasons per row; the same seed gives the same numbers.
 
-    A single linear member is exact: coefficient x (feature - its mean over the background records). Anything else
-    gets Shapley values by masking columns with background records, sampled over orders walked both ways
-    (Strumbelj & Kononenko 2014, doi:10.1007/s10115-013-0679-x; Mitchell et al. 2022, arXiv:2104.12199).
+    Linear models and boosted trees are exact for two classes and for numbers (an ensemble of them for numbers):
+    coefficient x (feature - its mean over the background records), and engine.tree_reasons. Anything else gets
+    Shapley values by masking columns with background records: over all subsets of up to MOST_COUNTED columns, beyond
+    that sampled over orders walked both ways (Strumbelj & Kononenko 2014, doi:10.1007/s10115-013-0679-x; Mitchell et
+    al. 2022, arXiv:2104.12199).
     """
     records: list[Any] = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
-    return [_explain_one(fitted, record) for record in records]
+    exact = _exact_members(fitted)
+    return [_explain_one(fitted, record, exact) for record in records]
 
 
-def _explain_one(fitted: Fitted, record: Mapping[str, Any]) -> Reasons:
+def _explain_one(fitted: Fitted, record: Mapping[str, Any], exact: list[ExactMember] | None) -> Reasons:
     encoded = fitted.encoder.from_records([record])
     code = _explained_code(fitted, encoded)
     names = fitted.encoder.names
-    member = fitted.members[0]
-    terms = member.model.linear_terms() if len(fitted.members) == 1 else None
-    if terms is not None and (not fitted.classify or len(fitted.classes_) == 2):
-        base, values = _linear(fitted, member, encoded, terms, code)
+    if exact is not None:
+        base, values = _exact(exact, encoded, code)
+    elif len(names) <= MOST_COUNTED:
+        base, values = _counted(fitted, encoded, code)
     else:
         base, values = _shapley(fitted, encoded, code)
     contributions = [
@@ -99,6 +106,59 @@ def score_of(fitted: Fitted, encoded: Encoded, code: int) -> Floats:
     return logit(raw[:, code]) if fitted.classify else raw
 
 
+ExactMember = Callable[[Encoded, int], tuple[float, Floats]]
+
+
+def _exact_members(fitted: Fitted) -> list[ExactMember] | None:
+    """For each member its base and its columns' exact contributions, weighted; None where that can't be had.
+
+    The log odds of a mean of probabilities, or of one class among several, are no sum of the members' own.
+    """
+    if fitted.classify and (len(fitted.members) > 1 or len(fitted.classes_) > 2):
+        return None
+    found = [_exact_member(fitted, member) for member in fitted.members]
+    known = [each for each in found if each is not None]
+    return known if len(known) == len(found) else None
+
+
+def _exact_member(fitted: Fitted, member: Member) -> ExactMember | None:
+    weight = 1.0 if fitted.classify else member.weight
+    terms, trees = member.model.linear_terms(), member.model.flat_trees()
+    if terms is not None:
+
+        def linear(encoded: Encoded, code: int) -> tuple[float, Floats]:
+            base, values = _linear(fitted, member, encoded, terms, code)
+            return weight * base, weight * values
+
+        return linear
+    if trees is None or fitted.background is None or not _separable(member):
+        return None
+    paths = paths_of(trees, member.preprocessor.origins)
+    background = member.preprocessor.transform(fitted.background)
+
+    def boosted(encoded: Encoded, code: int) -> tuple[float, Floats]:
+        x = member.preprocessor.transform(encoded)[0]
+        base, values = tree_shapley(trees, paths, x, background, len(fitted.encoder.names))
+        sign = -weight if fitted.classify and code == 0 else weight
+        return sign * float(base[0]), sign * values[:, 0]
+
+    return boosted
+
+
+def _separable(member: Member) -> bool:
+    """Whether masking a column changes that column's features only: not so when rows are brought to unit length, or
+    several texts are reduced together."""
+    specs = member.preprocessor.encoder.specs
+    alone = all(kind in ON_THEIR_OWN or len(own) == 1 for kind, own in specs.items())
+    return alone and member.preprocessor.choices["normalisation"] != "l2"
+
+
+def _exact(members: list[ExactMember], encoded: Encoded, code: int) -> tuple[float, Floats]:
+    parts = [member(encoded, code) for member in members]
+    values: Floats = sum(own for _, own in parts)  # type: ignore[assignment]
+    return sum(base for base, _ in parts), values
+
+
 def _linear(
     fitted: Fitted, member: Member, encoded: Encoded, terms: Floats, code: int
 ) -> tuple[float, Floats]:
@@ -131,6 +191,24 @@ def _shapley(fitted: Fitted, encoded: Encoded, code: int) -> tuple[float, Floats
     values = np.zeros(columns)
     np.add.at(values, walks.ravel(), np.diff(scores, axis=1).ravel())
     return float(scores[:, 0].mean()), values / len(walks)
+
+
+def _counted(fitted: Fitted, encoded: Encoded, code: int) -> tuple[float, Floats]:
+    """Shapley's own formula over all subsets of the columns, for the mean over the background records."""
+    assert fitted.background is not None
+    columns, background = len(fitted.encoder.names), fitted.background.n
+    subsets = np.arange(2**columns)
+    inside = (subsets[:, None] >> np.arange(columns)) & 1 == 1
+    sources: Ints = np.where(inside[:, None, :], 0, 1 + np.arange(background)[None, :, None])
+    mixed = fitted.encoder.mix(_join(fitted, encoded), sources.reshape(-1, columns))
+    worth = score_of(fitted, mixed, code).reshape(len(subsets), background).mean(axis=1)
+    size = inside.sum(axis=1)
+    values = np.zeros(columns)
+    for j in range(columns):
+        without = subsets[~inside[:, j]]
+        share = np.array([1.0 / (columns * comb(columns - 1, int(size[s]))) for s in without])
+        values[j] = (share * (worth[without | (1 << j)] - worth[without])).sum()
+    return float(worth[0]), values
 
 
 def _orders(columns: int, background: int, seed: int) -> Ints:

@@ -16,13 +16,28 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "imputation": ("search", "mode", "mean", "median", "label_mean"),
     "outliers": ("search", "none", "clip", "mean", "median"),
     "feature_selection": ("search", "none", "variance", "univariate", "model"),
+    "decision": ("auto", "largest", "prior"),
+    "sets": ("auto", "all", "class"),
+}
+POINTS: dict[str, tuple[float, float]] = {  # what an operating point may ask for, and between which limits
+    "sensitivity": (0.0, 1.0),
+    "specificity": (0.0, 1.0),
+    "cost_of_miss": (0.0, 1e6),
 }
 STEPS = ("scaling", "normalisation", "imputation", "outliers", "feature_selection")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`Recipe(target="y")` alone is complete; "search" lets validation decide, "auto" the data."""
+    """`Recipe(target="y")` alone is complete; "search" lets validation decide, "auto" the data.
+
+    `split_by`: a date or number column; validation then goes forward in time. `coverage`: what prediction sets and
+    intervals of numbers promise; `sets`: one limit for "all" classes or one for each "class" ("auto": the latter when a class is
+    covered less than promised). `abstain`: the share that is referred to a specialist. `operating_point` (two
+    classes): {"sensitivity": 0.95}, {"specificity": 0.9} or {"cost_of_miss": 5}; empty: the largest Youden index.
+    `decision` (several classes): by the "largest" probability or by probability over "prior". `allow_leaks`: use columns
+    that look as if they gave the answer away, too.
+    """
 
     target: str
     patient: str | None = None
@@ -41,6 +56,13 @@ class Recipe:
     time_budget: float = 60.0
     seed: int = 0
     allow_leaks: bool = False
+    keep_words: bool = False  # “none” and “NA” are classes and categories like others; only empty cells are missing
+    split_by: str | None = None
+    coverage: float = 0.95
+    sets: str = "auto"
+    abstain: float = 0.0
+    operating_point: dict[str, float] = field(default_factory=dict)
+    decision: str = "auto"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ignore", tuple(self.ignore))
@@ -48,6 +70,7 @@ class Recipe:
         self._check_choices()
         self._check_candidates()
         self._check_numbers()
+        self._check_promises()
 
     def _check_choices(self) -> None:
         if not isinstance(self.target, str) or not self.target:
@@ -74,6 +97,8 @@ class Recipe:
                 raise _invalid("metric", f"must be auto or one of {', '.join(METRICS)}")
 
     def _check_numbers(self) -> None:
+        if not isinstance(self.keep_words, bool):
+            raise _invalid("keep_words", "must be true or false")
         if isinstance(self.time_budget, bool) or not isinstance(self.time_budget, (int, float)):
             raise _invalid("time_budget", "must be a number of seconds")
         if not 0 < self.time_budget <= 7 * 86400:
@@ -81,11 +106,26 @@ class Recipe:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise _invalid("seed", "must be a whole number from 0 to 4294967295")
 
+    def _check_promises(self) -> None:
+        if self.split_by is not None and (not isinstance(self.split_by, str) or self.split_by == self.target):
+            raise _invalid("split_by", "must name a column of dates or numbers")
+        if not _number(self.coverage) or not 0.5 <= self.coverage < 1.0:
+            raise _invalid("coverage", "must lie between 0.5 and 1")
+        if not _number(self.abstain) or not 0.0 <= self.abstain <= 0.9:
+            raise _invalid("abstain", "must lie between 0 and 0.9")
+        asked = self.operating_point
+        if not isinstance(asked, dict) or len(asked) > 1 or not set(asked) <= set(POINTS):
+            raise _invalid("operating_point", f"must hold nothing or one of {', '.join(POINTS)}")
+        for name, value in asked.items():
+            low, high = POINTS[name]
+            if not _number(value) or not low < value < high:
+                raise _invalid("operating_point", f"asks for a {name} that does not lie between {low:g} and {high:g}")
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form; `from_dict` turns it back."""
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data["ignore"], data["candidates"] = list(self.ignore), list(self.candidates)
-        data["columns"] = dict(self.columns)
+        data["columns"], data["operating_point"] = dict(self.columns), dict(self.operating_point)
         data["hyperparameters"] = {name: dict(values) for name, values in self.hyperparameters.items()}
         return data
 
@@ -99,6 +139,10 @@ class Recipe:
         if "target" not in data:
             raise _invalid("target", "is required")
         return cls(**data)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _invalid(name: str, why: str) -> EngineError:

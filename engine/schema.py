@@ -149,8 +149,10 @@ TARGET_NAMES = frozenset(
 )
 
 
-def infer_schema(frame: pd.DataFrame, *, target: str | None = None, patient: str | None = None) -> Schema:
-    """The kinds and the likely roles of the columns of a table.
+def infer_schema(
+    frame: pd.DataFrame, *, target: str | None = None, patient: str | None = None, keep_words: bool = False
+) -> Schema:
+    """The kinds and the likely roles of the columns of a table. `keep_words`: see `engine.cells.is_missing`.
 
     Raises EngineError ("column_missing") when `target` or `patient` is not a column.
     """
@@ -158,7 +160,7 @@ def infer_schema(frame: pd.DataFrame, *, target: str | None = None, patient: str
     for name in (target, patient):
         if name is not None and name not in frame.columns:
             raise EngineError("column_missing", f"There is no column “{name}”.", {"column": name})
-    columns = [describe_column(str(name), frame[name]) for name in frame.columns]
+    columns = [describe_column(str(name), frame[name], keep_words=keep_words) for name in frame.columns]
     found_target = target if target is not None else _first_named(columns, TARGET_NAMES)
     found_patient = patient if patient is not None else _likely_patient(frame, columns, found_target)
     return Schema(tuple(_with_likely_role(c, frame[c.name], found_target, found_patient) for c in columns))
@@ -171,18 +173,19 @@ def describe_column(
     *,
     minimum_patients: int = 1,
     patients: np.ndarray[Any, Any] | None = None,
+    keep_words: bool = False,
 ) -> ColumnSpec:
     """What a column looks like, in its own or the given kind.
 
     Categories seen in fewer than `minimum_patients` patients (rows, when `patients` is None) are left out.
     """
     values = series.tolist()
-    present = present_in(values)
+    present = present_in(values, keep_words)
     kind = kind or _kind_of(series, present)
     missing = 1.0 - len(present) / len(values) if values else 0.0
     if kind is Kind.CATEGORY:
         return ColumnSpec(
-            name, kind, categories=_categories(values, patients, minimum_patients), missing_share=missing
+            name, kind, categories=_categories(values, patients, minimum_patients, keep_words), missing_share=missing
         )
     if kind in (Kind.NUMBER, Kind.DATE):
         parse = to_number if kind is Kind.NUMBER else to_days
@@ -202,8 +205,10 @@ def describe_column(
     return ColumnSpec(name, kind, missing_share=missing)
 
 
-def _categories(values: list[Any], patients: np.ndarray[Any, Any] | None, minimum: int) -> tuple[str, ...]:
-    names = categories_of(values)
+def _categories(
+    values: list[Any], patients: np.ndarray[Any, Any] | None, minimum: int, keep_words: bool
+) -> tuple[str, ...]:
+    names = categories_of(values, keep_words)
     known = {name: code for code, name in enumerate(sorted({name for name in names if name is not None}))}
     codes = np.array([known[name] if name is not None else -1 for name in names], dtype=np.int64)
     who = np.arange(len(codes)) if patients is None else np.asarray(patients)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ from threadpoolctl import threadpool_limits
 from engine import registry
 from engine.assembly import Assembler, Contender
 from engine.candidates.base import Curve
-from engine.checks import Problem, check, refuse
+from engine.checks import Problem, check, left_out, refuse
 from engine.clock import Clock, Deadline, OutOfTime
 from engine.combining import Combination, parts_of, stacked, weighted
+from engine.copies import one_side
 from engine.errors import EngineError, Stopped
 from engine.fitted import Fitted, Member
 from engine.metrics import METRICS, Floats, Ints, gain, score
@@ -26,7 +27,9 @@ from engine.plan import CELLS_A_SECOND, Plan, make_plans
 from engine.positive import default_positive
 from engine.recipe import Recipe
 from engine.schema import Kind
-from engine.split import deal, folds
+from engine.split import Fold, deal, folds
+from engine.suspicion import without
+from engine.time_order import forward_folds
 from engine.training_data import TrainingData, metric_of, patients_of, prepare
 from engine.transformers.text import COMPONENTS
 from engine.tuning import Found, Stop, Tuner, plain
@@ -77,6 +80,7 @@ class Search:
     `trials`: everything tried, in order: candidate, hyperparameters, preprocessing, folds, share of the training patients,
     score, seconds, and `stopped` ("" finished, "weak" given up early, "time"). `cuts`: what the budget in seconds left out;
     where there is any, the numbers depend on how quick the machine was.
+    `left_out`: [{column, code, why, params}] of the suspicious columns that nothing was learned from.
     """
 
     best: Fitted
@@ -86,6 +90,7 @@ class Search:
     unlabelled: int
     trials: list[dict[str, Any]] = field(default_factory=list)
     cuts: list[str] = field(default_factory=list)
+    left_out: list[dict[str, Any]] = field(default_factory=list)
 
 
 OnProgress = Callable[[Progress], None]
@@ -129,9 +134,23 @@ def fit_candidates(
     refuse(problems)
     if len(frame) < rows:
         problems.append(sampled(len(frame), rows))
+    suspicious = left_out(problems)
+    data = without(data, {str(each["column"]) for each in suspicious})
     metric = metric_of(recipe, data.task, len(data.classes))
     with threadpool_limits(limits=1), used_cores(cores):
-        return _Run(data, recipe, metric, watch, clock).search(problems)
+        found = _Run(data, recipe, metric, watch, clock).search(problems)
+    found.left_out = suspicious
+    for result in found.candidates:
+        if result.fitted is not None:
+            result.fitted.training["left_out"] = suspicious
+    return found
+
+
+def splits_of(data: TrainingData, recipe: Recipe) -> list[Fold]:
+    """The folds of the search: forward in time where the recipe says so, else by patient; copies stay together."""
+    if recipe.split_by is not None:
+        return forward_folds(data, recipe)
+    return folds(data.y, data.task, one_side(data), recipe.seed)
 
 
 class Watch:
@@ -166,14 +185,14 @@ class _Run:
         self.data, self.recipe, self.metric, self.watch, self.clock = data, recipe, metric, watch, clock
         self.encoder, self.encoded = data.encode()
         self.positive = positive_code(data, recipe)
-        splits = folds(data.y, data.task, data.patients, recipe.seed)
+        splits = splits_of(data, recipe)
         own = len(splits)
-        if len(data.y) <= VERY_SMALL and recipe.time_budget >= REPEATED_FROM:
+        if len(data.y) <= VERY_SMALL and recipe.time_budget >= REPEATED_FROM and recipe.split_by is None:
             # one way of dealing few patients into folds says little: settings see several
             for repeat in range(1, REPEATS):
-                splits += folds(data.y, data.task, data.patients, (recipe.seed + repeat) % 2**32)
+                splits = splits + splits_of(data, replace(recipe, seed=(recipe.seed + repeat) % 2**32))
         self.validator = Validator(
-            data, self.encoder, self.encoded, splits, metric, self.positive, recipe.seed, own
+            data, self.encoder, self.encoded, splits, metric, self.positive, recipe.seed, recipe, own
         )
         self.assembler = Assembler(self.validator, recipe)
         self.trials: list[dict[str, Any]] = []

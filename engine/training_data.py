@@ -73,10 +73,10 @@ def task_of(labels: list[Any], recipe: Recipe) -> str:
     return "classification" if whole and len(numbers) <= MOST_CLASSES else "regression"
 
 
-def labels_of(series: pd.Series[Any], task: str) -> list[Any]:
+def labels_of(series: pd.Series[Any], task: str, keep_words: bool = False) -> list[Any]:
     """Each row's label as a class name or number; None where it is missing."""
     if task == "classification":
-        return list(categories_of(series.tolist()))
+        return list(categories_of(series.tolist(), keep_words))
     numbers = numbers_of(series.tolist())[0]
     return [number if math.isfinite(number) else None for number in numbers.tolist()]
 
@@ -95,15 +95,15 @@ def prepare(frame: pd.DataFrame, recipe: Recipe) -> TrainingData:
     """Raises EngineError when a column is missing, or nothing is labelled."""
     frame = frame.rename(columns=str)
     check_columns(frame, recipe)
-    present = present_in(frame[recipe.target].tolist())
+    present = present_in(frame[recipe.target].tolist(), recipe.keep_words)
     task = task_of(present, recipe)
-    labels = labels_of(frame[recipe.target], task)
+    labels = labels_of(frame[recipe.target], task, recipe.keep_words)
     rows = [i for i, label in enumerate(labels) if label is not None]
     if not rows:
         raise EngineError("no_labels", f"No row has a value in “{recipe.target}”.", {"column": recipe.target})
     labelled = frame.iloc[rows].reset_index(drop=True)
     labels = [labels[i] for i in rows]
-    draft = infer_schema(labelled, target=recipe.target, patient=recipe.patient)
+    draft = infer_schema(labelled, target=recipe.target, patient=recipe.patient, keep_words=recipe.keep_words)
     patient = next((c.name for c in draft.columns if c.role is Role.PATIENT), None)
     patients = patients_of(labelled, patient)
     classes: NDArray[Any] = np.array([])
@@ -128,8 +128,9 @@ def _final_schema(frame: pd.DataFrame, recipe: Recipe, draft: Schema, patients: 
         kind = column.kind if chosen is None else Kind(chosen)
         if role is Role.FEATURE:
             spec = describe_column(
-                column.name, frame[column.name], kind, minimum_patients=FEWEST_PATIENTS, patients=patients
-            )
+                column.name, frame[column.name], kind, minimum_patients=FEWEST_PATIENTS, patients=patients,
+                keep_words=recipe.keep_words,
+            )  # fmt: skip
             columns.append(replace(spec, role=role))
         else:  # nothing of the target's, the patients' or the ignored columns' values is kept
             columns.append(

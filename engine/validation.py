@@ -11,12 +11,14 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 
-from engine.calibration import logit, operating_point
+from engine.calibration import logit
 from engine.candidates.base import Curve, Matrix, Model, StopCheck
 from engine.combining import Stack
+from engine.decisions import choose_point, class_weights, decide_by
 from engine.encoding import Encoded, Encoder
 from engine.metrics import METRICS, NEEDS_DECISION, Floats, Ints, Outcomes, gain, score, score_all
 from engine.preprocessing.pipeline import Preprocessor
+from engine.recipe import Recipe
 from engine.registry import Candidate
 from engine.split import Fold, deal, resamples, strata_of
 from engine.training_data import TrainingData
@@ -85,6 +87,7 @@ class Validator:
     metric: str
     positive: int
     seed: int
+    recipe: Recipe | None = None
     own: int = 0  # the folds whose predictions are kept (0: all); those after them are repeats, which only compare trials
 
     def __post_init__(self) -> None:
@@ -187,21 +190,27 @@ class Validator:
         return gain(self.metric, score(self.outcomes(raw, rows), self.metric))
 
     def outcomes(self, raw: Floats, rows: Ints) -> Outcomes:
-        """Two classes are decided at their best threshold where the metric looks at decisions."""
+        """Where the metric looks at decisions, they are made as the fitted model will make them."""
         truth = self.data.y[rows]
         if raw.ndim == 1:
             return Outcomes(truth, raw)
         codes = truth.astype(np.int64)
-        decided = raw.argmax(axis=1)
+        decided = decide_by(raw, self.weights(raw.shape[1]))
         if raw.shape[1] == 2 and self.metric in NEEDS_DECISION:
-            p = raw[:, self.positive]
-            threshold = operating_point(p, codes == self.positive, "")["threshold"]
+            p, wanted = raw[:, self.positive], self.recipe.operating_point if self.recipe else {}
+            threshold = choose_point(p, codes == self.positive, "", self.data.patients[rows], wanted)["threshold"]
             decided = np.where(p >= threshold, self.positive, 1 - self.positive)
         return Outcomes(codes, decided, raw, self.positive)
 
+    def weights(self, classes: int) -> Floats | None:
+        """What several classes' probabilities are multiplied by before the largest decides."""
+        rule = self.recipe.decision if self.recipe else "auto"
+        return class_weights(self.data.y, classes, self.metric, rule)
+
     def spread(self, members: list[tuple[float, TrialResult]], stack: Stack | None = None) -> float:
         """How much the model would differ had other patients been seen: the delete-a-group jackknife's standard error
-        of the log odds (Kott 2001, J. Official Statistics 17), root mean square over records; 0 for one split."""
+        of the log odds (Kott 2001, J. Official Statistics 17), root mean square over records; 0 for one split. Steps
+        forward in time leave out no group each: there the models' own variance stands for it."""
         count = self.own
         if count < 2 or not self.data.classify:
             return 0.0
@@ -213,7 +222,8 @@ class Validator:
             else:
                 total = np.stack([weight * raw for (weight, _), raw in zip(members, raws, strict=True)]).sum(axis=0)
                 by_fold.append(logit(total))
-        deviation = np.var(np.stack(by_fold), axis=0) * (count - 1)
+        forward = self.recipe is not None and self.recipe.split_by is not None
+        deviation = np.var(np.stack(by_fold), axis=0) * (1 if forward else count - 1)
         return float(np.sqrt(np.median(deviation)))
 
 

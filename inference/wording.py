@@ -159,6 +159,24 @@ def threshold_sentence(version: ModelVersion) -> str:
     }
 
 
+def against_the_odds(version: ModelVersion, value: str, probabilities: Mapping[str, float | None]) -> str:
+    """Why the less likely of two classes is decided; "" when the likelier one is, or when no limit decides."""
+    point = version.operating_point
+    likeliest = max(probabilities, key=lambda name: probabilities[name] or 0.0, default=value)
+    if likeliest == value or not threshold_sentence(version):
+        return ""
+    positive = str(point.get("positive"))
+    return _(
+        "“%(likeliest)s” is likelier, but the model decides by its limit: “%(positive)s” from a probability of"
+        " %(threshold)s%% on, else “%(negative)s”."
+    ) % {
+        "likeliest": likeliest,
+        "positive": positive,
+        "negative": next((str(c) for c in version.classes if str(c) != positive), ""),
+        "threshold": number(100 * float(point["threshold"]), 3),
+    }
+
+
 def ambiguity(labels: list[str]) -> str:
     """What a prediction set of several classes means."""
     if len(labels) < 2:

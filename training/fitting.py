@@ -104,7 +104,7 @@ def labelled_test(run: TrainingRun, fitted: Any) -> pd.DataFrame:
     test = frame(run.frozen, "test")
     test = test.drop(index=sorted(reviewed_among(test.index.tolist())))
     known = set(fitted.classes_.tolist()) if fitted.classify else None
-    labels = labels_of(test[run.recipe["target"]], fitted.task)
+    labels = labels_of(test[run.recipe["target"]], fitted.task, fitted.recipe.keep_words)
     keep = [label is not None and (known is None or label in known) for label in labels]
     if not any(keep):
         raise JobError(problems.text("test_empty", {}, ""), engineer="no labelled row in the test split")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from datasets.models import Column, Dataset, Role
+from datasets.models import Column, Dataset, Role, Upload
 from training import problems
 from training.errors import RunRefused
 from training.models import Model
@@ -41,11 +41,18 @@ def resolve(dataset: Dataset, target: str | None, options: dict[str, Any]) -> di
     found = [*_wrong_types(options), *_wrong_ignore(given, columns, name)]
     if found:
         raise RunRefused(found)
+    own = _from_columns(columns, name) | {"keep_words": _kept_words(dataset)}
     try:
-        recipe = engine.Recipe.from_dict(_from_columns(columns, name) | _merged(given, columns, name))
+        recipe = engine.Recipe.from_dict(own | _merged(given, columns, name))
     except engine.EngineError as error:
         raise RunRefused([problems.from_error(error)]) from None
     return _same_task(dataset, recipe.to_dict())
+
+
+def _kept_words(dataset: Dataset) -> bool:
+    """Whether somebody said on an upload that words such as “none” are answers: then training takes them as such too."""
+    taken = (Upload.State.IMPORTING, Upload.State.IMPORTED)
+    return Upload.objects.filter(dataset=dataset, state__in=taken, options__keep_words=True).exists()
 
 
 def _from_columns(columns: list[Column], target: str) -> dict[str, Any]:

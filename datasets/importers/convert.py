@@ -13,6 +13,7 @@ from datasets.importers.rows import Row, Rows
 from datasets.models import Column, Dataset, Kind, Role
 from datasets.readers import dates, missing, numbers
 from datasets.readers.base import Batch, Cell
+from datasets.readers.formulas import as_meant
 from datasets.records import coerce, label_text
 from datasets.splitting import splits_for
 
@@ -37,6 +38,7 @@ class Source:
         spelled = missing.spelling(raw)
         if spelled is not None and not (spelled and self.keep_words):
             return None
+        raw = as_meant(raw)
         if isinstance(raw, str):
             if self.column.kind == Kind.NUMBER:
                 return coerce(self.column, self._number(raw))

@@ -14,7 +14,6 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from datasets import storage
-from datasets.export import safe_cell
 from datasets.importers import bulk
 from datasets.importers.ahead import ahead
 from datasets.importers.columnwise import Wholesale
@@ -22,6 +21,7 @@ from datasets.importers.convert import Converted, Converter, Refusal, Source
 from datasets.importers.rows import Rows
 from datasets.models import Dataset, Record, Upload
 from datasets.readers.base import BATCH, Batch, ColumnBatch
+from datasets.readers.formulas import safe_cell
 from datasets.readers.table import AnyTable, open_table
 from jobs.handlers import JobContext, JobError
 

@@ -23,8 +23,8 @@ from datasets.splitting import TEST, splits_for
 
 FEW = 64  # so few different cells are quicker one by one
 _SPACE = r"\t-\r\x1c-\x20\x{0085}\x{00a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
-# What JSON escapes or stripping would change.
-_ODD = rf'["\\\x00-\x1f]|^[{_SPACE}]|[{_SPACE}]$|^$'
+# What JSON escapes or stripping would change, and what a spreadsheet was kept from running.
+_ODD = rf'["\\\x00-\x1f]|^[{_SPACE}]|[{_SPACE}]$|^$|^\x27[=+\-@]'
 _WHOLE = r"^(?:0|-?[1-9][0-9]{0,14})$"
 # At most 15 digits: the shortest text of the nearest float is then the text itself without its last zeros.
 _DECIMAL = r"^-?(?:0|[1-9][0-9]{0,8})\.[0-9]{1,6}$"

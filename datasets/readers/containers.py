@@ -18,6 +18,7 @@ from datasets.readers.base import ReadError
 MAX_RATIO = 250  # real tables compress 3 to 60 times; a bomb a thousand times
 FREE = 20 * 1024 * 1024  # no ratio is judged before this many bytes have come out
 MAX_MEMBERS = 1_000
+TABLES = (".csv", ".tsv", ".tab", ".xlsx", ".parquet")
 
 
 def max_expanded() -> int:
@@ -104,6 +105,12 @@ def label(info: zipfile.ZipInfo) -> str:
     return info.filename.replace("\\", "/").rsplit("/", 1)[-1].replace("\x00", "")[:200]
 
 
+def likeliest(infos: list[zipfile.ZipInfo]) -> zipfile.ZipInfo:
+    """The first that is called like a table: a "read me" may come before it."""
+    named = (i for i in infos if label(i).lower().removesuffix(".gz").endswith(TABLES))
+    return next(named, infos[0])
+
+
 @contextmanager
 def opened(path: Path, member: str = "", depth: int = 0) -> Iterator[tuple[str, Path, dict[str, Any]]]:
     """(format, path, described): format is "text", "xlsx" or "parquet"; gzip and zip are unpacked to a temporary file.
@@ -143,7 +150,7 @@ def _zip(path: Path, member: str, depth: int) -> Iterator[tuple[str, Path, dict[
             yield "xlsx", path, {}
             return
         infos = members_of(archive)
-        chosen = next((i for i in infos if label(i) == member), None) if member else infos[0]
+        chosen = next((i for i in infos if label(i) == member), None) if member else likeliest(infos)
         if chosen is None:
             raise ReadError("no_member", _("The zip file has no table “%(name)s”.") % {"name": member[:100]})
         found = {"compression": "zip", "members": [label(i) for i in infos], "member": label(chosen)}

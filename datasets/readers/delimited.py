@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from django.utils.translation import gettext as _
 
-from datasets.readers import blocks, encodings
+from datasets.readers import blocks, encodings, numbers
 from datasets.readers.base import BATCH, MAX_COLUMNS, Batch, Cell, ColumnBatch, ReadError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -19,7 +19,7 @@ csv.field_size_limit(2_000_000)  # a note of 200,000 characters fits; an unclose
 
 
 def best_delimiter(text: str, complete: bool = True) -> str:
-    """The delimiter under which most rows have as many cells as the first; "," for a single column."""
+    """The delimiter under which most rows have as many cells as the first; for a single column one that is not in it."""
     scores = {}
     for delimiter in DELIMITERS:
         try:
@@ -36,10 +36,18 @@ def best_delimiter(text: str, complete: bool = True) -> str:
             continue
         # Some titles may stand above the table: the commonest width is the table's.
         width, agreeing = max(counts.items(), key=lambda item: (item[1], item[0]))
-        if width > 1:
-            header = len(rows[0]) == width
+        header = len(rows[0]) == width
+        if width > 1 and not (width == 2 and not header and _decimal_comma(delimiter, rows)):
             scores[delimiter] = (header, round(agreeing / len(rows), 1), width)
-    return max(scores, key=lambda d: scores[d]) if scores else ","
+    if scores:
+        return max(scores, key=lambda d: scores[d])
+    return next((d for d in DELIMITERS if d not in text), ",")
+
+
+def _decimal_comma(delimiter: str, rows: list[list[str]]) -> bool:
+    """Whether what looks like two cells below a header of one is a number such as 1,5."""
+    two = [row for row in rows if len(row) == 2]
+    return delimiter == "," and all(numbers.look_like_number(",".join(row).strip()) for row in two)
 
 
 class DelimitedTable:
@@ -59,7 +67,7 @@ class DelimitedTable:
             sample = stream.read(SAMPLE_CHARACTERS)
         if not sample.strip():
             raise ReadError("empty", _("The file is empty."))
-        if "\x00" in sample:
+        if "\x00" in sample and not encodings.few_zeros(sample):
             raise encodings._not_text()
         delimiter = options.get("delimiter") or best_delimiter(sample, len(sample) < SAMPLE_CHARACTERS)
         if delimiter not in DELIMITERS:

@@ -15,6 +15,9 @@ HIGH_RUN = re.compile(rb"[\x80-\xff]+")
 # The two-byte characters of GB 2312, which is nearly all Chinese text in GB18030.
 GB_PAIR = re.compile(rb"[\xa1-\xf7][\xa1-\xfe]")
 
+# Letters of Europe, Chinese characters, and the punctuation of both.
+READABLE = re.compile(r"[\t\r\n -~\xa0-\u052f\u2010-\u2027\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]")
+
 
 def detect(path: Path) -> tuple[str, bool]:
     """(encoding, certain). Certain is False for GB18030 and Latin-1, which are told from what their text looks like.
@@ -28,9 +31,9 @@ def detect(path: Path) -> tuple[str, bool]:
             if not decodes(path, name):
                 raise _not_text()
             return name, True
-    if b"\x00" in head:
-        return _wide(path, head), True
     failed = first_failure(path, "utf-8")
+    if b"\x00" in head and (failed is not None or not few_zeros(head)):
+        return _wide(path, head), True
     if failed is None:
         return "utf-8", True
     with path.open("rb") as stream:
@@ -41,13 +44,23 @@ def detect(path: Path) -> tuple[str, bool]:
     return ("cp1252" if decodes(path, "cp1252") else "latin-1"), False
 
 
+def few_zeros(content: bytes | str) -> bool:
+    """Whether zeros are stray ones in a text, whose rows are refused one by one, and no sign of something else."""
+    zero, line = (b"\x00", b"\n") if isinstance(content, bytes) else ("\x00", "\n")
+    return content.count(zero) <= content.count(line)  # type: ignore[arg-type]
+
+
 def _wide(path: Path, head: bytes) -> str:
-    """UTF-16 without a mark: ASCII text in it has a zero in every second byte."""
-    even, odd = head[0::2].count(0), head[1::2].count(0)
-    name = "utf-16-le" if odd > even else "utf-16-be"
-    if max(even, odd) < 0.25 * len(head) / 2 or min(even, odd) > 0.02 * len(head) or not decodes(path, name):
+    """UTF-16 without a mark: read in the wrong order of bytes, or when it is no text, most characters are strange."""
+    shares = {name: _readable(head.decode(name, "ignore")) for name in ("utf-16-le", "utf-16-be")}
+    name = max(shares, key=lambda n: shares[n])
+    if shares[name] < 0.9 or not decodes(path, name):
         raise _not_text()
     return name
+
+
+def _readable(text: str) -> float:
+    return len(READABLE.findall(text)) / max(1, len(text))
 
 
 def _not_text() -> ReadError:

@@ -6,6 +6,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from datasets.readers.base import Cell, ReadError
+from datasets.readers.formulas import as_meant
 from datasets.readers.numbers import look_like_number
 
 MAX_NAME = 200
@@ -33,6 +34,8 @@ def find(
     """
     warnings: list[dict[str, Any]] = []
     start = next((i for i, row in enumerate(rows) if filled(row)), None)
+    if start is not None and _names_the_delimiter(rows[start]):
+        start = next((i for i, row in enumerate(rows) if i > start and filled(row)), None)
     if start is None:
         raise ReadError("empty", _("The file has no rows."))
     width = max(filled(row) for row in rows[start : start + 50])
@@ -61,6 +64,11 @@ def find(
         warnings.append(warning("merged_header", _("The header has two rows; their texts are joined.")))
         return names, first + 2, warnings
     return names, first + 1, warnings
+
+
+def _names_the_delimiter(row: Sequence[Cell]) -> bool:
+    """Excel's own line "sep=;" above a table."""
+    return filled(row) == 1 and text_of(row[0]).lower() in ("sep=", "sep=,", "sep=;", "sep=|")
 
 
 def _is_data(row: Sequence[Cell]) -> bool:
@@ -101,7 +109,7 @@ def name_columns(raw: Sequence[str]) -> tuple[list[str], list[dict[str, Any]]]:
     taken: set[str] = set()
     names, warnings = [], []
     reserved = {name.strip()[:MAX_NAME] for name in raw}
-    for place, given in enumerate(raw, 1):
+    for place, given in enumerate(map(as_meant, raw), 1):
         name = given.strip()[:MAX_NAME]
         if not name:
             name = _free(f"column {place}", taken | reserved)

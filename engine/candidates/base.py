@@ -63,6 +63,10 @@ class Model(BaseEstimator):
         """(outputs,) that belong to `linear_terms`."""
         raise NotImplementedError
 
+    def flat_trees(self) -> Any:
+        """The `FlatTrees` whose scores are the log odds (two classes) or the numbers, else None."""
+        return None
+
     def estimators(self) -> dict[str, Any]:
         """scikit-learn objects to be stored through skops."""
         return {}

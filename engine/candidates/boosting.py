@@ -100,6 +100,10 @@ class BoostingModel(Model):
             found.append(({"max_iter": rounds}, model))
         return found
 
+    def flat_trees(self) -> Any:
+        """The trees, for exact reasons."""
+        return self._trees
+
     def estimators(self) -> dict[str, Any]:
         """The one scikit-learn estimator."""
         return {"boosting": self.estimator_}

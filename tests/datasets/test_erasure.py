@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
-from accounts.models import AuditEvent
-from datasets import erasure, storage
+from accounts.models import AuditEvent, IdempotencyKey
+from datasets import erasure, intake, storage
 from datasets.erasure import ErasureRefused, erase_patient, preview_erasure
 from datasets.models import Dataset, Record, RecordChange, Upload
 from datasets.records import add_record, change_label
 from datasets.services import create_dataset
 from datasets.versions import frame, freeze
+from jobs.models import Job
 from tests.conftest import actor
 from tests.datasets.conftest import COLUMNS
 
@@ -94,6 +96,35 @@ def test_original_files_that_could_hold_the_patient_are_deleted(
     assert waiting.state == "discarded" and clean.preview["rows"] == [["P0008"]]
     stored = storage.store(organisation=cancer.organisation, file=io.BytesIO(b"source"))
     assert default_storage.exists(stored.path)  # the same file can come again
+
+
+def test_nothing_that_is_kept_of_an_upload_quotes_the_patient(
+    api_of: Any, alice: Any, run_jobs: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    """Neither its preview, nor how it is read, nor its file's name, nor the answer kept for a repeated request."""
+    client = api_of(alice)
+    content = b"mrn,seen,note\nERIKA,2999-01-01,rare words\nP2,2024-01-01,x\n"
+    name = "Erika Mustermann.csv"
+    made = client.post(
+        "/api/v1/uploads/", {"file": SimpleUploadedFile(name, content)}, format="multipart", HTTP_IDEMPOTENCY_KEY="one"
+    ).json()
+    future = [{"name": "seen", "future": True}]
+    client.post(f"/api/v1/uploads/{made['id']}/confirm/", {"new_dataset_name": "Visits", "columns": future})
+    run_jobs()
+    row = Upload.objects.get()
+    assert row.state == "imported" and "ERIKA" in str(row.preview) + str(list(IdempotencyKey.objects.values()))
+    assert row.dataset is not None
+    with django_capture_on_commit_callbacks(execute=True):
+        erase(row.dataset, alice, patient_key="ERIKA")
+    left = str([*Upload.objects.values(), *IdempotencyKey.objects.values(), *Job.objects.values()])
+    assert not [word for word in ("ERIKA", "Erika", "rare words", "2999") if word in left]
+
+
+def test_how_a_file_is_read_is_kept_without_its_cells(dana: Any) -> None:
+    waiting = intake.receive(actor=actor(dana), file=io.BytesIO(b"mrn,age\nERIKA,3\nP2,4\n"), name="a.csv")
+    intake.confirm(actor=actor(dana), upload=waiting, new_dataset_name="A")
+    waiting.refresh_from_db()
+    assert "ERIKA" not in str(waiting.options)
 
 
 def test_file_of_another_dataset_stays_and_is_said(

@@ -10,8 +10,10 @@ from django.urls import reverse
 from openpyxl import load_workbook
 
 from accounts.models import AuditEvent
-from datasets.export import ExportRefused, export, safe_cell
+from datasets import intake
+from datasets.export import ExportRefused, export
 from datasets.models import Dataset, Record
+from datasets.readers.formulas import safe_cell
 from datasets.records import add_record
 from tests.conftest import actor
 from tests.datasets.conftest import rows
@@ -57,6 +59,29 @@ def test_formulas_are_disarmed(text: str, cancer: Dataset, dana: Any) -> None:
             assert sheet.cell(sheet.max_row, sheet.max_column).data_type == "s"
             cell = sheet.cell(sheet.max_row, sheet.max_column).value
         assert cell == "'=cmd|' /C calc'!A0"
+
+
+@pytest.mark.parametrize("form", ["csv", "xlsx"])
+def test_exported_file_that_is_uploaded_again_changes_nothing(form: str, dana: Any, run_jobs: Any) -> None:
+    """Urine strips read "+" and "-": the apostrophe that disarms them must not become a part of the value."""
+    content = "mrn,+protein,outcome\n1,+,ill\n2,-,well\n3,++,=1+1\n4,'tis,well\n" + "".join(
+        f"{i},+{i},well\n" for i in range(5, 90)
+    )
+    first = intake.receive(actor=actor(dana), file=io.BytesIO(content.encode()), name="a.csv")
+    words = [{"name": "+protein", "keep_words": True, "kind": "text"}]
+    intake.confirm(actor=actor(dana), upload=first, new_dataset_name="Urine", columns=words)
+    run_jobs()
+    dataset = Dataset.objects.get()
+    before = set(Record.objects.values_list("row_hash", flat=True))
+    again = b"".join(export(actor=actor(dana), dataset=dataset, form=form))
+    second = intake.receive(actor=actor(dana), file=io.BytesIO(again), name="b", dataset=dataset)
+    assert second.preview["changes"] == {"new": [], "missing": [], "changed": []}
+    assert {w["column"] for w in second.preview["warnings"] if w["code"] == "apostrophes"} == {"+protein", "outcome"}
+    intake.confirm(actor=actor(dana), upload=second)
+    run_jobs()
+    second.refresh_from_db()
+    assert (second.state, second.rows_added, second.rows_duplicate) == ("imported", 0, 89)
+    assert len(before) == 89 and set(Record.objects.values_list("row_hash", flat=True)) == before
 
 
 def test_negative_numbers_stay_numbers() -> None:

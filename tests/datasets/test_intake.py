@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from django.core.exceptions import ValidationError
 from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
 
-from accounts.models import AuditEvent
+from accounts.models import AuditEvent, IdempotencyKey
 from datasets import intake, records
 from datasets.models import Column, Dataset, Record, Upload
 from datasets.signals import records_added
@@ -149,6 +150,15 @@ def test_bad_rows_are_refused_with_row_column_and_reason(dana: Any, run_jobs: An
     )
 
 
+def test_stray_zero_refuses_its_row_with_the_reason(dana: Any, run_jobs: Any) -> None:
+    upload = imported(dana, run_jobs, b"mrn,note\n1,co\x00ugh\n2,fever\n")
+    assert (upload.rows_added, upload.rows_refused) == (1, 1)
+    assert upload.refused_file is not None
+    with default_storage.open(upload.refused_file.path) as stream:
+        line = stream.read().decode("utf-8-sig").splitlines()[1]
+    assert line == "visit.csv,2,note,contains a character that cannot be stored"
+
+
 def test_all_or_nothing_imports_nothing_when_a_row_is_refused(dana: Any, run_jobs: Any) -> None:
     upload = imported(dana, run_jobs, TABLE + b"4,x\n", keep_good_rows=False)
     assert (upload.state, upload.rows_added, upload.rows_refused) == ("failed", 0, 1)
@@ -283,6 +293,23 @@ def test_same_content_is_stored_once_under_its_hash(dana: Any) -> None:
     assert one.file.sha256 in one.file.path and "other" not in two.file.path
     assert two.original_name == "other.csv"
     assert Path(default_storage.path(one.file.path)).read_bytes() == TABLE
+
+
+def test_discarded_file_is_deleted_unless_another_upload_is_of_it(
+    dana: Any, api_of: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    client = api_of(dana)
+    sent = {"file": SimpleUploadedFile("a.csv", TABLE)}
+    client.post("/api/v1/uploads/", sent, format="multipart", HTTP_IDEMPOTENCY_KEY="one")
+    one, two = Upload.objects.get(), received(dana, TABLE)
+    path = one.file.path
+    with django_capture_on_commit_callbacks(execute=True):
+        intake.discard(actor=actor(dana), upload=one)
+    assert default_storage.exists(path) and "cough" not in str(list(IdempotencyKey.objects.values()))
+    with django_capture_on_commit_callbacks(execute=True):
+        intake.discard(actor=actor(dana), upload=two)
+    assert not default_storage.exists(path)
+    assert default_storage.exists(received(dana, TABLE).file.path), "the same file can come again"
 
 
 def test_too_large_file_is_refused_in_words(dana: Any, settings: Any) -> None:

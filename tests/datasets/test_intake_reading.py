@@ -18,6 +18,7 @@ from openpyxl import Workbook
 from datasets.preview import Settings, build
 from datasets.readers.base import ReadError
 from datasets.readers.delimited import DelimitedTable
+from datasets.readers.excel import UNCALCULATED
 from datasets.readers.table import open_table
 
 
@@ -62,6 +63,8 @@ FRENCH = "prénom;âge;état\nHélène;63;guéri\nZoé;41;traité à l'hôpital\
         ("utf-16", CHINESE, "utf-16"),
         ("utf-16-le", "age,sex\n1,male\n2,female\n", "utf-16-le"),
         ("utf-16-be", "age,sex\n1,male\n2,female\n", "utf-16-be"),
+        ("utf-16-le", CHINESE + "4,女,三天前出现胸闷气短伴有双下肢水肿无发热咳嗽\n" * 9, "utf-16-le"),
+        ("utf-16-be", CHINESE + "4,女,三天前出现胸闷气短伴有双下肢水肿无发热咳嗽\n" * 9, "utf-16-be"),
         ("gb18030", CHINESE, "gb18030"),
         ("latin-1", FRENCH, "cp1252"),
         ("cp1252", FRENCH.replace("'", "’"), "cp1252"),
@@ -106,6 +109,27 @@ def test_decimal_commas_do_not_look_like_delimiters(tmp_path: Path) -> None:
     options, preview = look(tmp_path, b"crp;wbc\n1,5;2,25\n0,75;3,5\n")
     assert options["delimiter"] == ";"
     assert [(c["kind"], c["decimal"]) for c in preview["columns"]] == [("number", ","), ("number", ",")]
+
+
+def test_decimal_commas_of_a_single_column_are_no_cells(tmp_path: Path) -> None:
+    _options, preview = look(tmp_path, b"crp\n1,5\n2,25\n0,75\n")
+    assert [(c["name"], c["kind"], c["decimal"]) for c in preview["columns"]] == [("crp", "number", ",")]
+    assert "ragged_rows" not in codes(preview)
+
+
+def test_commas_in_a_single_column_of_text_are_no_cells(tmp_path: Path) -> None:
+    _options, preview = look(tmp_path, b"note\nfever, chills\ncough\nrash, itching, fever\npain\n")
+    assert preview["rows"][:2] == [["fever, chills"], ["cough"]] and "ragged_rows" not in codes(preview)
+
+
+def test_line_that_names_the_delimiter_is_no_header(tmp_path: Path) -> None:
+    options, preview = look(tmp_path, b"sep=;\r\nmrn;crp\r\n1;2,5\r\n2;3,5\r\n")
+    assert [c["name"] for c in preview["columns"]] == ["mrn", "crp"] and options["skip"] == 2
+
+
+def test_stray_zero_refuses_its_row_and_not_the_file(tmp_path: Path) -> None:
+    options, preview = look(tmp_path, b"mrn,note\n1,co\x00ugh\n2,fever\n")
+    assert options["encoding"] == "utf-8" and preview["rows"] == [["1", "co\ufffdugh"], ["2", "fever"]]
 
 
 def test_quoted_newlines_stay_in_their_cell(tmp_path: Path) -> None:
@@ -158,6 +182,61 @@ def test_excel_quirks(tmp_path: Path) -> None:
     assert [c["name"] for c in second["columns"]] == ["other"]
 
 
+def test_sheet_with_cells_that_is_shown_is_taken_and_said(tmp_path: Path) -> None:
+    book = Workbook()
+    book.active.title = "Notes"  # type: ignore[union-attr]
+    for name, state in (("Old", "hidden"), ("Data", "visible"), ("More", "visible")):
+        sheet = book.create_sheet(name)
+        sheet.append(["mrn"])
+        sheet.append([name])
+        sheet.sheet_state = state
+    options, preview = look(tmp_path, saved(book))
+    assert options["sheet"] == "Data" and preview["rows"] == [["Data"]]
+    assert "this is “Data”" in next(w["message"] for w in preview["warnings"] if w["code"] == "several_sheets")
+    _options, chosen = look(tmp_path, saved(book), sheet="Old")
+    assert chosen["rows"] == [["Old"]] and "several_sheets" not in codes(chosen)
+
+
+def test_cells_that_only_look_filled_are_reported(tmp_path: Path) -> None:
+    """openpyxl stores formulas without results, as many programs do: no spreadsheet has worked them out yet."""
+    book = Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in (["ward", "weight", "bmi"], ["A", 70, "=B2/3"], [None, 80, "=B3/3"], ["B", 90, 30]):
+        sheet.append(row)
+    sheet.merge_cells("A2:A3")
+    _options, preview = look(tmp_path, saved(book))
+    found = {w["code"]: w for w in preview["warnings"]}
+    assert found["uncalculated_formulas"]["column"] == "bmi"
+    assert found["uncalculated_formulas"]["message"].startswith("2 formulas")
+    assert found["merged_cells"]["message"].startswith("1 ranges")
+
+
+def test_results_that_a_spreadsheet_stored_are_not_reported(tmp_path: Path) -> None:
+    cells = (
+        b'<c r="A2"><f>1+1</f><v>2</v></c><c r="B2" t="str"><f>IF(1,"","x")</f><v></v></c>'
+        b'<c r="C2"><f t="shared" si="0"/><v>3</v></c><c r="D2" s="1"><f t="shared" si="0"/></c>'
+    )
+    assert UNCALCULATED.findall(cells) == [b"D"]
+
+
+def test_workbook_damaged_below_the_rows_looked_at_is_refused_in_words(tmp_path: Path) -> None:
+    rows = [["mrn", "note"], *[[i, f"{i * 7919 % 99991}"] for i in range(30_000)]]
+    content = bytearray(workbook(rows))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        sheet = archive.getinfo("xl/worksheets/sheet1.xml")
+    middle = sheet.header_offset + sheet.compress_size * 3 // 4
+    content[middle : middle + 200] = bytes(200)
+    with pytest.raises(ReadError, match="Excel file is damaged"):
+        look(tmp_path, bytes(content))
+
+
+def saved(book: Workbook) -> bytes:
+    buffer = io.BytesIO()
+    book.save(buffer)
+    return buffer.getvalue()
+
+
 def test_merged_excel_header_is_joined(tmp_path: Path) -> None:
     rows = [["mrn", "blood", None], [None, "crp", "wbc"], [1, 2.5, 3.5], [2, 4.5, 5.5]]
     _options, preview = look(tmp_path, workbook(rows))
@@ -196,6 +275,17 @@ def zipped(content: bytes, name: str = "a.csv") -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(name, content)
     return buffer.getvalue()
+
+
+def test_table_of_a_zip_is_taken_before_its_read_me(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("README.txt", "Extract of ward 3")
+        archive.writestr("visits.csv", "mrn,age\n1,2\n")
+    options, preview = look(tmp_path, buffer.getvalue())
+    assert options["member"] == "visits.csv" and "several_files" in codes(preview)
+    with pytest.raises(ReadError, match="no rows below"):
+        look(tmp_path, buffer.getvalue(), member="README.txt")
 
 
 def encrypted() -> bytes:

@@ -156,6 +156,8 @@ def test_whole_columns_are_read_like_single_cells() -> None:
         cells = [some[i] for i in rng.integers(0, len(some), 90)]
         assert categories_of(cells) == [to_category(cell) for cell in cells]
         assert missing_in(cells).tolist() == [is_missing(cell) for cell in cells]
+        assert categories_of(cells, True) == [to_category(cell, True) for cell in cells]
+        assert missing_in(cells, True).tolist() == [is_missing(cell, True) for cell in cells]
         for parse in (to_number, to_days):
             numbers, odd = numbers_of(cells, parse)
             wanted = [parse(cell) for cell in cells]

@@ -42,7 +42,7 @@ def test_describe_gives_every_hyperparameter_with_default_meaning_and_limits() -
     assert set(described) == {"additive", "baseline", "boosting", "ensemble", "forest", "linear", "network"}
     network = {h["name"] for h in described["network"]["hyperparameters"]}
     assert network == {"hidden_layers", "nodes", "activation", "learning_rate", "dropout", "weight_decay", "batch_size",
-                       "epochs", "patience"}  # fmt: skip
+                       "epochs", "patience", "networks"}  # fmt: skip
     for entry in described.values():
         for h in entry["hyperparameters"]:
             assert h["meaning"]

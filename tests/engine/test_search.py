@@ -64,7 +64,7 @@ def test_it_stops_when_told(patients, after: int) -> None:
 
 PROGRAM = """
 import engine, engine.clock, hashlib
-engine.clock.STRETCH = 20.0
+engine.clock.STRETCH = 1000.0
 from tests.engine.conftest import make_patients
 fitted = engine.fit(make_patients(150), engine.Recipe(target="diagnosis", patient="mrn", time_budget=2, seed=5,
                     candidates=("linear", "boosting", "network", "ensemble")))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import registry
+from engine import pipelines, registry
 from engine.calibration import Calibrator
 from engine.encoding import Encoded, Encoder
 from engine.errors import ArtefactError
@@ -35,14 +35,21 @@ def describe_fitted(fitted: Fitted) -> dict[str, Any]:
     """JSON: everything but numbers in bulk."""
     return {
         **{name: getattr(fitted, name) for name in PLAIN},
-        "recipe": fitted.recipe.to_dict(), "schema": fitted.schema.to_dict(), "classes": fitted.classes_.tolist(),
+        "recipe": fitted.recipe.to_dict(), "schema": fitted.encoder.schema.to_dict(), "classes": fitted.classes_.tolist(),
         "settings": fitted.encoder.settings, "calibration": fitted.calibrator.method,
         "members": [
             {"candidate": member.candidate, "hyperparameters": member.hyperparameters, "weight": member.weight,
              "choices": member.preprocessor.choices, "estimators": sorted(member.model.estimators())}
             for member in fitted.members
         ],
+        **_own_state(fitted),
     }  # fmt: skip
+
+
+def _own_state(fitted: Fitted) -> dict[str, Any]:
+    from engine.pipelines.base import PipelineFitted
+
+    return {"pipeline": fitted.state()} if isinstance(fitted, PipelineFitted) else {}
 
 
 def state_arrays(fitted: Fitted) -> Arrays:
@@ -58,7 +65,8 @@ def state_arrays(fitted: Fitted) -> Arrays:
         for kind, block in fitted.background.blocks.items():
             if kind is not Kind.TEXT:
                 arrays[f"background/{kind.value}"] = block
-    return arrays
+    own = getattr(fitted, "own_arrays", None)  # of a pipeline's model
+    return arrays if own is None else arrays | {f"pipeline/{name}": array for name, array in own().items()}
 
 
 def rebuild_fitted(
@@ -68,17 +76,20 @@ def rebuild_fitted(
     recipe, schema = Recipe.from_dict(model["recipe"]), Schema.from_dict(model["schema"])
     encoder = Encoder(schema, model["settings"])
     state = files["state.safetensors"]
+    own = pipelines.of(model["task"])
+    task = model["task"] if own is None else "regression"  # what the members of a forecast do
     members = [
-        _member(i, entry, model["task"], encoder, recipe, files, estimators)
+        _member(i, entry, task, encoder, recipe, files, estimators)
         for i, entry in enumerate(model["members"])
     ]
     reach, spread = (float(value) for value in state["uncertainty"])
-    return Fitted(
+    fitted = Fitted(
         recipe=recipe, schema=schema, classes_=np.array(model["classes"]), encoder=encoder, members=members,
         calibrator=Calibrator(model["calibration"], _under(state, "calibration/")),
         novelty=Novelty(encoder).restore(_under(state, "novelty/")), reach=reach, spread=spread,
         background=_background(encoder, _under(state, "background/")), **{name: model[name] for name in PLAIN},
     )  # fmt: skip
+    return fitted if own is None else own.restore(fitted, model["pipeline"], _under(state, "pipeline/"))
 
 
 def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:

@@ -78,6 +78,7 @@ class Assembler:
             self.recipe, data.schema, data.task, data.classes, metric, contender.name, _hyperparameters(contender),
             _preprocessing(contender), self.validator.encoder, contender.members, Calibrator(), self.novelty,
             reach=float("inf"), spread=self.validator.spread(contender.results), background=self.background,
+            out_of_fold=(rows, contender.raw),
         )  # fmt: skip
         if data.classify:
             outcomes = self._calibrate(fitted, contender.raw, truth.astype(np.int64), patients)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine import registry
+from engine import pipelines, registry
 from engine.cells import is_missing, to_category, to_number
 from engine.errors import EngineError
 from engine.leaks import leaking_columns
@@ -52,7 +52,10 @@ def refuse(problems: list[Problem]) -> None:
 
 def check(frame: pd.DataFrame, recipe: Recipe) -> list[Problem]:
     """All problems, errors first. Never raises: what can't be prepared is itself a problem."""
+    own = pipelines.of(recipe.task)
     try:
+        if own is not None:
+            return own.check(frame.rename(columns=str), recipe)
         data = prepare(frame, recipe)
         metric_of(recipe, data.task, len(data.classes))
     except EngineError as error:

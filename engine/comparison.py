@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from engine import pipelines
 from engine.errors import EngineError
 from engine.evaluation import outcomes_from
 from engine.metrics import METRICS, score, score_all
@@ -30,6 +31,11 @@ def compare(
     for both models (Efron & Tibshirani 1993, chapter 16); p is two-sided and never 0. All None where undefined.
     Raises EngineError ("not_paired") when the records differ, ("metric_unknown") for an unknown metric.
     """
+    own = pipelines.of(str(predictions_a.get("task")))
+    if own is not None:
+        from engine.pipelines.measuring import paired
+
+        return paired(own, predictions_a, predictions_b, metric, patients, seed, resampled)
     if metric not in METRICS:
         raise EngineError("metric_unknown", f"There is no metric “{metric}”.", {"metric": metric})
     a, b = outcomes_from(predictions_a), outcomes_from(predictions_b)

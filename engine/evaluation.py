@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from engine import pipelines
 from engine.cells import to_category
 from engine.errors import EngineError
 from engine.fitted import Fitted, Prediction
@@ -78,11 +79,13 @@ def evaluate(
     does not know, are left out and counted. Raises EngineError ("column_missing", "no_labels").
     """
     frame = frame.rename(columns=str)
+    own, wanted = pipelines.of(fitted.task), [groups] if isinstance(groups, str) else list(groups or ())
+    if own is not None:
+        return own.evaluate(fitted, frame, wanted, bootstrap, seed)
     codes, rows, left_out = _truth(fitted, frame)
     labelled = frame.iloc[rows].reset_index(drop=True)
     outcomes, prediction = outcomes_of(fitted, labelled, codes)
     patients = _patients(fitted, labelled)
-    wanted = [groups] if isinstance(groups, str) else list(groups or ())
     return Report(
         task=fitted.task, n=len(rows), patients=int(patients.max()) + 1,
         metrics=measure(outcomes, patients, bootstrap, seed),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine import pipelines
 from engine.calibration import logit
 from engine.cells import is_missing, to_text
 from engine.encoding import Encoded
@@ -52,6 +53,9 @@ def explain(fitted: Fitted, data: pd.DataFrame | Sequence[Mapping[str, Any]]) ->
     (Strumbelj & Kononenko 2014, doi:10.1007/s10115-013-0679-x; Mitchell et al. 2022, arXiv:2104.12199).
     """
     records: list[Any] = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
+    own = pipelines.of(fitted.task)
+    if own is not None:
+        return own.explain(fitted, records)
     return [_explain_one(fitted, record) for record in records]
 
 

@@ -82,6 +82,7 @@ class Fitted:
     validation: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     background: Encoded | None = None
+    out_of_fold: tuple[Ints, Floats] | None = None  # labelled rows and their raw predictions; never stored
 
     @property
     def classify(self) -> bool:

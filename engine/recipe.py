@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from engine import pipelines
 from engine.errors import EngineError
 from engine.schema import Kind
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "task": ("auto", "classification", "regression"),
+    "task": ("auto", "classification", "regression", *pipelines.TASKS),
     "scaling": ("search", "none", "minmax", "symmetric", "zscore"),
     "normalisation": ("search", "none", "l2", "yeo-johnson", "quantile"),
     "imputation": ("search", "mode", "mean", "median", "label_mean"),
@@ -41,6 +42,7 @@ class Recipe:
     time_budget: float = 60.0
     seed: int = 0
     allow_leaks: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)  # of the task: see engine.pipelines
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ignore", tuple(self.ignore))
@@ -48,6 +50,7 @@ class Recipe:
         self._check_choices()
         self._check_candidates()
         self._check_numbers()
+        object.__setattr__(self, "settings", pipelines.clean_settings(self.task, self.settings))
 
     def _check_choices(self) -> None:
         if not isinstance(self.target, str) or not self.target:
@@ -70,8 +73,10 @@ class Recipe:
         if self.metric != "auto":
             from engine.metrics import METRICS
 
-            if self.metric not in METRICS:
-                raise _invalid("metric", f"must be auto or one of {', '.join(METRICS)}")
+            own = pipelines.of(self.task)
+            known = METRICS if own is None else own.metrics
+            if self.metric not in known:
+                raise _invalid("metric", f"must be auto or one of {', '.join(known)}")
 
     def _check_numbers(self) -> None:
         if isinstance(self.time_budget, bool) or not isinstance(self.time_budget, (int, float)):
@@ -85,7 +90,7 @@ class Recipe:
         """A JSON-able form; `from_dict` turns it back."""
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data["ignore"], data["candidates"] = list(self.ignore), list(self.candidates)
-        data["columns"] = dict(self.columns)
+        data["columns"], data["settings"] = dict(self.columns), dict(self.settings)
         data["hyperparameters"] = {name: dict(values) for name, values in self.hyperparameters.items()}
         return data
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from engine import registry
+from engine import pipelines, registry
 from engine.assembly import Assembler, Contender
 from engine.candidates.base import Curve
 from engine.candidates.ensemble import greedy_weights
@@ -99,6 +99,9 @@ def fit_candidates(
     Rows without a label are left out and counted. Raises EngineError with the first problem that forbids training,
     or when no candidate could be fitted; Stopped when `should_stop()` answers True.
     """
+    own = pipelines.of(recipe.task)
+    if own is not None:
+        return own.fit_candidates(frame, recipe, on_progress=on_progress, should_stop=should_stop)
     watch = Watch(on_progress, should_stop)
     watch.say(0.0, "check", "Checking the data")
     data = prepare(frame, recipe)

@@ -47,6 +47,9 @@ CHOICE_LABELS: dict[str, Any] = {
 }
 
 
+TASKS = ("auto", "classification", "regression")  # what the portal offers; the engine can do more
+
+
 def choice_label(value: str) -> str:
     """A choice in words."""
     return str(CHOICE_LABELS.get(value, value))
@@ -63,7 +66,7 @@ def describe_options() -> dict[str, Any]:
     }
     options["task"] = {
         "default": "auto",
-        "choices": list(CHOICES["task"]),
+        "choices": list(TASKS),
         "meaning": _("What is to be learned."),
     }
     options["metric"] = {

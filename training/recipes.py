@@ -6,6 +6,7 @@ from datasets.models import Column, Dataset, Role
 from training import problems
 from training.errors import RunRefused
 from training.models import Model
+from training.options import TASKS
 
 # What a person may set; columns, target and patient follow from the data set's columns.
 OPTIONS = (
@@ -42,6 +43,9 @@ def resolve(dataset: Dataset, target: str | None, options: dict[str, Any]) -> di
     if found:
         raise RunRefused(found)
     try:
+        if given.get("task", "auto") not in TASKS:
+            why = f"must be one of {', '.join(TASKS)}"
+            raise engine.EngineError("recipe_invalid", f"Recipe: “task” {why}.", {"key": "task", "why": why})
         recipe = engine.Recipe.from_dict(_from_columns(columns, name) | _merged(given, columns, name))
     except engine.EngineError as error:
         raise RunRefused([problems.from_error(error)]) from None

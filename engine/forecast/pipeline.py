@@ -48,7 +48,8 @@ FORECAST_METRICS = {
                "Share of the values that lie in the 95% interval, each patient counted once.",
                "Vovk et al. 2005, Algorithmic learning in a random world"),
         Metric("width", "Width of the interval", "lower", 0.0, None, _TASKS,
-               "Mean width of the 95% interval, in the target's unit.", "Gneiting & Raftery 2007, doi:10.1198/016214506000001437"),
+               "Mean width of the 95% interval, in the target's unit.",
+               "Gneiting & Raftery 2007, doi:10.1198/016214506000001437"),
     )
 }  # fmt: skip
 
@@ -94,7 +95,8 @@ class Forecast(Pipeline):
         unit, horizon = self.setting(recipe, "unit"), float(self.setting(recipe, "horizon"))
         if unit == "visits" and (horizon < 1 or not horizon.is_integer()):
             raise EngineError("setting_invalid", "The setting “horizon” must be a whole number of visits.",
-                              {"setting": "horizon", "task": self.name, "value": horizon, "limits": "a whole number"})  # fmt: skip
+                              {"setting": "horizon", "task": self.name, "value": horizon,
+                               "limits": "a whole number"})  # fmt: skip
         return Layout(recipe.target, patient, time, is_dated(frame[time].tolist()), unit, horizon)
 
     def read(self, frame: pd.DataFrame, recipe: Recipe) -> Data:
@@ -108,10 +110,11 @@ class Forecast(Pipeline):
         """All problems, errors first."""
         data = self.read(frame, recipe)
         found = [*_labels(data), *_rows(data)]
-        for name in recipe.candidates:
-            if "regression" not in registry.get(name).tasks:
-                found.append(_problem("candidate_wrong_task", "error", None, "The candidate “{candidate}” cannot do {task}.",
-                                      candidate=name, task=self.name))  # fmt: skip
+        found += [
+            _problem("candidate_wrong_task", "error", None, "The candidate “{candidate}” cannot do {task}.",
+                     candidate=name, task=self.name)
+            for name in recipe.candidates if "regression" not in registry.get(name).tasks
+        ]  # fmt: skip
         if self.metric(recipe) in ("coverage", "width"):
             found.append(_problem("metric_wrong_task", "error", None, "“{metric}” can't choose between forecasts.",
                                   metric=recipe.metric, task=self.name))  # fmt: skip
@@ -139,7 +142,8 @@ class Forecast(Pipeline):
         best = next(r.fitted for r in search.candidates if r.fitted is not None and r.name == search.best.candidate)
         best.validation["later"] = later(search.best, best, data, inner, self.scores)
         best.training["baseline"] = {"metric": metric, "value": baseline.validation_score}
-        problems += [p for p in search.problems if p.column in data.covariates and p.code.startswith(("column", "values", "kind"))]
+        told = ("column", "values", "kind")
+        problems += [p for p in search.problems if p.column in data.covariates and p.code.startswith(told)]
         reached, simple = best.validation["value"], baseline.validation_score
         if reached is not None and simple is not None and reached >= simple:
             problems.append(_problem("forecast_no_better", "warning", data.layout.target,

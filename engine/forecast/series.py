@@ -149,9 +149,10 @@ def _pick(values: Floats, index: Ints, low: Ints, high: Ints | None = None) -> F
 
 
 def _running(series: Series, start: Ints, end: Ints, n: Floats) -> tuple[Floats, Floats, Floats]:
-    """Mean, standard deviation and slope of the values from `start` to before `end`, by differences of running sums.
+    """Mean, standard deviation and slope of the values from `start` to before `end`, by running sums.
 
-    Times and values are taken from each patient's first, so that the sums stay small.
+    Times and values are taken from each patient's first, so that the sums stay small, and summed patient by patient, so
+    that nobody's numbers depend on who else is in the table, not even in the last digit.
     """
     sizes = np.diff(series.starts)
     if not len(series.values):
@@ -159,7 +160,7 @@ def _running(series: Series, start: Ints, end: Ints, n: Floats) -> tuple[Floats,
     at_first = np.minimum(series.starts[:-1], len(series.values) - 1)
     t = series.times - np.repeat(series.times[at_first], sizes)
     y = series.values - np.repeat(series.values[at_first], sizes)
-    st, sy, stt, sty, syy = (_window(x, start, end) for x in (t, y, t * t, t * y, y * y))
+    st, sy, stt, sty, syy = (_sums(x, series.starts, start, end) for x in (t, y, t * t, t * y, y * y))
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(n > 0, series.values[np.minimum(start, len(series.values) - 1)] + sy / n, np.nan)
         spread = np.where(n > 1, np.sqrt(np.maximum(syy - sy * sy / n, 0.0) / (n - 1)), np.nan)
@@ -168,9 +169,10 @@ def _running(series: Series, start: Ints, end: Ints, n: Floats) -> tuple[Floats,
     return mean, spread, slope
 
 
-def _window(x: Floats, start: Ints, end: Ints) -> Floats:
-    sums = np.concatenate([[0.0], np.cumsum(x)])
-    return np.asarray(sums[end] - sums[start])
+def _sums(x: Floats, starts: Ints, start: Ints, end: Ints) -> Floats:
+    """The sum of x from `start`, the first of a patient's, to before `end`."""
+    sums = np.concatenate([np.cumsum(x[a:b]) for a, b in zip(starts[:-1], starts[1:], strict=True)])
+    return np.where(end > start, sums[np.maximum(end - 1, 0)], 0.0)
 
 
 @dataclass(frozen=True)

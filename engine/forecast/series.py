@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -171,7 +172,7 @@ def _running(series: Series, start: Ints, end: Ints, n: Floats) -> tuple[Floats,
 
 def _sums(x: Floats, starts: Ints, start: Ints, end: Ints) -> Floats:
     """The sum of x from `start`, the first of a patient's, to before `end`."""
-    sums = np.concatenate([np.cumsum(x[a:b]) for a, b in zip(starts[:-1], starts[1:], strict=True)])
+    sums = np.concatenate([np.cumsum(x[a:b]) for a, b in pairwise(starts.tolist())])
     return np.where(end > start, sums[np.maximum(end - 1, 0)], 0.0)
 
 

@@ -139,7 +139,8 @@ class Forecast(Pipeline):
                 own = result.fitted.validation
                 result.metric, result.validation_score = metric, own["value"]
                 result.validation_interval = (own["low"], own["high"])
-        best = next(r.fitted for r in search.candidates if isinstance(r.fitted, ForecastFitted) and r.name == search.best.candidate)
+        best = next(r.fitted for r in search.candidates if r.name == search.best.candidate)
+        assert isinstance(best, ForecastFitted)
         best.validation["later"] = later(search.best, best, data, inner, self.scores)
         best.training["baseline"] = {"metric": metric, "value": baseline.validation_score}
         told = ("column", "values", "kind")

@@ -32,7 +32,7 @@ _MESSAGES = {
 @dataclass(frozen=True)
 class Match:
     """One reference: its name (an identifier or text where those may be kept, else its row in the training table),
-    `row` its number, `score` the log odds before calibration (or the cosine), and the calibrated probability that the
+    `row` its number, `score` by which they are ordered, and the calibrated probability that the
     two belong together; None where training had no pairs to learn that from."""
 
     reference: str
@@ -45,8 +45,9 @@ class Match:
 class MatchPrediction(Prediction):
     """`value` (n,): the best reference's name, "" where there is none; `interval` (n, 2): of its probability.
 
-    `sets`: the references among which the right one is with 95% (conformal), as far as it is among the references at
-    all. `matches`: up to SHOWN, the best first. `probability` (n,): of the best, NaN where it is not known.
+    `sets`: the references among which a true one is with 95% (conformal); None where the search misses more than that
+    in validation, so that nothing can be promised. `matches`: up to SHOWN, the best first. `probability` (n,): of the
+    best, NaN where it is not known.
     """
 
     matches: list[list[Match]] = field(default_factory=list)
@@ -60,16 +61,19 @@ class Ranked:
     found: list[Ints]
     scores: list[Floats]
     features: list[Floats]
+    log_odds: list[Floats]  # of each pair, before calibration
 
 
 class Scorer:
-    """What likeness is worth: a plain cosine ("words", "mixed"), or a logistic model of FEATURES ("learned", "aligned").
+    """What likeness is worth: a plain cosine ("words", "mixed"), or what was learned of FEATURES ("learned", "aligned").
 
-    `terms` (6,) and `constant` act on features as they are. Plain cosines are the mean of the used features.
+    `terms` (6,) put the references of one query in order. `pair` (13,) say of a pair on its own how probable it is: for
+    each feature, for its square, and a constant; of pairs of different queries only the latter can be compared.
     """
 
-    def __init__(self, method: str, terms: Floats, constant: float = 0.0) -> None:
-        self.method, self.terms, self.constant = method, terms, constant
+    def __init__(self, method: str, terms: Floats, pair: Floats | None = None) -> None:
+        self.method, self.terms = method, terms
+        self.pair = np.zeros(2 * len(FEATURES) + 1) if pair is None else pair
 
     @classmethod
     def plain(cls, method: str) -> Scorer:
@@ -83,22 +87,35 @@ class Scorer:
         return self.method == "words"
 
     def score(self, features: Floats) -> Floats:
-        """(m,) log odds or cosines."""
-        return np.asarray(features @ self.terms + self.constant)
+        """(m,) by which the references of one query are ordered."""
+        return np.asarray(features @ self.terms)
+
+    def log_odds(self, features: Floats) -> Floats:
+        """(m,) of the pair, before calibration; the order's score where no pairs were learned from."""
+        if not self.pair.any():
+            return self.score(features)
+        return np.asarray(np.column_stack([features, features * features]) @ self.pair[:-1] + self.pair[-1])
+
+    @property
+    def used(self) -> Any:
+        """(6,) which features count."""
+        n = len(FEATURES)
+        return (self.terms != 0) | (self.pair[:n] != 0) | (self.pair[n:-1] != 0)
 
     def rank(self, index: Index, queries: Grams, excluded: Ints | None = None) -> Ranked:
         """The references that were retrieved, the likest first; ties by number."""
         found = index.candidates(queries, excluded, words_only=self.words_only)
         rows, ids = flat(found)
-        features = index.features(queries, rows, ids)
+        features = index.features(queries, rows, ids, self.used)
         scores = self.score(features)
         ends = np.cumsum([len(own) for own in found])[:-1]
-        ranked = Ranked([], [], [])
+        ranked = Ranked([], [], [], [])
         for own, values, each in zip(found, np.split(scores, ends), np.split(features, ends), strict=True):
             order = np.lexsort((own, -values))
             ranked.found.append(own[order])
             ranked.scores.append(values[order])
             ranked.features.append(each[order])
+            ranked.log_odds.append(self.log_odds(each[order]))
         return ranked
 
 
@@ -124,11 +141,16 @@ class MatchFitted(PipelineFitted):
         """The reference's name, or its row in the training table."""
         return str(reference) if self.names is None else self.names[reference]
 
-    def probability(self, scores: Floats) -> Floats:
-        """(m,) calibrated; NaN where nothing could be learned."""
+    def probability(self, features: Floats) -> Floats:
+        """(m,) calibrated, of pairs with these features; NaN where nothing could be learned."""
+        assert self.scorer is not None
+        return self.calibrate(self.scorer.log_odds(features))
+
+    def calibrate(self, log_odds: Floats) -> Floats:
+        """(m,) the probabilities of pairs with these log odds; NaN where nothing could be learned."""
         if not self.calibrated:
-            return np.full(len(scores), np.nan)
-        return self.calibrator.apply(two_columns(sigmoid(scores)))[:, 1]
+            return np.full(len(log_odds), np.nan)
+        return self.calibrator.apply(two_columns(sigmoid(log_odds)))[:, 1]
 
     def predict(self, frame: pd.DataFrame) -> MatchPrediction:
         """n texts in, for each the likest references."""
@@ -141,24 +163,26 @@ class MatchFitted(PipelineFitted):
         matches, sets, best, interval = [], [], np.full(len(cells), np.nan), np.full((len(cells), 2), np.nan)
         warnings: list[list[dict[str, Any]]] = [[] for _ in cells]
         for i, (ids, scores) in enumerate(zip(ranked.found, ranked.scores, strict=True)):
-            p = self.probability(scores)
+            p = self.probability(ranked.features[i])
             matches.append([self._match(ids[k], scores[k], p[k]) for k in range(min(SHOWN, len(ids)))])
             inside = p >= 1.0 - self.reach - 1e-12
             sets.append([self.name_of(int(reference)) for reference in ids[inside]])
             if len(ids) and self.calibrated:
-                best[i], interval[i] = p[0], self._interval(scores[:1], p[:1])
+                best[i], interval[i] = p[0], self._interval(ranked.features[i][:1], p[:1])
             if not len(ids):
                 code = "nothing_alike" if to_text(cells[i]) else "missing_text"
                 warnings[i].append({"code": code, "column": self.text, "value": None, "low": None, "high": None,
                                     "message": _MESSAGES[code].format(column=self.text)})  # fmt: skip
         value = np.array([own[0].reference if own else "" for own in matches], dtype=object)
-        return MatchPrediction(value, None, interval, sets if self.calibrated else None, ood > 1.0, ood, warnings, matches, best)
+        promised = sets if self.calibrated and np.isfinite(self.reach) else None
+        return MatchPrediction(value, None, interval, promised, ood > 1.0, ood, warnings, matches, best)
 
     def _match(self, reference: int, score: float, p: float) -> Match:
         return Match(self.name_of(int(reference)), int(reference), float(score), float(p) if np.isfinite(p) else None)
 
-    def _interval(self, scores: Floats, p: Floats) -> Floats:
-        raw = two_columns(sigmoid(scores))
+    def _interval(self, features: Floats, p: Floats) -> Floats:
+        assert self.scorer is not None
+        raw = two_columns(sigmoid(self.scorer.log_odds(features)))
         reach = 1.959964 * np.minimum(self.calibrator.deviation(raw, np.ones(len(p), dtype=np.int64)), 10.0)
         z = logit(p)
         return np.column_stack([np.minimum(sigmoid(z - reach), p), np.maximum(sigmoid(z + reach), p)])[0]
@@ -171,7 +195,7 @@ class MatchFitted(PipelineFitted):
         assert self.index is not None and self.scorer is not None
         pairs = Index(self.index.weights, self.grams(others), self.index.meaning)
         rows = np.arange(len(texts))
-        return self.probability(self.scorer.score(pairs.features(self.grams(texts), rows, rows)))
+        return self.probability(pairs.features(self.grams(texts), rows, rows))
 
     def state(self) -> dict[str, Any]:
         """The method and what may be named."""
@@ -183,7 +207,7 @@ class MatchFitted(PipelineFitted):
         """The hashed references, the scorer, and the names where they may be kept."""
         assert self.index is not None and self.scorer is not None
         arrays: Arrays = {f"index/{name}": array for name, array in self.index.arrays().items()}
-        arrays |= {"terms": self.scorer.terms, "constant": np.array([self.scorer.constant]), "groups": self.groups}
+        arrays |= {"terms": self.scorer.terms, "pair": self.scorer.pair, "groups": self.groups}
         if self.names is not None:
             text = json.dumps(self.names, ensure_ascii=False).encode()
             arrays["names"] = np.frombuffer(text, dtype=np.uint8)
@@ -192,14 +216,14 @@ class MatchFitted(PipelineFitted):
     def adopt_state(self, state: dict[str, Any], arrays: Arrays) -> MatchFitted:
         """The inverse of both. Raises ArtefactError when the parts do not belong together."""
         self.index = Index.restored({n.split("/", 1)[1]: a for n, a in arrays.items() if n.startswith("index/")})
-        self.scorer = Scorer(state["method"], arrays["terms"], float(arrays["constant"][0]))
+        self.scorer = Scorer(state["method"], arrays["terms"], arrays["pair"])
         self.text, self.calibrated, self.groups = state["text"], bool(state["calibrated"]), arrays["groups"]
         self.known_groups = {str(name): int(code) for name, code in state["known_groups"].items()}
         if state["named"]:
             self.names = [str(name) for name in json.loads(arrays["names"].tobytes())]
         if len(self.groups) != self.index.size or (self.names is not None and len(self.names) != self.index.size):
             raise ArtefactError("artefact_invalid", "The model's references and their names do not belong together.")
-        if self.scorer.terms.shape != (len(FEATURES),):
+        if self.scorer.terms.shape != (len(FEATURES),) or self.scorer.pair.shape != (2 * len(FEATURES) + 1,):
             raise ArtefactError("artefact_invalid", "The model's scorer is none.")
         return self
 

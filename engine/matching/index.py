@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
@@ -17,7 +18,7 @@ from engine.transformers.text import BUCKETS, WIDTH
 CHUNK = 128  # queries whose products with all references are in memory at once
 RETRIEVED = 50  # references per query that are looked at more closely
 DIMENSIONS, LATENT_BUCKETS, FEWEST_GROUPS = 256, 30_000, 200
-FEATURES = ("same words", "same characters", "text found in record", "record found in text", "length", "learned meaning")
+FEATURES = ("same words", "same characters", "text found in record", "record found in text", "other length", "learned meaning")
 
 
 @dataclass(frozen=True)
@@ -163,22 +164,30 @@ class Index:
         more = nearest(self.meaning.place(queries.X), self.placed.T, RETRIEVED, excluded)
         return [np.concatenate([a, b[~np.isin(b, a)]]) for a, b in zip(found, more, strict=True)]
 
-    def features(self, queries: Grams, rows: Ints, ids: Ints) -> Floats:
-        """(m, 6) FEATURES of the pairs of query `rows[i]` and reference `ids[i]`; all but the length from 0 to 1."""
+    def features(self, queries: Grams, rows: Ints, ids: Ints, used: NDArray[np.bool_] | None = None) -> Floats:
+        """(m, 6) FEATURES of the pairs of query `rows[i]` and reference `ids[i]`; all from 0 to 1 (meaning from -1).
+
+        Those that are not `used` (6,) are 0 where that saves time.
+        """
+        used = np.ones(len(FEATURES), dtype=bool) if used is None else used
         out = np.zeros((len(rows), len(FEATURES)))
-        placed = None if self.meaning is None else self.meaning.place(queries.X)
+        placed = None if self.meaning is None or not used[5] else self.meaning.place(queries.X)
         for start in range(0, len(rows), 20_000):
             part = slice(start, start + 20_000)
             a, b = queries.X[rows[part]], self.grams.X[ids[part]]
             both = a.multiply(b).tocsr()
             out[part, 0] = 2.0 * _sums(self.weights.words_of(both))
             out[part, 1] = 2.0 * _sums(both) - out[part, 0]
+            if not used[2:4].any():
+                continue
             out[part, 2] = _sums(a.multiply(a).multiply(_present(b))) / np.maximum(_sums(a.multiply(a)), 1e-9)
             out[part, 3] = _sums(b.multiply(b).multiply(_present(a))) / np.maximum(_sums(b.multiply(b)), 1e-9)
-            if placed is not None and self.placed is not None:
+        if placed is not None and self.placed is not None:
+            for start in range(0, len(rows), 20_000):
+                part = slice(start, start + 20_000)
                 out[part, 5] = (placed[rows[part]] * self.placed[ids[part]]).sum(axis=1)
-        ratio = np.log((1.0 + queries.length[rows]) / (1.0 + self.grams.length[ids]))
-        out[:, 4] = np.abs(ratio)
+        ratio = np.abs(np.log((1.0 + queries.length[rows]) / (1.0 + self.grams.length[ids])))
+        out[:, 4] = ratio / (1.0 + ratio)
         return out
 
     def arrays(self) -> Arrays:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from engine.calibration import Calibrator, conformal_quantile
@@ -34,9 +36,9 @@ from engine.split import folds
 from engine.training_data import FEWEST_PATIENTS, patients_of
 from engine.validation import RESAMPLES
 
-MOST_QUERIES = 4000  # that are learned from and validated with; more would add time, not knowledge
+MOST_QUERIES = 3000  # that are learned from and validated with; more would add time, not knowledge
+MOST_TAUGHT = 1000  # that the order and the pairs of a fold are learned from: 50,000 pairs
 FOLDS = 3
-MOST_TRUE = 5  # true references per query that are learned from though the search did not find them
 SAME = 1.0 - 1e-5  # cosine from which a text is taken for a reference itself
 LABELS = {"words": "Same words", "mixed": "Same words and characters", "learned": "Learned likeness",
           "aligned": "Learned likeness and meaning"}  # fmt: skip
@@ -113,7 +115,8 @@ class Matching(Pipeline):
         Setting("belongs", "column", None, "Whether the two texts of the row belong together: 1 or 0."),
         Setting("reference", "column", None, "Rows with 1 are references; without this column all are."),
         Setting("identifier", "column", None, "The name of a reference, such as its code; needs “shareable”."),
-        Setting("shareable", "bool", False, "The references are terms of a catalogue, nobody's own words: they may be kept readable."),
+        Setting("shareable", "bool", False,
+                "The references are terms of a catalogue, nobody's own words: they may be kept readable."),
     )  # fmt: skip
 
     def read(self, frame: pd.DataFrame, recipe: Recipe) -> Data:
@@ -197,7 +200,7 @@ class Matching(Pipeline):
         shown = frame.iloc[rows].reset_index(drop=True)
         patients = patients_of(shown, fitted.recipe.patient)
         queries = fitted.grams(shown[fitted.text].tolist())
-        sheet = sheet_of(fitted.scorer.rank(fitted.index, queries), truth, patients, fitted.probability)
+        sheet = sheet_of(fitted.scorer.rank(fitted.index, queries), truth, patients, fitted.calibrate)
         simple = sheet_of(Scorer.plain("words").rank(fitted.index, queries), truth, patients, _unknown)
 
         def part(own: Ints) -> dict[str, Any]:
@@ -339,12 +342,13 @@ class _Run:
         counts = self.counts(data.references)
         self.weights = Weights.learned(counts, data.patients, 1 if self.shareable else 2)
         self.index = Index(self.weights, self.weights.grams(counts))
-        queries = taught_queries(data)
+        self.taught = queries = taught_queries(data)
+        self.taught_grams = self.weights.grams(self.counts([data.queries[i] for i in queries]))
+        chosen = np.arange(len(queries))
         if len(queries) > MOST_QUERIES:
-            chosen = np.random.default_rng(recipe.seed).choice(len(queries), MOST_QUERIES, replace=False)
-            queries = queries[np.sort(chosen)]
-        self.queries = queries
-        self.grams = self.weights.grams(self.counts([data.queries[i] for i in queries]))
+            chosen = np.sort(np.random.default_rng(recipe.seed).choice(len(queries), MOST_QUERIES, replace=False))
+        self.queries = queries = queries[chosen]
+        self.grams = self.taught_grams.take(chosen)
         self.truth = [data.relevant(int(i)) for i in queries]
         self.own = data.own[queries]
         self.patients = np.unique(data.query_patients[queries], return_inverse=True)[1]
@@ -393,8 +397,9 @@ class _Run:
 
     def _out_of_fold(self, name: str) -> Ranked:
         """Every query ranked by what was learned from other groups and patients."""
-        everything = Ranked([np.zeros(0, dtype=np.int64)] * len(self.queries), [np.zeros(0)] * len(self.queries),
-                            [np.zeros((0, len(FEATURES)))] * len(self.queries))  # fmt: skip
+        n = len(self.queries)
+        everything = Ranked([np.zeros(0, dtype=np.int64)] * n, [np.zeros(0)] * n, [np.zeros((0, len(FEATURES)))] * n,
+                            [np.zeros(0)] * n)  # fmt: skip
         for train, held in self.splits:
             self.watch.ask()
             index, scorer = self._learn(name, train, held)
@@ -402,18 +407,20 @@ class _Run:
             for i, query in enumerate(held):
                 everything.found[query] = ranked.found[i]
                 everything.scores[query], everything.features[query] = ranked.scores[i], ranked.features[i]
+                everything.log_odds[query] = ranked.log_odds[i]
         return everything
 
     def _learn(self, name: str, train: Ints, held: Ints) -> tuple[Index, Scorer]:
         index = Index(self.weights, self.index.grams) if name == "aligned" else self.index
         if name in ("words", "mixed"):
-            return index, Scorer.plain(name)
+            scorer = Scorer.plain(name)
+            return index, self._with_pairs(scorer, index, train) if len(train) else scorer
         if name == "aligned":
             meaning = self._meaning(train, held)
             if meaning is None:
                 raise _NotPossible("too few groups of several texts to learn a meaning from")
             index.use(meaning)
-        return index, self._logistic(name, index, train)
+        return index, self._with_pairs(Scorer(name, np.zeros(len(FEATURES))), index, train)
 
     def _meaning(self, train: Ints, held: Ints) -> Meaning | None:
         """From all texts that are joined, but none of a group or query that is held out."""
@@ -422,9 +429,11 @@ class _Run:
             out = np.isin(data.groups, data.query_groups[self.queries[held]])
             rows = np.flatnonzero(~out & (data.groups >= 0))
             X, groups = [self.index.grams.X[rows]], [data.groups[rows]]
-            apart = train[self.own[train] < 0]
-            X.append(self.grams.X[apart])
-            groups.append(data.query_groups[self.queries[apart]])
+            apart = (data.own[self.taught] < 0) & ~np.isin(
+                data.query_groups[self.taught], data.query_groups[self.queries[held]]
+            )
+            X.append(self.taught_grams.X[apart])
+            groups.append(data.query_groups[self.taught[apart]])
         else:  # a pair's texts make a document
             first = np.array([own[0] for own in (self.truth[i] for i in train)], dtype=np.int64)
             X, groups = [self.grams.X[train], self.index.grams.X[np.unique(first)]], [first, np.unique(first)]
@@ -433,13 +442,17 @@ class _Run:
         joined = np.unique(np.concatenate(groups), return_inverse=True)[1]
         return Meaning.learned(sparse.vstack(X, format="csr"), joined, self.recipe.seed)
 
-    def _logistic(self, name: str, index: Index, train: Ints) -> Scorer:
-        """A logistic model of what tells true from false among the retrieved; true ones that were not found are added."""
+    def _with_pairs(self, scorer: Scorer, index: Index, train: Ints) -> Scorer:
+        """What the order and the pair's log odds are learned from: the retrieved references of some training queries.
+
+        The order, where it is not given, by `conditional_logit`; the pair's log odds by a logistic model of the features
+        and their squares.
+        """
         rng = np.random.default_rng(self.recipe.seed)
-        queries = train if len(train) <= MOST_QUERIES // 2 else np.sort(rng.choice(train, MOST_QUERIES // 2, replace=False))
+        queries = train if len(train) <= MOST_TAUGHT else np.sort(rng.choice(train, MOST_TAUGHT, replace=False))
         grams = self.grams.take(queries)
-        found = index.candidates(grams, self.own[queries])
-        chosen = [np.union1d(own, self.truth[q][:MOST_TRUE]) for own, q in zip(found, queries, strict=True)]
+        found = index.candidates(grams, self.own[queries], words_only=scorer.words_only)
+        chosen = list(found)
         if len(self.data.apart[0]):
             place = {int(self.queries[q]): i for i, q in enumerate(queries)}
             for query, reference in zip(*self.data.apart, strict=True):
@@ -448,11 +461,20 @@ class _Run:
         rows, ids = flat(chosen)
         hit = np.concatenate([np.isin(own, self.truth[q]) for own, q in zip(chosen, queries, strict=True)])
         if hit.all() or not hit.any():
+            if scorer.terms.any():
+                return scorer
             raise _NotPossible("all retrieved records belong together, or none")
-        features = index.features(grams, rows, ids)
-        scale = np.maximum(features.std(axis=0), 1e-6)
-        model = LogisticRegression(C=1.0, max_iter=200).fit(features / scale, hit)
-        return Scorer(name, model.coef_[0] / scale, float(model.intercept_[0]))
+        given = scorer.terms.any()
+        features = index.features(grams, rows, ids, scorer.terms != 0 if given else None)
+        if given:  # a plain cosine's probability rests on what the cosine sees
+            features[:, scorer.terms == 0] = 0.0
+        both = np.column_stack([features, features * features])
+        scale = np.maximum(both.std(axis=0), 1e-6)
+        model = LogisticRegression(C=1.0, max_iter=100).fit(both / scale, hit)
+        pair = np.append(model.coef_[0] / scale, model.intercept_[0])
+        if given:
+            pair[:-1][np.tile(scorer.terms == 0, 2)] = 0.0
+        return Scorer(scorer.method, scorer.terms if given else conditional_logit(features, rows, hit), pair)
 
     def _finish(self, name: str, ranked: Ranked) -> MatchFitted:
         """Calibration, prediction sets and figures from out-of-fold ranks; then learned anew from all queries."""
@@ -483,20 +505,42 @@ class _Run:
     def _calibrate(self, fitted: MatchFitted, ranked: Ranked, metric: str) -> None:
         draft = sheet_of(ranked, self.truth, self.patients, _unknown)
         hit, query = np.array(draft["pairs"]["hit"]), np.array(draft["pairs"]["query"], dtype=np.int64)
-        scores = np.array(draft["pairs"]["score"])
-        if 0 < hit.sum() < len(hit):
+        if 0 < hit.sum() < len(hit) and fitted.scorer is not None and fitted.scorer.pair.any():
+            scores = np.concatenate([own[:SHOWN] for own in ranked.log_odds])
             codes = np.unique(self.patients[query], return_inverse=True)[1]
             fitted.calibrator.fit(two_columns(sigmoid(scores)), hit.astype(np.int64), codes, self.recipe.seed)
             fitted.calibrated = True
             missed = [1.0 - _best_true(p, ids, true) for p, ids, true in
-                      zip(map(fitted.probability, ranked.scores), ranked.found, self.truth, strict=True)]  # fmt: skip
+                      zip(map(fitted.calibrate, ranked.log_odds), ranked.found, self.truth, strict=True)]  # fmt: skip
             fitted.reach = conformal_quantile(np.array(missed), self.patients, COVERAGE)
-        sheet = sheet_of(ranked, self.truth, self.patients, fitted.probability)
+        sheet = sheet_of(ranked, self.truth, self.patients, fitted.calibrate)
         measured = measure(self.pipeline.scores, sheet, self.patients, RESAMPLES, self.recipe.seed, WHY_UNDEFINED)
         fitted.validation = {
             "metric": metric, **measured[metric], "n": len(self.queries), "patients": int(self.patients.max()) + 1,
             "method": f"{len(self.splits)}-fold cross-validation by group and patient", "metrics": measured,
         }  # fmt: skip
+
+
+def conditional_logit(features: Floats, query: Ints, hit: NDArray[np.bool_]) -> Floats:
+    """(f,) coefficients that give the true of each query the largest share of exp(score), with a slight L2 penalty."""
+    scale = np.maximum(features.std(axis=0), 1e-6)
+    taught = np.bincount(query, weights=hit) > 0
+    rows = taught[query]
+    X, codes = features[rows] / scale, np.unique(query[rows], return_inverse=True)[1]
+    n = int(codes.max()) + 1
+    share = hit[rows] / np.bincount(codes, weights=hit[rows])[codes]
+
+    def loss(terms: Floats) -> tuple[float, Floats]:
+        scores = X @ terms
+        top = np.full(n, -np.inf)
+        np.maximum.at(top, codes, scores)
+        raised = np.exp(scores - top[codes])
+        p = raised / np.bincount(codes, weights=raised)[codes]
+        value = -float((share * np.log(np.maximum(p, 1e-300))).sum()) + 0.5 * float(terms @ terms)
+        return value, X.T @ (p - share) + terms
+
+    terms: Floats = minimize(loss, np.zeros(X.shape[1]), jac=True, method="L-BFGS-B").x / scale
+    return terms
 
 
 class _NotPossible(Exception):
@@ -546,16 +590,16 @@ def sheet_of(
     """What a report stores: by query the place of the first true record (0: not found) and nDCG; the shown pairs."""
     place, gains = [], []
     pairs: dict[str, list[Any]] = {"query": [], "score": [], "p": [], "hit": []}
-    for i, (ids, scores, true) in enumerate(zip(ranked.found, ranked.scores, truth, strict=True)):
+    for i, (ids, odds, true) in enumerate(zip(ranked.found, ranked.log_odds, truth, strict=True)):
         hits = np.isin(ids, true)
         at = np.flatnonzero(hits)
         place.append(int(at[0]) + 1 if len(at) else 0)
         discount = 1.0 / np.log2(np.arange(2, SHOWN + 2))
         possible = discount[: min(SHOWN, len(true))].sum()
         gains.append(float((discount[: len(ids)] * hits[:SHOWN]).sum() / possible) if len(true) else 0.0)
-        p = probability(scores[:SHOWN])
+        p = probability(odds[:SHOWN])
         pairs["query"] += [i] * len(p)
-        pairs["score"] += scores[:SHOWN].tolist()
+        pairs["score"] += odds[:SHOWN].tolist()
         pairs["p"] += [value if np.isfinite(value) else None for value in p.tolist()]
         pairs["hit"] += hits[:SHOWN].astype(int).tolist()
     return {"task": "matching", "true": [len(own) for own in truth], "rank": place, "ndcg": gains,
@@ -607,8 +651,9 @@ def _located(fitted: MatchFitted, texts: Sequence[Any]) -> list[Ints]:
 
 def _curves(sheet: Sheet) -> dict[str, Any]:
     place = np.array(sheet["rank"])
-    within = {"place": list(range(1, SHOWN + 1)), "share": [float(((place > 0) & (place <= k)).mean()) for k in range(1, SHOWN + 1)]}
-    curves: dict[str, Any] = {"found_within": within}
+    places = range(1, SHOWN + 1)
+    within = [float(((place > 0) & (place <= k)).mean()) for k in places]
+    curves: dict[str, Any] = {"found_within": {"place": list(places), "share": within}}
     pairs = sheet["pairs"]
     if pairs["p"] and not any(p is None for p in pairs["p"]):
         p = np.array(pairs["p"])
@@ -622,7 +667,7 @@ def _explained(fitted: MatchFitted, record: Mapping[str, Any]) -> Reasons:
     text = to_text(record.get(fitted.text)) or ""
     ranked = fitted.scorer.rank(fitted.index, fitted.grams([text]))
     if not len(ranked.found[0]):
-        return Reasons(None, fitted.scorer.constant, fitted.scorer.constant, "log odds", [])
+        return Reasons(None, 0.0, 0.0, "log odds", [])
     best = ranked.found[0][:1]
     parts = ranked.features[0][0] * fitted.scorer.terms
     contributions = [
@@ -632,7 +677,7 @@ def _explained(fitted: MatchFitted, record: Mapping[str, Any]) -> Reasons:
     ]  # fmt: skip
     contributions.sort(key=lambda item: -abs(item["contribution"]))
     unit = "log odds" if fitted.scorer.method in ("learned", "aligned") else "cosine"
-    return Reasons(fitted.name_of(int(best[0])), fitted.scorer.constant, float(ranked.scores[0][0]), unit, contributions,
+    return Reasons(fitted.name_of(int(best[0])), 0.0, float(ranked.scores[0][0]), unit, contributions,
                    {fitted.text: _words(fitted, text, best)})  # fmt: skip
 
 

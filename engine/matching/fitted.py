@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from engine.calibration import logit
 from engine.candidates.base import sigmoid, two_columns
@@ -20,7 +21,7 @@ from engine.metrics import Floats, Ints
 from engine.pipelines.base import PipelineFitted
 from engine.preprocessing.steps import Arrays
 from engine.schema import Kind
-from engine.transformers.text import MOST_CHARACTERS, TextTransformer
+from engine.transformers.text import MOST_CHARACTERS, WIDTH, TextTransformer
 
 SHOWN = 10  # matches beside a prediction
 _MESSAGES = {
@@ -231,6 +232,8 @@ class MatchFitted(PipelineFitted):
 def counts_of(transformer: Any, texts: Sequence[Any]) -> Any:
     """(n, WIDTH) counts of hashed n-grams."""
     assert isinstance(transformer, TextTransformer)
+    if not len(texts):
+        return sparse.csr_matrix((0, WIDTH))
     return transformer.count(0, [(to_text(cell) or "")[:MOST_CHARACTERS] for cell in texts])
 
 

@@ -44,13 +44,17 @@ class Weights:
         self.words = int(np.searchsorted(kept, BUCKETS))  # kept buckets before this one are words
 
     @classmethod
-    def learned(cls, counts: Any, patients: Ints, least: int) -> Weights:
-        """From reference counts (n, WIDTH); a bucket of fewer than `least` patients is forgotten."""
-        codes = np.unique(patients, return_inverse=True)[1]
-        member = sparse.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))))
-        frequency = np.bincount((member @ counts).tocsr().indices, minlength=WIDTH)
-        kept = np.flatnonzero(frequency >= least)
-        return cls(kept, np.log((1.0 + member.shape[0]) / (1.0 + frequency[kept])) + 1.0)
+    def learned(cls, references: tuple[Any, Ints], least: int, queries: tuple[Any, Ints] | None = None) -> Weights:
+        """From (counts (n, WIDTH), patients (n,)). A bucket of fewer than `least` patients of references, and of fewer
+        than two of queries, is forgotten; those of queries alone serve only to learn what they mean."""
+        frequency, n = _patients_with(*references)
+        kept = frequency >= least
+        if queries is not None and len(queries[1]):
+            other, more = _patients_with(*queries)
+            kept |= other >= 2
+            frequency, n = frequency + np.where(frequency > 0, 0, other * n / more), n  # as if in as many references
+        found = np.flatnonzero(kept)
+        return cls(found, np.log((1.0 + n) / (1.0 + frequency[found])) + 1.0)
 
     def grams(self, counts: Any) -> Grams:
         """Weighted and normalised rows; (1 + ln count) * idf (Manning et al. 2008, 6.4)."""
@@ -208,6 +212,13 @@ class Index:
         X.check_format(full_check=True)  # indices of a forged artefact would read outside of memory
         meaning = Meaning(arrays["meaning_kept"], arrays["meaning"]) if "meaning" in arrays else None
         return cls(weights, Grams(X, arrays["length"]), meaning)
+
+
+def _patients_with(counts: Any, patients: Ints) -> tuple[Floats, int]:
+    """(WIDTH,) in how many patients each bucket occurs, and how many patients there are."""
+    codes = np.unique(patients, return_inverse=True)[1]
+    member = sparse.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))))
+    return np.bincount((member @ counts).tocsr().indices, minlength=WIDTH).astype(float), int(member.shape[0])
 
 
 def _sums(X: Any) -> Floats:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from sklearn.linear_model import LogisticRegression
 
 from engine.calibration import Calibrator, conformal_quantile
 from engine.candidates.base import sigmoid, two_columns
@@ -37,8 +36,12 @@ from engine.training_data import FEWEST_PATIENTS, patients_of
 from engine.validation import RESAMPLES
 
 MOST_QUERIES = 3000  # that are learned from and validated with; more would add time, not knowledge
+# Likeness never counts against a pair, nor another length for it, whatever chance says: else a text that is the same as a
+# reference, which training never saw as it leaves each text's own out, could come behind another.
+BOUNDS = [(None, 0.0) if name == "other length" else (0.0, None) for name in FEATURES]
 MOST_TAUGHT = 1000  # that the order and the pairs of a fold are learned from: 50,000 pairs
 FOLDS = 3
+LOOKED_AT = 1000
 SAME = 1.0 - 1e-5  # cosine from which a text is taken for a reference itself
 LABELS = {"words": "Same words", "mixed": "Same words and characters", "learned": "Learned likeness",
           "aligned": "Learned likeness and meaning"}  # fmt: skip
@@ -336,14 +339,17 @@ class _Run:
     def __init__(self, pipeline: Matching, data: Data, recipe: Recipe, watch: Watch) -> None:
         self.pipeline, self.data, self.recipe, self.watch = pipeline, data, recipe, watch
         text = replace(data.schema[recipe.target], role=Role.FEATURE)
-        frame = pd.DataFrame({recipe.target: data.references})
-        self.encoder = Encoder.settled(Schema((text,)), frame)
+        mixed = [*data.references[:LOOKED_AT], *data.queries[:LOOKED_AT]]  # of which script, decides on the n-grams
+        self.encoder = Encoder.settled(Schema((text,)), pd.DataFrame({recipe.target: mixed}))
         self.shareable = bool(pipeline.setting(recipe, "shareable"))
         counts = self.counts(data.references)
-        self.weights = Weights.learned(counts, data.patients, 1 if self.shareable else 2)
-        self.index = Index(self.weights, self.weights.grams(counts))
         self.taught = queries = taught_queries(data)
-        self.taught_grams = self.weights.grams(self.counts([data.queries[i] for i in queries]))
+        asked = self.counts([data.queries[i] for i in queries])
+        self.weights = Weights.learned(
+            (counts, data.patients), 1 if self.shareable else 2, (asked, data.query_patients[queries])
+        )
+        self.index = Index(self.weights, self.weights.grams(counts))
+        self.taught_grams = self.weights.grams(asked)
         chosen = np.arange(len(queries))
         if len(queries) > MOST_QUERIES:
             chosen = np.sort(np.random.default_rng(recipe.seed).choice(len(queries), MOST_QUERIES, replace=False))
@@ -469,11 +475,7 @@ class _Run:
         if given:  # a plain cosine's probability rests on what the cosine sees
             features[:, scorer.terms == 0] = 0.0
         both = np.column_stack([features, features * features])
-        scale = np.maximum(both.std(axis=0), 1e-6)
-        model = LogisticRegression(C=1.0, max_iter=100).fit(both / scale, hit)
-        pair = np.append(model.coef_[0] / scale, model.intercept_[0])
-        if given:
-            pair[:-1][np.tile(scorer.terms == 0, 2)] = 0.0
+        pair = plain_logit(both, hit)
         return Scorer(scorer.method, scorer.terms if given else conditional_logit(features, rows, hit), pair)
 
     def _finish(self, name: str, ranked: Ranked) -> MatchFitted:
@@ -539,8 +541,25 @@ def conditional_logit(features: Floats, query: Ints, hit: NDArray[np.bool_]) -> 
         value = -float((share * np.log(np.maximum(p, 1e-300))).sum()) + 0.5 * float(terms @ terms)
         return value, X.T @ (p - share) + terms
 
-    terms: Floats = minimize(loss, np.zeros(X.shape[1]), jac=True, method="L-BFGS-B").x / scale
+    bounds = [BOUNDS[k % len(FEATURES)] for k in range(X.shape[1])]
+    terms: Floats = minimize(loss, np.zeros(X.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x / scale
     return terms
+
+
+def plain_logit(features: Floats, hit: NDArray[np.bool_]) -> Floats:
+    """(f + 1,) coefficients and constant of a logistic regression with a slight L2 penalty, within BOUNDS."""
+    scale = np.maximum(features.std(axis=0), 1e-6)
+    X, y = np.column_stack([features / scale, np.ones(len(hit))]), hit.astype(float)
+    penalty = np.append(np.ones(features.shape[1]), 0.0)
+
+    def loss(terms: Floats) -> tuple[float, Floats]:
+        z = X @ terms
+        value = float((np.logaddexp(0.0, z) - y * z).sum()) + 0.5 * float(penalty @ (terms * terms))
+        return value, X.T @ (sigmoid(z) - y) + penalty * terms
+
+    bounds = [*(BOUNDS[k % len(FEATURES)] for k in range(features.shape[1])), (None, None)]
+    terms: Floats = minimize(loss, np.zeros(X.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x
+    return terms / np.append(scale, 1.0)
 
 
 class _NotPossible(Exception):

@@ -87,7 +87,7 @@ def test_cosines_are_those_of_scikit_learn() -> None:
     for i, text in enumerate(texts):
         for word in text.split():
             counts[i, vocabulary.index(word)] += 1
-    weights = Weights.learned(sparse.csr_matrix(counts), np.arange(4), 1)
+    weights = Weights.learned((sparse.csr_matrix(counts), np.arange(4)), 1)
     index = Index(weights, weights.grams(sparse.csr_matrix(counts)))
     rows, ids = np.repeat(np.arange(4), 4), np.tile(np.arange(4), 4)
     cosines = index.features(index.grams, rows, ids)[:, 0].reshape(4, 4)
@@ -256,7 +256,9 @@ def test_a_forged_index_is_refused_before_it_reads_foreign_memory(search: engine
 
 
 @pytest.mark.slow  # a fresh process imports the engine
-def test_a_stored_matcher_gives_the_same_answers_in_another_process(search: engine.Search, asked: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_stored_matcher_gives_the_same_answers_in_another_process(
+    search: engine.Search, asked: pd.DataFrame, tmp_path: Path
+) -> None:
     engine.save(search.best, tmp_path / "model")
     asked.to_pickle(tmp_path / "frame")
     code = (

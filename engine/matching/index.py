@@ -18,6 +18,7 @@ from engine.transformers.text import BUCKETS, WIDTH
 CHUNK = 128  # queries whose products with all references are in memory at once
 RETRIEVED = 50  # references per query that are looked at more closely
 DIMENSIONS, LATENT_BUCKETS, FEWEST_GROUPS = 256, 30_000, 200
+WEAKEST = 0.15  # of the second direction's strength (the first is what all texts share)
 FEATURES = ("same words", "same characters", "text found in record", "record found in text", "other length", "learned meaning")
 
 
@@ -103,8 +104,10 @@ class Meaning:
         if size < 2:
             return None
         _, values, vectors = randomized_svd(joined[:, kept], size, n_iter=3, random_state=seed)
-        # each direction counts by the root of its strength: between plain projection and full whitening
-        return cls(kept, (vectors / np.sqrt(np.maximum(values, 1e-6))[:, None]).T.astype(np.float32))
+        # Each direction counts by the root of its strength, between plain projection and full whitening. Weak ones are left
+        # out: along them the halves of a group cancel each other, so that they would drive apart what belongs together.
+        strong = values > WEAKEST * values[1]
+        return cls(kept, (vectors[strong] / np.sqrt(values[strong])[:, None]).T.astype(np.float32))
 
     def place(self, X: Any) -> Floats:
         """(n, d) unit vectors in single precision; zero where nothing is known."""

@@ -41,7 +41,6 @@ MOST_QUERIES = 3000  # that are learned from and validated with; more would add 
 BOUNDS = [(None, 0.0) if name == "other length" else (0.0, None) for name in FEATURES]
 MOST_TAUGHT = 1000  # that the order and the pairs of a fold are learned from: 50,000 pairs
 FOLDS = 3
-LOOKED_AT = 1000
 SAME = 1.0 - 1e-5  # cosine from which a text is taken for a reference itself
 LABELS = {"words": "Same words", "mixed": "Same words and characters", "learned": "Learned likeness",
           "aligned": "Learned likeness and meaning"}  # fmt: skip
@@ -339,8 +338,11 @@ class _Run:
     def __init__(self, pipeline: Matching, data: Data, recipe: Recipe, watch: Watch) -> None:
         self.pipeline, self.data, self.recipe, self.watch = pipeline, data, recipe, watch
         text = replace(data.schema[recipe.target], role=Role.FEATURE)
-        mixed = [*data.references[:LOOKED_AT], *data.queries[:LOOKED_AT]]  # of which script, decides on the n-grams
-        self.encoder = Encoder.settled(Schema((text,)), pd.DataFrame({recipe.target: mixed}))
+        # The n-grams are those of the queries' script where that has no spaces, else those of the references'.
+        both = (data.queries, data.references)
+        sides = [Encoder.settled(Schema((text,)), pd.DataFrame({recipe.target: cells})) for cells in both]
+        wide = sides[0].settings[Kind.TEXT.value]["columns"][0]["analyzer"] == "char"
+        self.encoder = sides[0] if wide else sides[1]
         self.shareable = bool(pipeline.setting(recipe, "shareable"))
         counts = self.counts(data.references)
         self.taught = queries = taught_queries(data)
@@ -366,8 +368,8 @@ class _Run:
     def _splits(self) -> list[tuple[Ints, Ints]]:
         """Folds in which no group and no patient is on both sides."""
         links = [np.array([-1]) if not len(own) else own for own in self.truth]
-        owner = _components(self.patients, self.data.query_groups[self.queries], links)
-        return folds(np.zeros(len(self.queries)), "classification", owner, self.recipe.seed, FOLDS)
+        self.owner = _components(self.patients, self.data.query_groups[self.queries], links)
+        return folds(np.zeros(len(self.queries)), "classification", self.owner, self.recipe.seed, FOLDS)
 
     def search(self, problems: list[Problem]) -> Search:
         methods = ["words", "mixed"]
@@ -417,16 +419,26 @@ class _Run:
         return everything
 
     def _learn(self, name: str, train: Ints, held: Ints) -> tuple[Index, Scorer]:
-        index = Index(self.weights, self.index.grams) if name == "aligned" else self.index
+        index = self.index
         if name in ("words", "mixed"):
             scorer = Scorer.plain(name)
             return index, self._with_pairs(scorer, index, train) if len(train) else scorer
         if name == "aligned":
-            meaning = self._meaning(train, held)
-            if meaning is None:
-                raise _NotPossible("too few groups of several texts to learn a meaning from")
-            index.use(meaning)
+            return self._aligned(train, held)
         return index, self._with_pairs(Scorer(name, np.zeros(len(FEATURES))), index, train)
+
+    def _aligned(self, train: Ints, held: Ints) -> tuple[Index, Scorer]:
+        """What a meaning is worth is seen on half of the training queries, of whose groups it was not learned; then it is
+        learned of all of them."""
+        half = np.random.default_rng(self.recipe.seed).permutation(int(self.owner.max()) + 1)[self.owner[train]] % 2 == 0
+        draft = self._meaning(train[half], np.concatenate([held, train[~half]]))
+        meaning = self._meaning(train, held)
+        if draft is None or meaning is None:
+            raise _NotPossible("too few groups of several texts to learn a meaning from")
+        grams = self.index.grams
+        empty = Scorer("aligned", np.zeros(len(FEATURES)))
+        scorer = self._with_pairs(empty, Index(self.weights, grams, draft), train[~half])
+        return Index(self.weights, grams, meaning), scorer
 
     def _meaning(self, train: Ints, held: Ints) -> Meaning | None:
         """From all texts that are joined, but none of a group or query that is held out."""

@@ -17,7 +17,7 @@ from engine.transformers.text import BUCKETS, WIDTH
 
 CHUNK = 128  # queries whose products with all references are in memory at once
 RETRIEVED = 50  # references per query that are looked at more closely
-DIMENSIONS, LATENT_BUCKETS, FEWEST_GROUPS = 256, 30_000, 200
+DIMENSIONS, LATENT_BUCKETS, FEWEST_GROUPS = 256, 30_000, 100
 WEAKEST = 0.15  # of the second direction's strength (the first is what all texts share)
 FEATURES = ("same words", "same characters", "text found in record", "record found in text", "other length", "learned meaning")
 

@@ -122,7 +122,7 @@ class Crf:
 
     @classmethod
     def fit(
-        cls, X: Any, tags: Ints, starts: Ints, labels: int, penalty: float, stop: Callable[[], None], steps: int = 80
+        cls, X: Any, tags: Ints, starts: Ints, labels: int, penalty: float, stop: Callable[[], None], steps: int = 60
     ) -> Crf:
         """Maximum penalised likelihood; X is CSR (tokens, features). Deterministic."""
         k, features = 1 + 2 * labels, X.shape[1]
@@ -152,7 +152,7 @@ class Crf:
             ]) + penalty * theta  # fmt: skip
             return float(whole.sum()) - reached + 0.5 * penalty * float(theta @ theta), gradient
 
-        found = minimize(loss, np.zeros(features * k + k * k), jac=True, method="L-BFGS-B", options={"maxiter": steps})
+        found = minimize(loss, np.zeros(features * k + k * k), jac=True, method="L-BFGS-B", options={"maxiter": steps, "ftol": 1e-5})
         theta = found.x.astype(np.float32).astype(float)  # stored in single precision: the same numbers after loading
         return cls(labels, theta[: features * k].reshape(features, k), theta[features * k :].reshape(k, k))
 

@@ -152,7 +152,8 @@ class Crf:
             ]) + penalty * theta  # fmt: skip
             return float(whole.sum()) - reached + 0.5 * penalty * float(theta @ theta), gradient
 
-        found = minimize(loss, np.zeros(features * k + k * k), jac=True, method="L-BFGS-B", options={"maxiter": steps, "ftol": 1e-5})
+        options = {"maxiter": steps, "ftol": 1e-5}
+        found = minimize(loss, np.zeros(features * k + k * k), jac=True, method="L-BFGS-B", options=options)
         theta = found.x.astype(np.float32).astype(float)  # stored in single precision: the same numbers after loading
         return cls(labels, theta[: features * k].reshape(features, k), theta[features * k :].reshape(k, k))
 

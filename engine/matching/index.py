@@ -130,7 +130,8 @@ def nearest(queries: Any, references_t: Any, k: int, excluded: Ints | None = Non
                 ids = scores.indices[scores.indptr[i] : scores.indptr[i + 1]].astype(np.int64)
                 values = scores.data[scores.indptr[i] : scores.indptr[i + 1]]
             else:
-                ids, values = np.arange(scores.shape[1]), scores[i]
+                ids = np.flatnonzero(scores[i] > 0)
+                values = scores[i][ids]
             if excluded is not None and excluded[start + i] >= 0:
                 other = ids != excluded[start + i]
                 ids, values = ids[other], values[other]

@@ -69,12 +69,19 @@ class Scorer:
     """What likeness is worth: a plain cosine ("words", "mixed"), or what was learned of FEATURES ("learned", "aligned").
 
     `terms` (6,) put the references of one query in order. `pair` (13,) say of a pair on its own how probable it is: for
-    each feature, for its square, and a constant; of pairs of different queries only the latter can be compared.
+    each feature, for its square, and a constant. `context` (4,) joins that with how a reference stands among the others
+    of its query: for the log odds of its share of exp(score), for those of the pair, a constant, and what a score is worth.
     """
 
-    def __init__(self, method: str, terms: Floats, pair: Floats | None = None) -> None:
+    def __init__(self, method: str, terms: Floats, pair: Floats | None = None, context: Floats | None = None) -> None:
         self.method, self.terms = method, terms
         self.pair = np.zeros(2 * len(FEATURES) + 1) if pair is None else pair
+        self.context = np.array([0.0, 1.0, 0.0, 1.0]) if context is None else context
+
+    def in_context(self, features: Floats) -> Floats:
+        """(m,) log odds of the retrieved references of one query, before calibration."""
+        shares = share_odds(self.score(features) * self.context[3])
+        return np.asarray(self.context[0] * shares + self.context[1] * self.log_odds(features) + self.context[2])
 
     @classmethod
     def plain(cls, method: str) -> Scorer:
@@ -116,7 +123,7 @@ class Scorer:
             ranked.found.append(own[order])
             ranked.scores.append(values[order])
             ranked.features.append(each[order])
-            ranked.log_odds.append(self.log_odds(each[order]))
+            ranked.log_odds.append(self.in_context(each[order]))
         return ranked
 
 
@@ -164,12 +171,12 @@ class MatchFitted(PipelineFitted):
         matches, sets, best, interval = [], [], np.full(len(cells), np.nan), np.full((len(cells), 2), np.nan)
         warnings: list[list[dict[str, Any]]] = [[] for _ in cells]
         for i, (ids, scores) in enumerate(zip(ranked.found, ranked.scores, strict=True)):
-            p = self.probability(ranked.features[i])
+            p = self.calibrate(ranked.log_odds[i])
             matches.append([self._match(ids[k], scores[k], p[k]) for k in range(min(SHOWN, len(ids)))])
             inside = p >= 1.0 - self.reach - 1e-12
             sets.append([self.name_of(int(reference)) for reference in ids[inside]])
             if len(ids) and self.calibrated:
-                best[i], interval[i] = p[0], self._interval(ranked.features[i][:1], p[:1])
+                best[i], interval[i] = p[0], self._certainty(ranked.log_odds[i][:1], p[:1])
             if not len(ids):
                 code = "nothing_alike" if to_text(cells[i]) else "missing_text"
                 warnings[i].append({"code": code, "column": self.text, "value": None, "low": None, "high": None,
@@ -181,9 +188,9 @@ class MatchFitted(PipelineFitted):
     def _match(self, reference: int, score: float, p: float) -> Match:
         return Match(self.name_of(int(reference)), int(reference), float(score), float(p) if np.isfinite(p) else None)
 
-    def _interval(self, features: Floats, p: Floats) -> Floats:
-        assert self.scorer is not None
-        raw = two_columns(sigmoid(self.scorer.log_odds(features)))
+    def _certainty(self, log_odds: Floats, p: Floats) -> Floats:
+        """The 95% interval of one calibrated probability."""
+        raw = two_columns(sigmoid(log_odds))
         reach = 1.959964 * np.minimum(self.calibrator.deviation(raw, np.ones(len(p), dtype=np.int64)), 10.0)
         z = logit(p)
         return np.column_stack([np.minimum(sigmoid(z - reach), p), np.maximum(sigmoid(z + reach), p)])[0]
@@ -191,7 +198,8 @@ class MatchFitted(PipelineFitted):
     def pair_probability(self, texts: Sequence[str], others: Sequence[str]) -> Floats:
         """(n,) how probable it is that texts[i] and others[i] belong together; neither need be a reference.
 
-        Calibrated on pairs that the search shows; NaN where training had no pairs.
+        Nothing is known here of what else there is, so this is less sure than beside a match. Calibrated on pairs that the
+        search shows; NaN where training had no pairs.
         """
         assert self.index is not None and self.scorer is not None
         pairs = Index(self.index.weights, self.grams(others), self.index.meaning)
@@ -208,7 +216,7 @@ class MatchFitted(PipelineFitted):
         """The hashed references, the scorer, and the names where they may be kept."""
         assert self.index is not None and self.scorer is not None
         arrays: Arrays = {f"index/{name}": array for name, array in self.index.arrays().items()}
-        arrays |= {"terms": self.scorer.terms, "pair": self.scorer.pair, "groups": self.groups}
+        arrays |= {"terms": self.scorer.terms, "pair": self.scorer.pair, "context": self.scorer.context, "groups": self.groups}
         if self.names is not None:
             text = json.dumps(self.names, ensure_ascii=False).encode()
             arrays["names"] = np.frombuffer(text, dtype=np.uint8)
@@ -217,16 +225,26 @@ class MatchFitted(PipelineFitted):
     def adopt_state(self, state: dict[str, Any], arrays: Arrays) -> MatchFitted:
         """The inverse of both. Raises ArtefactError when the parts do not belong together."""
         self.index = Index.restored({n.split("/", 1)[1]: a for n, a in arrays.items() if n.startswith("index/")})
-        self.scorer = Scorer(state["method"], arrays["terms"], arrays["pair"])
+        self.scorer = Scorer(state["method"], arrays["terms"], arrays["pair"], arrays["context"])
         self.text, self.calibrated, self.groups = state["text"], bool(state["calibrated"]), arrays["groups"]
         self.known_groups = {str(name): int(code) for name, code in state["known_groups"].items()}
         if state["named"]:
             self.names = [str(name) for name in json.loads(arrays["names"].tobytes())]
         if len(self.groups) != self.index.size or (self.names is not None and len(self.names) != self.index.size):
             raise ArtefactError("artefact_invalid", "The model's references and their names do not belong together.")
-        if self.scorer.terms.shape != (len(FEATURES),) or self.scorer.pair.shape != (2 * len(FEATURES) + 1,):
+        shapes = (self.scorer.terms.shape, self.scorer.pair.shape, self.scorer.context.shape)
+        if shapes != ((len(FEATURES),), (2 * len(FEATURES) + 1,), (4,)):
             raise ArtefactError("artefact_invalid", "The model's scorer is none.")
         return self
+
+
+def share_odds(scores: Floats) -> Floats:
+    """(m,) log odds of each share of exp(score); within 15, so that a lone reference has some too."""
+    if not len(scores):
+        return scores
+    raised = np.exp(scores - scores.max())
+    others = np.maximum(raised.sum() - raised, 1e-12)
+    return np.asarray(np.clip(np.log(np.maximum(raised, 1e-300)) - np.log(others), -15.0, 15.0))
 
 
 def counts_of(transformer: Any, texts: Sequence[Any]) -> Any:

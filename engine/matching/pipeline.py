@@ -21,7 +21,7 @@ from engine.errors import EngineError
 from engine.evaluation import Report, calibration_curve
 from engine.explanation import SHOWN_WORDS, Reasons, _remove, _split
 from engine.fitted import COVERAGE, Fitted
-from engine.matching.fitted import SHOWN, MatchFitted, Ranked, Scorer, counts_of
+from engine.matching.fitted import SHOWN, MatchFitted, Ranked, Scorer, counts_of, share_odds
 from engine.matching.index import FEATURES, Grams, Index, Meaning, Weights, flat
 from engine.metrics import METRICS, Floats, Ints, Metric, Outcomes, score_all
 from engine.novelty import Novelty
@@ -488,7 +488,14 @@ class _Run:
             features[:, scorer.terms == 0] = 0.0
         both = np.column_stack([features, features * features])
         pair = plain_logit(both, hit)
-        return Scorer(scorer.method, scorer.terms if given else conditional_logit(features, rows, hit), pair)
+        terms = scorer.terms if given else conditional_logit(features, rows, hit)
+        draft = Scorer(scorer.method, terms, pair)
+        scores = draft.score(features)
+        worth = float(conditional_logit(scores[:, None], rows, hit)[0]) if given else 1.0
+        ends = np.cumsum([len(own) for own in chosen])[:-1]
+        shares = np.concatenate([share_odds(own * worth) for own in np.split(scores, ends)])
+        context = plain_logit(np.column_stack([shares, draft.log_odds(features)]), hit)
+        return Scorer(scorer.method, terms, pair, np.append(context, worth))
 
     def _finish(self, name: str, ranked: Ranked) -> MatchFitted:
         """Calibration, prediction sets and figures from out-of-fold ranks; then learned anew from all queries."""
@@ -701,7 +708,7 @@ def _explained(fitted: MatchFitted, record: Mapping[str, Any]) -> Reasons:
         return Reasons(None, 0.0, 0.0, "log odds", [])
     best = ranked.found[0][:1]
     parts = ranked.features[0][0] * fitted.scorer.terms
-    contributions = [
+    contributions: list[dict[str, Any]] = [
         {"column": name, "value": float(ranked.features[0][0][k]), "contribution": float(parts[k]),
          "direction": "for" if parts[k] >= 0 else "against"}
         for k, name in enumerate(FEATURES) if fitted.scorer.terms[k] != 0

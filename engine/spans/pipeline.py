@@ -471,7 +471,7 @@ def _explained(fitted: SpansFitted, text: str) -> Reasons:
     parts = _parts(fitted, found, a, b, label)  # (tokens of the span, templates)
     transitions = _steps(fitted.crf, a, b, label)
     named = [" and ".join(f"{attribute}{_where(offset)}" for attribute, offset in template) for template in TEMPLATES]
-    contributions = [
+    contributions: list[dict[str, Any]] = [
         {"column": name, "value": None, "contribution": float(value), "direction": "for" if value >= 0 else "against"}
         for name, value in zip([*named, "what follows what"], [*parts.sum(axis=0), transitions], strict=True)
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any, Concatenate, ParamSpec
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
 from accounts import audit
@@ -16,6 +16,7 @@ from accounts.permissions import Permission
 
 Params = ParamSpec("Params")
 View = Callable[Concatenate[HttpRequest, Params], HttpResponse]
+FOR_ORGANISATION = "for_organisation"  # in every form of the portal, by `{% csrf_token %}`
 
 
 class ActorRequest(HttpRequest):
@@ -27,6 +28,26 @@ class ActorRequest(HttpRequest):
 def posted(request: HttpRequest) -> QueryDict | None:
     """What a form was sent with (perhaps nothing at all); None when the form is only looked at."""
     return request.POST if request.method == "POST" else None
+
+
+def meant_for_another(request: HttpRequest, actor: Actor) -> bool:
+    """Whether the form was made for another organisation, which the person has left since (in another tab, say).
+
+    What it holds, a file of patients or an invitation, would otherwise end up in the wrong one.
+    """
+    meant = request.POST.get(FOR_ORGANISATION, "") if request.method == "POST" else ""
+    return meant != "" and (actor.organisation is None or meant != str(actor.organisation.pk))
+
+
+def switched_meanwhile(request: HttpRequest) -> HttpResponse:
+    """The page that says so; nothing was changed."""
+    context = {
+        "status": 409,
+        "title": _("You now work in another organisation"),
+        "text": _("This form was opened for another organisation than the one that you work in now. Nothing was changed."),
+        "advice": _("Switch back to that organisation and send the form again, or open it anew for this one."),
+    }
+    return render(request, "error.html", context, status=409)
 
 
 def signed_in(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -54,6 +75,8 @@ def requires(permission: Permission | None) -> Callable[[Callable[..., HttpRespo
             actor = actor_of(request)
             if actor.organisation is None:
                 return redirect("accounts:organisation_create")
+            if meant_for_another(request, actor):
+                return switched_meanwhile(request)
             if permission is not None and not actor.may(permission):
                 audit.record(actor, "access.denied", outcome="denied", permission=str(permission), path=request.path[:200])
                 raise PermissionDenied(_("Your role does not allow you to %(what)s.") % {"what": permission.label})

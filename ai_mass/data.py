@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -49,6 +50,16 @@ def cell(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 
+def json_cell(value: Any, where: str) -> Any:
+    """`cell`, refused when JSON cannot carry it (an infinite number, bytes, a set). Raises AIMassError that says where."""
+    plain = cell(value)
+    try:
+        json.dumps(plain, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise AIMassError(f"{where} is {value!r:.60}: give a finite number, a text, true or false, or None.") from error
+    return plain
+
+
 def as_records(inputs: Any) -> list[dict[str, Any] | str]:
     """Records for diagnoses: texts stay texts, dictionaries and data-frame rows become plain dictionaries."""
     if is_frame(inputs):
@@ -64,7 +75,7 @@ def as_records(inputs: Any) -> list[dict[str, Any] | str]:
         if isinstance(row, str):
             records.append(row)
         elif isinstance(row, Mapping):
-            records.append({str(key): cell(value) for key, value in row.items()})
+            records.append({str(key): json_cell(value, f"Input {index}, “{key}”") for key, value in row.items()})
         else:
             raise AIMassError(
                 f"Input {index} is {type(row).__name__}: give a text or a dictionary of column and value."

@@ -29,7 +29,7 @@ class ApiError(AIMassError):
             line = (
                 f"{error['field']}: {error['message']}" if error.get("field") else str(error.get("message"))
             )
-            if line != self.detail:
+            if self.detail not in {line, error.get("message")}:
                 lines.append("  " + line)
         super().__init__("\n".join(lines))
 

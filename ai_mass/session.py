@@ -75,9 +75,10 @@ def train(
     several); a path, a data frame or a list of dictionaries is uploaded first, into `dataset` or one named after the
     file. Rows that are already there are not added again. `target`: the column to learn; known after the first time.
     `hyperparameters`: fields of the recipe (`seed=1`, `time_budget=120`, `scaling="zscore"`, `candidates=["linear"]`,
-    …) and hyperparameters of candidates (`learning_rate=0.01`, or `network={"hidden_layers": 2}`).
+    `ignore=["discharge_note"]` for a column that is to be left out, …) and hyperparameters of candidates
+    (`learning_rate=0.01`, or `network={"hidden_layers": 2}`).
 
-    Raises TrainingRefused before anything starts (leaking column, one class, too few patients, …), TrainingFailed
+    Raises TrainingRefused before anything starts (nothing but leaking columns, one class, too few patients, …), TrainingFailed
     when no candidate passes the organisation's gate, ImportFailed for a file that cannot be read, StillSettling when
     the run has ended but its versions are not listed yet after two minutes.
     """
@@ -157,6 +158,7 @@ def upload(client: Client, data: Any, dataset: str | None, target: str | None, q
     if target is not None:
         if target not in {c["name"] for c in columns}:
             names = ", ".join(c["name"] for c in columns)
+            client.post(f"uploads/{received['id']}/discard/", {})  # records that nobody will confirm
             raise ImportFailed(f"{name} has no column “{target}”. Its columns: {names}.")
         for column in columns:
             if column["name"] == target:

@@ -75,6 +75,12 @@ def error_texts(status: int) -> tuple[str, str, str]:
     return texts.get(status, texts[500])
 
 
+# As REST framework's own answers of the same status are called, so that a program needs to know one name.
+PROBLEM_CODES = {
+    400: "invalid", 403: "permission-denied", 404: "not-found", 413: "too-large", 500: "error",
+}  # fmt: skip
+
+
 def wants_json(request: HttpRequest) -> bool:
     return request.path.startswith("/api/") and request.path != "/api/docs/"
 
@@ -83,7 +89,7 @@ def error(request: HttpRequest, status: int, detail: str = "", *, advice: str | 
     """One page for all errors; problem details for programs. Never a stack trace."""
     title, text, default_advice = error_texts(status)
     if wants_json(request):
-        body = {"type": f"urn:aimass:problem:{status}", "title": title, "status": status, "detail": detail or text}
+        body = {"type": f"urn:aimass:problem:{PROBLEM_CODES[status]}", "title": title, "status": status, "detail": detail or text}
         return JsonResponse(body, status=status, content_type="application/problem+json")
     context = {
         "status": status,

@@ -72,6 +72,10 @@ class RecordList(generics.GenericAPIView[Record]):
             for key, value in query.validated_data.items()
             if key not in ("cursor", "page_size")
         }
+        missing = asked.get("missing", "*")
+        if missing != "*" and not dataset.columns.filter(name=missing).exists():
+            # Every record lacks a column that does not exist: a slip of the pen would look like an answer.
+            raise fields.ValidationError({"missing": _("There is no column “%(column)s”.") % {"column": missing}})
         record_filter = queries.RecordFilter(**asked)
         try:
             page = queries.page(
@@ -81,7 +85,7 @@ class RecordList(generics.GenericAPIView[Record]):
                 size=query.validated_data["page_size"],
             )
         except queries.BadCursor:
-            raise Problem(400, "invalid", _("cursor: this is not a cursor of this list.")) from None
+            raise fields.ValidationError({"cursor": _("This is not a cursor of this list.")}) from None
         audit.record(
             actor_of(request), "records.listed", dataset, count=len(page.records), filters=record_filter.names
         )
@@ -98,6 +102,8 @@ class RecordList(generics.GenericAPIView[Record]):
     @idempotent
     def post(self, request: Request, pk: UUID) -> Response:
         dataset = dataset_of(request, pk)
+        if dataset.archived_at is not None:
+            raise Problem(409, "archived", _("This data set is archived: restore it first, or choose another one."))
         given = serializers.RecordsCreateSerializer(data=request.data)
         given.is_valid(raise_exception=True)
         many = "records" in given.validated_data

@@ -27,7 +27,6 @@ from django.utils.translation import gettext as _
 from accounts import audit
 from accounts.actor import Actor
 from datasets import parquet, storage
-from datasets.intake import forget_answers
 from datasets.models import Dataset, DatasetVersion, Record, RecordChange, Split, StoredFile, Upload
 from datasets.signals import patient_erased
 from datasets.versions import store
@@ -175,7 +174,7 @@ def _erase(
     doomed = [_swap(dataset, v, *rewritten[v.pk]) for v in preview.versions]
     for upload in [*preview.uploads, *preview.shared_uploads]:
         doomed += _forget(upload, keep_file=upload in preview.shared_uploads)
-    forget_answers([*preview.uploads, *preview.shared_uploads])
+    storage.forget_answers([*preview.uploads, *preview.shared_uploads])
     _remove_records(dataset, ids)
     audit.record(
         actor,

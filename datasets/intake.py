@@ -11,10 +11,10 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts import audit
 from accounts.actor import Actor
-from accounts.models import IdempotencyKey
 from datasets import services, storage
 from datasets.models import Dataset, Upload
 from datasets.preview import Settings, build, settings_of
@@ -165,7 +165,7 @@ def confirm(
     row.job = submit(
         actor=actor,
         task="datasets.tasks.import_upload",
-        title=_("Import of an uploaded file"),  # not its name: titles go into the audit log
+        title=gettext_noop("Import of an uploaded file"),  # not its name: titles go into the audit log
         payload={"upload": str(row.pk)},
         key=f"import:{row.pk}",
         subject_url=reverse("datasets:upload_report", args=[row.pk]),
@@ -249,16 +249,9 @@ def discard(*, actor: Actor, upload: Upload) -> Upload:
     row.state, row.finished_at = State.DISCARDED, timezone.now()
     row.preview = {}  # it holds patients' values
     row.save(update_fields=["state", "finished_at", "preview"])
-    forget_answers([row])
+    storage.forget_answers([row])
     # It belongs to no data set, so that erasing a patient would never find it.
     for path in storage.release([row.file], [row]):
         transaction.on_commit(partial(default_storage.delete, path))
     audit.record(actor, "upload.discarded", row)
     return row
-
-
-def forget_answers(uploads: Sequence[Upload]) -> None:
-    """Delete what is kept to answer a repeated upload: it holds the preview, with the file's first rows."""
-    for organisation in {upload.organisation for upload in uploads}:
-        own = IdempotencyKey.objects.for_organisation(organisation)
-        own.filter(body__id__in=[str(u.pk) for u in uploads]).delete()

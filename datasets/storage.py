@@ -14,7 +14,7 @@ from django.core.files import File
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.utils.translation import gettext as _
 
-from accounts.models import Organisation
+from accounts.models import IdempotencyKey, Organisation
 from datasets.models import DatasetVersion, StoredFile, Upload
 
 PIECE = 1024 * 1024
@@ -141,3 +141,10 @@ def local(stored: StoredFile) -> Iterator[Path]:
             received(stream, stored.size) as (path, _sha, _size),
         ):
             yield path
+
+
+def forget_answers(uploads: Sequence[Upload]) -> None:
+    """Delete what is kept to answer a repeated upload: it holds the preview, with the file's first rows."""
+    for organisation in {upload.organisation for upload in uploads}:
+        own = IdempotencyKey.objects.for_organisation(organisation)
+        own.filter(body__id__in=[str(u.pk) for u in uploads]).delete()

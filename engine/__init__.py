@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine import registry
     from engine.artefact import fingerprint, load, save
-    from engine.checks import Problem, check
+    from engine.checks import Problem, check, leak_report
     from engine.comparison import compare
     from engine.errors import ArtefactError, EngineError, Stopped
     from engine.evaluation import Report, evaluate
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from engine.recipe import Recipe
     from engine.schema import ColumnSpec, Kind, Role, Schema, infer_schema
     from engine.search import CandidateResult, Progress, Search, fit, fit_candidates
+    from engine.time_order import time_split
 
 _HOMES = {
     "artefact": ("fingerprint", "load", "save"),
-    "checks": ("Problem", "check"),
+    "checks": ("Problem", "check", "leak_report"),
     "comparison": ("compare",),
     "errors": ("ArtefactError", "EngineError", "Stopped"),
     "evaluation": ("Report", "evaluate"),
@@ -41,14 +42,15 @@ _HOMES = {
     "recipe": ("Recipe",),
     "schema": ("ColumnSpec", "Kind", "Role", "Schema", "infer_schema"),
     "search": ("CandidateResult", "Progress", "Search", "fit", "fit_candidates"),
+    "time_order": ("time_split",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "METRICS", "ArtefactError", "CandidateResult", "ColumnSpec", "EngineError", "Fitted", "Kind", "Metric",
     "Prediction", "Problem", "Progress", "Reasons", "Recipe", "Report", "Role", "Schema", "Search", "Stopped",
-    "check", "compare", "evaluate", "explain", "fingerprint", "fit", "fit_candidates", "infer_schema", "load",
-    "registry", "save",
+    "check", "compare", "evaluate", "explain", "fingerprint", "fit", "fit_candidates", "infer_schema", "leak_report",
+    "load", "registry", "save", "time_split",
 ]  # fmt: skip
 
 

@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from engine.calibration import Calibrator, conformal_quantile, operating_point
+from engine.calibration import Calibrator, conformal_quantile
 from engine.candidates.base import StopCheck
-from engine.fitted import COVERAGE, Fitted, Member
+from engine.decisions import choose_point, class_reaches, price_of, referral_limit, uncertainty, undercovered
+from engine.fitted import Fitted, Member
 from engine.metrics import METRICS, Floats, Ints, Outcomes, score_all
 from engine.novelty import Novelty
 from engine.preprocessing.pipeline import Preprocessor
 from engine.recipe import STEPS, Recipe
 from engine.registry import Candidate
 from engine.split import resamples
+from engine.tasks import special
+from engine.tasks.models import build
 from engine.validation import RESAMPLES, TrialResult, Validator, metrics_of, summary
 
 BACKGROUND = 32
@@ -51,10 +54,10 @@ class Assembler:
         """Preprocessing and model fitted on all labelled records."""
         data, validator = self.data, self.validator
         preprocessor = Preprocessor(validator.encoder, choices, validator.seed)
-        preprocessor.fit(validator.encoded, data.y, data.patients, data.classify)
-        model = candidate.model(task=data.task, seed=validator.seed, **hyperparameters)
-        y = data.y.astype(np.int64) if data.classify else data.y
-        model.fit(preprocessor.transform(validator.encoded), y, patients=data.patients, stop=stop)
+        preprocessor.fit(validator.encoded, data.y, data.patients, data.grouped)
+        model = build(candidate, data.task, validator.seed, hyperparameters, data.details)
+        X = preprocessor.transform(validator.encoded)
+        model.fit(X, data.answers, patients=data.patients, stop=stop)
         return Member(candidate.name, {**candidate.defaults(), **hyperparameters}, preprocessor, model)
 
     def combine(self, contenders: Sequence[Contender], weights: Floats) -> Contender | None:
@@ -79,39 +82,67 @@ class Assembler:
             _preprocessing(contender), self.validator.encoder, contender.members, Calibrator(), self.novelty,
             reach=float("inf"), spread=self.validator.spread(contender.results), background=self.background,
             out_of_fold=(rows, contender.raw),
+            details=dict(data.details),
         )  # fmt: skip
-        if data.classify:
+        own = special(data.task)
+        outcomes: Outcomes
+        if own is not None:
+            outcomes = own.finish(fitted, self.validator, contender)
+        elif data.classify:
             outcomes = self._calibrate(fitted, contender.raw, truth.astype(np.int64), patients)
         else:
-            fitted.reach = conformal_quantile(np.abs(truth - contender.raw), patients, COVERAGE)
+            fitted.reach = conformal_quantile(np.abs(truth - contender.raw), patients, self.recipe.coverage)
             outcomes = Outcomes(truth, contender.raw)
         self._describe(fitted, outcomes, patients, metric)
+        if self.recipe.abstain > 0:
+            strange = self.novelty.score(self.validator.encoder.take(self.validator.encoded, rows))
+            unsure = uncertainty(fitted, outcomes.probabilities, strange)
+            fitted.referral = referral_limit(unsure, strange, patients, self.recipe.abstain)
         return fitted
 
     def _calibrate(self, fitted: Fitted, raw: Floats, truth: Ints, patients: Ints) -> Outcomes:
         fitted.calibrator.fit(raw, truth, patients, self.recipe.seed)
         p = fitted.calibrator.apply(raw)
-        fitted.reach = conformal_quantile(1.0 - p[np.arange(len(p)), truth], patients, COVERAGE)
+        self._promise(fitted, 1.0 - p[np.arange(len(p)), truth], truth, patients)
         if p.shape[1] == 2:
-            code = self.validator.positive
-            fitted.operating_point = operating_point(p[:, code], truth == code, str(fitted.classes_[code]))
+            code, wanted = self.validator.positive, self.recipe.operating_point
+            fitted.operating_point = choose_point(
+                p[:, code], truth == code, str(fitted.classes_[code]), patients, wanted
+            )
+        weights = self.validator.weights(p.shape[1])
+        if weights is not None:
+            fitted.decision = price_of(p, truth, weights)
         return Outcomes(truth, fitted.decide(p), p, self.validator.positive)
+
+    def _promise(self, fitted: Fitted, scores: Floats, truth: Ints, patients: Ints) -> None:
+        """The limits of the prediction sets: one for all classes, or each class its own."""
+        coverage, k = self.recipe.coverage, len(fitted.classes_)
+        fitted.reach = conformal_quantile(scores, patients, coverage)
+        short = undercovered(scores, truth, patients, fitted.reach, coverage)
+        if self.recipe.sets == "class" or (self.recipe.sets == "auto" and short):
+            fitted.reaches = class_reaches(scores, truth, patients, k, coverage)
 
     def _describe(self, fitted: Fitted, outcomes: Outcomes, patients: Ints, metric: str) -> None:
         measured = summary(outcomes, patients, self.recipe.seed, metrics_of(fitted.task))
-        folds = len(self.validator.folds)
-        method = (
-            f"{folds}-fold cross-validation by patient" if folds > 1 else "one held-out fifth of the patients"
-        )
+        method = self._method()
         fitted.validation = {"metric": metric, **measured[metric], "n": outcomes.n, "patients": int(patients.max()) + 1,
                              "method": method, "metrics": measured}  # fmt: skip
-        y = self.data.y
-        if fitted.classify:
+        y, own = self.data.y, special(fitted.task)
+        if own is not None:
+            prior = own.prior(self.data)
+        elif fitted.classify:
             prior = (np.bincount(y.astype(np.int64), minlength=len(fitted.classes_)) / len(y)).tolist()
         else:
             prior = [float(y.mean())]
         fitted.training = {"n": len(y), "patients": int(self.data.patients.max()) + 1, "prior": prior,
                            "unlabelled": self.data.unlabelled}  # fmt: skip
+
+    def _method(self) -> str:
+        folds, column = len(self.validator.folds), self.recipe.split_by
+        if column is not None:
+            steps = f"{folds} steps forward in time" if folds > 1 else "one step forward in time"
+            return f"{steps} by “{column}”, each judged on later records of other patients"
+        return f"{folds}-fold cross-validation by patient" if folds > 1 else "one held-out fifth of the patients"
 
     def clearly_better(self, one: Contender, other: Contender) -> bool:
         """Whether `one` is better than `other` in at least 97.5% of the resamples of the patients."""

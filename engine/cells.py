@@ -15,14 +15,18 @@ LARGEST = 1e30  # no measurement is larger, and squares of larger ones overflow:
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "nat", "?", "-", "不详"})
 
 
-def is_missing(value: Any) -> bool:
-    """True for None, NaN, NaT, pandas' NA and the usual spellings of a missing value."""
+def is_missing(value: Any, keep_words: bool = False) -> bool:
+    """True for None, NaN, NaT, pandas' NA and the usual spellings of a missing value.
+
+    With `keep_words` a word such as “none” is a value, and only an empty text is missing.
+    """
     if value is None or value is pd.NA or value is pd.NaT:
         return True
     if isinstance(value, float):
         return math.isnan(value)
     if isinstance(value, str):
-        return value.strip().lower() in MISSING_WORDS
+        text = value.strip()
+        return not text if keep_words else text.lower() in MISSING_WORDS
     return isinstance(value, np.floating) and bool(np.isnan(value))
 
 
@@ -45,11 +49,11 @@ def to_number(value: Any) -> tuple[float, str | None]:
     return number, None
 
 
-def to_category(value: Any) -> str | None:
-    """A category as text, or None when missing. 1, 1.0 and "1" are the same category."""
+def to_category(value: Any, keep_words: bool = False) -> str | None:
+    """A category as text, or None when missing (see `is_missing`). 1, 1.0 and "1" are the same category."""
     if isinstance(value, str):
         text = value.strip()
-        return None if text.lower() in MISSING_WORDS else text
+        return None if is_missing(text, keep_words) else text
     if is_missing(value):
         return None
     if isinstance(value, (bool, np.bool_)):
@@ -60,10 +64,14 @@ def to_category(value: Any) -> str | None:
 
 
 def to_text(value: Any) -> str | None:
-    """Free text, or None when missing."""
-    if isinstance(value, str):
-        return value if value.strip() else None
-    return None if is_missing(value) else str(value)
+    """Free text, or None when missing. Halves of characters (lone surrogates), which nothing can encode, become “?”."""
+    if not isinstance(value, str):
+        if is_missing(value):
+            return None
+        value = str(value)
+    if not value.isascii():
+        value = value.encode("utf-8", "replace").decode("utf-8")
+    return value if value.strip() else None
 
 
 def to_days(value: Any) -> tuple[float, str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +11,17 @@ import numpy as np
 import pandas as pd
 
 from engine import pipelines, registry
-from engine.cells import is_missing, to_category, to_number
+from engine.cells import is_missing, to_number
+from engine.copies import shared
 from engine.errors import EngineError
-from engine.leaks import leaking_columns
+from engine.files import FileRefused, Files, Folder, cell_key, source_of
 from engine.recipe import Recipe
-from engine.schema import Kind, Role, looks_like_identifier
+from engine.schema import FILE_KINDS, Kind, Role, looks_like_identifier
+from engine.suspicion import Suspicion, suspicions, without
+from engine.tasks import special
+from engine.time_order import forward_folds, times_of
 from engine.training_data import TrainingData, metric_of, prepare, unsupported
+from engine.transformers import TRANSFORMERS, Issue
 
 FEWEST_RECORDS, FEW_RECORDS = 20, 100
 FEWEST_PATIENTS, FEW_PATIENTS = 10, 50
@@ -50,19 +55,25 @@ def refuse(problems: list[Problem]) -> None:
             raise EngineError(problem.code, problem.message, problem.params)
 
 
-def check(frame: pd.DataFrame, recipe: Recipe) -> list[Problem]:
-    """All problems, errors first. Never raises: what can't be prepared is itself a problem."""
+def check(frame: pd.DataFrame, recipe: Recipe, *, files: Folder = None) -> list[Problem]:
+    """All problems, errors first. Never raises: what can't be prepared is itself a problem.
+
+    Files are looked for below `files`, not decoded: what can't be read comes to light in training.
+    """
     own = pipelines.of(recipe.task)
     try:
         if own is not None:
             return own.check(frame.rename(columns=str), recipe)
-        data = prepare(frame, recipe)
+        data = prepare(frame, recipe, Files.of(files))
         metric_of(recipe, data.task, len(data.classes))
+        if recipe.split_by is not None:
+            times_of(data.frame, recipe)
     except EngineError as error:
         return [Problem(error.code, "error", error.params.get("column"), error.message, error.params)]
     found = [*_labels(frame, data, recipe), *_amount(data), *_recipe(data, recipe), *_patients(data, recipe)]
+    found += _files(data)
     if not any(problem.severity == "error" for problem in found):
-        found += [*_columns(frame, data, recipe), *_leaks(data, recipe)]
+        found += [*_columns(frame, data, recipe), *_suspicious(data, recipe), *_time(data, recipe)]
     return sorted(found, key=lambda problem: problem.severity != "error")
 
 
@@ -77,6 +88,10 @@ def _labels(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator
             count=data.unlabelled,
             total=len(frame),
         )
+    own = special(data.task)
+    if own is not None:
+        yield from own.problems(frame, data, recipe)
+        return
     if not data.classify:
         if float(np.ptp(data.y)) == 0:
             yield _problem(
@@ -181,7 +196,7 @@ def _recipe(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
             value=recipe.positive,
         )
     for name in recipe.candidates:
-        if data.task not in registry.get(name).tasks:
+        if not registry.get(name).can(data.task):
             yield _problem(
                 "candidate_wrong_task",
                 "error",
@@ -198,6 +213,47 @@ def _recipe(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
             "“{column}” holds {kind} data, which this version does not use yet; it is left out.",
             kind=data.schema[name].kind.value,
         )
+
+
+def _files(data: TrainingData) -> Iterator[Problem]:
+    for column in data.schema.features:
+        if column.kind not in FILE_KINDS or column.kind not in TRANSFORMERS:
+            continue
+        cells = data.frame[column.name].tolist()
+        if data.files.folder is None and any(isinstance(c, str) and not is_missing(c) for c in cells):
+            yield _problem(
+                "files_folder_missing",
+                "error",
+                column.name,
+                "“{column}” names files, but no folder was given in which they lie.",
+            )
+            continue
+        codes = Counter(_trouble(cell, data.files) for cell in cells)
+        for code, text in _FILE_PROBLEMS.items():
+            if codes[code]:
+                yield _problem(f"values_{code}", "warning", column.name, text, count=codes[code])
+
+
+def _trouble(cell: Any, files: Files) -> str | None:
+    try:
+        source_of(cell, files.folder)
+    except FileRefused as refused:
+        return refused.code
+    return None
+
+
+def unreadable_files(issues: Iterable[Issue]) -> list[Problem]:
+    """What decoding the training files brought to light, one problem for each column."""
+    counts = Counter(issue.column for issue in issues if issue.code == "file_unreadable")
+    text = _FILE_PROBLEMS["file_unreadable"]
+    return [_problem("values_file_unreadable", "warning", name, text, count=n) for name, n in counts.items()]
+
+
+_FILE_PROBLEMS = {
+    "file_refused": "{count} files of “{column}” lie outside the given folder; they were not opened and count as missing.",
+    "file_missing": "{count} files of “{column}” are not there and count as missing.",
+    "file_unreadable": "{count} files of “{column}” can't be read and count as missing.",
+}
 
 
 def _patients(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
@@ -276,17 +332,110 @@ def _duplicates(data: TrainingData) -> Iterator[Problem]:
 
 
 def _plain(cell: Any) -> str | None:
-    return None if is_missing(cell) else to_category(cell)
+    return None if is_missing(cell) else cell_key(cell)
 
 
-def _leaks(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
-    severity = "warning" if recipe.allow_leaks else "error"
-    for name, score in leaking_columns(data, recipe.seed):
+SUSPICIOUS = {
+    "leak": "“{column}” alone gives the answer away (it explains {percent} % of what there is to explain). Is it written down "
+    "after the diagnosis?",
+    "leak_missing": "Whether “{column}” is filled in gives the answer away (agreement beyond chance: {percent} %). Is it only "
+    "recorded for some diagnoses?",
+    "leak_afterwards": "“{column}” sounds like something that is known only after the diagnosis.",
+    "source_per_class": "“{column}” nearly tells the diagnosis (agreement beyond chance: {percent} %): each place or device "
+    "has patients of one class, so a model would learn the place.",
+}
+LEFT_OUT = " It is left out, unless suspicious columns are allowed."
+USED = " It is used all the same, because suspicious columns are allowed."
+DOUBTFUL = {
+    "perhaps_afterwards": "“{column}” may be known only after the diagnosis: if so, leave it out.",
+    "source_one_class": "All {count} patients of “{value}” in “{column}” have the class “{label}”, elsewhere not: what tells the "
+    "place would pass for a sign of the disease.",
+    "patient_suspected": "“{column}” holds {count} different codes in {total} rows: if it is the patient's number, name it as "
+    "the patient column, or one patient's records are on both sides of every split.",
+    "duplicates_contradict": "{count} rows are alike in every column but differ in their label: one of them must be wrong, or "
+    "what decides is not in the table.",
+}
+
+
+def _suspicious(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
+    """What would flatter the model. Columns that give the answer away are left out, or used when that is allowed."""
+    found = suspicions(data, recipe)
+    for each in found:
+        if not each.leave_out:
+            yield _problem(each.code, "warning", each.column, DOUBTFUL[each.code], **each.params)
+        elif recipe.allow_leaks:
+            text = SUSPICIOUS[each.code] + USED
+            yield _problem(f"{each.code}_used", "warning", each.column, text, **each.params)
+        else:
+            yield _problem(each.code, "warning", each.column, SUSPICIOUS[each.code] + LEFT_OUT, **each.params)
+    if not recipe.allow_leaks:
+        yield from _nothing_left(data, found)
+
+
+def _nothing_left(data: TrainingData, found: list[Suspicion]) -> Iterator[Problem]:
+    left_out = {str(each.column) for each in found if each.leave_out}
+    usable = {c.name for c in data.schema.features} - set(unsupported(data.schema))
+    if left_out and usable <= left_out:
+        names = ", ".join(sorted(left_out))
         yield _problem(
-            "leak",
-            severity,
-            name,
-            "“{column}” alone gives the answer away (it explains {percent} % of what there is to "
-            "explain). Is it written down after the diagnosis? Leave it out, or allow it.",
-            percent=round(100 * score),
-        )
+            "only_leaks", "error", None,
+            "Without the columns that give the answer away ({names}) there is nothing to learn from.", names=names,
+        )  # fmt: skip
+
+
+def left_out(problems: list[Problem]) -> list[dict[str, Any]]:
+    """[{column, code, why, params}] of the columns that are left out of training as suspicious."""
+    return [
+        {"column": problem.column, "code": problem.code, "why": problem.message, "params": problem.params}
+        for problem in problems
+        if problem.code in SUSPICIOUS and problem.column is not None
+    ]
+
+
+def _time(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
+    """Whether validation can go forward in time by the recipe's column."""
+    if recipe.split_by is None:
+        return
+    missing = int(np.isnan(times_of(data.frame, recipe)).sum())
+    if missing:
+        yield _problem(
+            "time_missing", "warning", recipe.split_by,
+            "{count} rows have no time in “{column}”: the final model learns from them, but no validation does.",
+            count=missing,
+        )  # fmt: skip
+    try:
+        forward_folds(data, recipe)
+    except EngineError as error:
+        yield Problem(error.code, "error", recipe.split_by, error.message, error.params)
+
+
+def leak_report(frame: pd.DataFrame, recipe: Recipe, test: pd.DataFrame | None = None) -> list[Problem]:
+    """What would flatter a model of this table: the part of `check` that speaks of leaks, identifiers, copies and time.
+
+    With the `test` rows, also how many of them are copies of training rows and how many patients are on both sides.
+    """
+    found = [problem for problem in check(frame, recipe) if problem.code in LEAKAGE]
+    if test is None:
+        return found
+    try:
+        data = prepare(frame, recipe)
+    except EngineError:
+        return found
+    rows, patients = shared(without(data, {str(each["column"]) for each in left_out(found)}), test, recipe)
+    if rows:
+        found.append(
+            _problem("test_copies", "warning", None, "{count} of {total} test rows are copies of training rows: a model that "
+                     "has seen them is judged too kindly.", count=rows, total=len(test))
+        )  # fmt: skip
+    if patients:
+        found.append(
+            _problem("test_patients", "warning", None, "{count} patients are both in the training and in the test rows.",
+                     count=patients)
+        )  # fmt: skip
+    return found
+
+
+LEAKAGE = frozenset(
+    [*SUSPICIOUS, *(f"{code}_used" for code in SUSPICIOUS), *DOUBTFUL, "duplicates", "column_identifier", "patient_guessed",
+     "column_identifier_used", "patient_contradicts", "only_leaks", "time_missing", "split_by_impossible"]
+)  # fmt: skip

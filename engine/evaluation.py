@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from engine import pipelines
-from engine.cells import to_category
+from engine.decision_curve import decision_curve
 from engine.errors import EngineError
+from engine.files import Folder
 from engine.fitted import Fitted, Prediction
 from engine.metrics import (
     CALIBRATION_BINS,
@@ -24,12 +25,17 @@ from engine.metrics import (
     rank_scores,
     score_all,
 )
+from engine.promises import coverage_report, referral_report, risk_coverage, rows_of
 from engine.schema import Role
 from engine.split import resamples
+from engine.subgroups import FEWEST, OTHERS, columns_for, largest_gap, values_of, without_rare
+from engine.tasks import special
 from engine.training_data import labels_of, patients_of
 from engine.validation import metrics_of
 
 MOST_POINTS = 200
+GROUP_RESAMPLES = 200  # at most, for each group and for those kept and referred: many small intervals
+FREQUENCY = frozenset(["log_loss", "brier"])  # metrics that grow with how common the finding is
 MOST_CELLS = 300_000_000  # records times resamples; above, fewer resamples are drawn (never fewer than 100)
 
 
@@ -37,7 +43,10 @@ MOST_CELLS = 300_000_000  # records times resamples; above, fewer resamples are 
 class Report:
     """`metrics`: name -> {value, low, high, n, reason}; None where undefined, with the reason.
 
-    `predictions` holds truth, probabilities or values, and patient numbers by record, for paired tests.
+    `predictions` holds truth, probabilities or values, and patient numbers by record, for paired tests. `groups`:
+    column -> value -> {n, patients, metrics}; a group of few patients has `too_few` instead of figures. `gaps`: for each
+    column the two groups furthest apart, the widest first. `coverage`: see engine.promises.coverage_report. `referral`:
+    what is referred to a specialist, or None. `suspicious`: columns that training left out, and why.
     """
 
     task: str
@@ -54,6 +63,11 @@ class Report:
     left_out: dict[str, int]
     operating_point: dict[str, Any] | None = None
     validation: dict[str, Any] = field(default_factory=dict)
+    gaps: list[dict[str, Any]] = field(default_factory=list)
+    coverage: dict[str, Any] = field(default_factory=dict)
+    referral: dict[str, Any] | None = None
+    decision: dict[str, Any] | None = None
+    suspicious: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON."""
@@ -62,6 +76,8 @@ class Report:
             "baseline": self.baseline, "classes": self.classes, "curves": self.curves, "confusion": self.confusion,
             "per_class": self.per_class, "groups": self.groups, "predictions": self.predictions,
             "left_out": self.left_out, "operating_point": self.operating_point, "validation": self.validation,
+            "gaps": self.gaps, "coverage": self.coverage, "referral": self.referral, "decision": self.decision,
+            "suspicious": self.suspicious,
         }  # fmt: skip
 
 
@@ -69,42 +85,73 @@ def evaluate(
     fitted: Fitted,
     frame: pd.DataFrame,
     *,
-    groups: str | Sequence[str] | None = None,
+    groups: str | Sequence[str] | None = "auto",
     bootstrap: int = 1000,
     seed: int = 0,
+    files: Folder = None,
 ) -> Report:
     """Score labelled records; intervals are 95% percentile bootstraps (Efron & Tibshirani 1993) over patients.
 
-    `groups` names columns whose values are reported on their own. Rows without a label, or with a class the model
-    does not know, are left out and counted. Raises EngineError ("column_missing", "no_labels").
+    `groups` names columns whose values are reported on their own; "auto": sex, age, site and categories with few values,
+    as engine.subgroups finds them; None: no groups. `files` is the folder below which cells name files. Rows without a
+    label, or with a class the model does not know, are left out and counted.
+    Raises EngineError ("column_missing", "no_labels").
     """
     frame = frame.rename(columns=str)
-    own, wanted = pipelines.of(fitted.task), [groups] if isinstance(groups, str) else list(groups or ())
+    own = pipelines.of(fitted.task)
     if own is not None:
-        return own.evaluate(fitted, frame, wanted, bootstrap, seed)
+        named = [groups] if isinstance(groups, str) else list(groups or ())
+        return own.evaluate(fitted, frame, [name for name in named if name != "auto" or "auto" in frame], bootstrap, seed)
+    if special(fitted.task) is not None:
+        from engine.tasks.evaluation import evaluate_special
+
+        return evaluate_special(fitted, frame, groups, bootstrap, seed)
     codes, rows, left_out = _truth(fitted, frame)
     labelled = frame.iloc[rows].reset_index(drop=True)
-    outcomes, prediction = outcomes_of(fitted, labelled, codes)
+    outcomes, prediction = outcomes_of(fitted, labelled, codes, files)
     patients = _patients(fitted, labelled)
+    wanted = _wanted(fitted, labelled, groups)
+    parted = {name: _values(fitted, labelled, name, patients) for name in wanted}
+    few = min(bootstrap, GROUP_RESAMPLES)
+    tables = {name: _group(values, outcomes, patients, few, seed) for name, values in parted.items()}
     return Report(
         task=fitted.task, n=len(rows), patients=int(patients.max()) + 1,
         metrics=measure(outcomes, patients, bootstrap, seed),
         baseline=_baseline(fitted, outcomes),
         classes=fitted.classes_.tolist(),
-        curves=_curves(fitted, outcomes),
+        curves=_curves(fitted, outcomes) | _more_curves(fitted, outcomes, prediction, patients, few, seed),
         confusion=_confusion(fitted, outcomes),
         per_class=_per_class(fitted, outcomes),
-        groups={name: _group(labelled, name, outcomes, patients, bootstrap, seed) for name in wanted},
+        groups=tables, gaps=_gaps(fitted, parted, tables, outcomes, patients, few, seed),
         predictions=_predictions(fitted, outcomes, prediction, patients),
         left_out=left_out, operating_point=fitted.operating_point, validation=fitted.validation,
+        coverage=coverage_report(fitted, outcomes, prediction, patients, bootstrap, seed),
+        referral=referral_report(
+            fitted, outcomes, prediction.refer, patients, lambda part, own: measure(part, own, few, seed), bootstrap, seed
+        ),
+        decision=fitted.decision, suspicious=fitted.training.get("left_out", []),
     )  # fmt: skip
+
+
+def _wanted(fitted: Fitted, frame: pd.DataFrame, groups: str | Sequence[str] | None) -> list[str]:
+    if groups == "auto" and "auto" not in frame.columns:
+        return columns_for(fitted.schema, frame)
+    return [groups] if isinstance(groups, str) else list(groups or ())
+
+
+def _more_curves(
+    fitted: Fitted, outcomes: Outcomes, prediction: Prediction, patients: Ints, resampled: int, seed: int
+) -> dict[str, Any]:
+    curves: dict[str, Any] = {"risk_coverage": risk_coverage(fitted, outcomes, prediction)}
+    decisions = decision_curve(outcomes, patients, resampled, seed)
+    return curves if decisions is None else {**curves, "decision": decisions}
 
 
 def _truth(fitted: Fitted, frame: pd.DataFrame) -> tuple[Floats | Ints, Ints, dict[str, int]]:
     target = fitted.recipe.target
     if target not in frame.columns:
         raise EngineError("column_missing", f"There is no column “{target}”.", {"column": target})
-    labels = labels_of(frame[target], fitted.task)
+    labels = labels_of(frame[target], fitted.task, fitted.recipe.keep_words)
     code = {name: i for i, name in enumerate(fitted.classes_.tolist())}
     known = [label is not None and (not fitted.classify or label in code) for label in labels]
     rows = np.flatnonzero(known)
@@ -121,9 +168,11 @@ def _patients(fitted: Fitted, frame: pd.DataFrame) -> Ints:
     return patients_of(frame, column)
 
 
-def outcomes_of(fitted: Fitted, frame: pd.DataFrame, truth: Floats | Ints) -> tuple[Outcomes, Prediction]:
+def outcomes_of(
+    fitted: Fitted, frame: pd.DataFrame, truth: Floats | Ints, files: Folder = None
+) -> tuple[Outcomes, Prediction]:
     """Truth beside the model's decisions and calibrated probabilities."""
-    prediction = fitted.predict(frame)
+    prediction = fitted.predict(frame, files=files)
     if prediction.probabilities is None:
         return Outcomes(truth, prediction.value), prediction
     decided = fitted.decide(prediction.probabilities)
@@ -132,7 +181,7 @@ def outcomes_of(fitted: Fitted, frame: pd.DataFrame, truth: Floats | Ints) -> tu
 
 def measure(outcomes: Outcomes, patients: Ints, bootstrap: int, seed: int) -> dict[str, dict[str, Any]]:
     """All metrics of the task with their intervals."""
-    names = metrics_of("regression" if outcomes.probabilities is None else "classification")
+    names = metrics_of(outcomes.task)
     point = score_all(outcomes, np.ones((1, outcomes.n)), names)
     count = min(bootstrap, max(100, MOST_CELLS // max(outcomes.n, 1)))
     drawn: dict[str, list[Floats]] = {name: [] for name in names}
@@ -158,6 +207,8 @@ def _entry(name: str, value: float, drawn: list[Floats], outcomes: Outcomes) -> 
 
 
 def _why_undefined(name: str, outcomes: Outcomes) -> str:
+    if special(outcomes.task) is not None:
+        return "not defined for these records"
     if outcomes.probabilities is None:
         return "the target does not vary in these records"
     if len(np.unique(outcomes.truth)) < 2:
@@ -259,24 +310,42 @@ def _share(top: int, bottom: int) -> float | None:
     return top / bottom if bottom else None
 
 
-def _group(
-    frame: pd.DataFrame, name: str, outcomes: Outcomes, patients: Ints, bootstrap: int, seed: int
-) -> dict[str, Any]:
+def _values(fitted: Fitted, frame: pd.DataFrame, name: str, patients: Ints) -> NDArray[Any]:
     if name not in frame.columns:
         raise EngineError("column_missing", f"There is no column “{name}”.", {"column": name})
-    values = np.array([to_category(cell) or "" for cell in frame[name].tolist()])
-    parts = {}
+    values = values_of(frame, name, fitted.schema, fitted.recipe.split_by, fitted.recipe.keep_words)
+    return without_rare(values, patients)
+
+
+def _group(
+    values: NDArray[Any], outcomes: Outcomes, patients: Ints, bootstrap: int, seed: int
+) -> dict[str, Any]:
+    parts: dict[str, Any] = {}
     for value in sorted(set(values.tolist())):
         rows = np.flatnonzero(values == value)
-        p = None if outcomes.probabilities is None else outcomes.probabilities[rows]
-        part = Outcomes(outcomes.truth[rows], outcomes.decided[rows], p, outcomes.positive)
         own = np.unique(patients[rows], return_inverse=True)[1]
-        parts[value] = {
-            "n": len(rows),
-            "patients": int(own.max()) + 1,
-            "metrics": measure(part, own, bootstrap, seed),
-        }
+        parts[value] = {"n": len(rows), "patients": int(own.max()) + 1}
+        if parts[value]["patients"] < FEWEST:
+            parts[value] |= {"metrics": {}, "too_few": FEWEST}
+        else:
+            parts[value]["metrics"] = measure(rows_of(outcomes, rows), own, bootstrap, seed)
     return parts
+
+
+def _gaps(
+    fitted: Fitted, parted: Mapping[str, NDArray[Any]], tables: Mapping[str, Any], outcomes: Outcomes,
+    patients: Ints, resampled: int, seed: int,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """In the model's own metric, but the area where that is a loss: a loss is larger where the finding is commoner, which
+    is no gap in what the model can do. Missing values and the pooled rare ones are no group to compare."""
+    found = []
+    metric = "roc_auc" if fitted.metric in FREQUENCY else fitted.metric
+    for name, values in parted.items():
+        enough = [g for g, part in tables[name].items() if g not in ("", OTHERS) and "too_few" not in part]
+        gap = largest_gap(name, values, enough, outcomes, patients, metric, resampled, seed)
+        if gap is not None:
+            found.append(gap)
+    return sorted(found, key=lambda gap: -float(gap["difference"]))
 
 
 def _predictions(
@@ -293,6 +362,9 @@ def _predictions(
 def outcomes_from(predictions: Mapping[str, Any]) -> Outcomes:
     """Stored `Report.predictions` back as outcomes. Raises EngineError ("predictions_invalid")."""
     try:
+        own = special(predictions["task"])
+        if own is not None:
+            return own.restored(predictions)
         if predictions["task"] == "regression":
             return Outcomes(
                 np.array(predictions["true"], dtype=float), np.array(predictions["decided"], dtype=float)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,23 +13,25 @@ from numpy.typing import NDArray
 from engine.calibration import Calibrator, logit
 from engine.candidates.base import Model, sigmoid
 from engine.cautions import Warning_, warnings_of
+from engine.decisions import decide_by, refers
 from engine.encoding import Encoded, Encoder
+from engine.files import Files, Folder
 from engine.metrics import Floats, Ints
 from engine.novelty import Novelty
 from engine.preprocessing.pipeline import Preprocessor
 from engine.recipe import Recipe
 from engine.schema import Schema
-
-COVERAGE = 0.95
+from engine.tasks import special
 
 
 @dataclass(frozen=True)
 class Prediction:
     """n rows. `value` (n,): decided class or number. `probabilities` (n, k) in the order of `classes_`, or None.
 
-    `interval` (n, 2), 95%: of the probability of the positive (two classes) or the decided class; for regression the
-    conformal interval of the number. `sets`: classes that a 95% prediction set holds, or None for regression.
-    `ood_score` above 1 is `out_of_distribution`.
+    `interval` (n, 2): of the probability of the positive (two classes) or the decided class, 95%; for regression the
+    conformal interval of the number. `sets`: classes that the prediction set holds, or None for regression; sets and
+    regression intervals hold the truth of `Recipe.coverage` (95%) of patients. `ood_score` above 1 is
+    `out_of_distribution`. `refer` (n,): to be decided by a specialist, see `Recipe.abstain`.
     """
 
     value: NDArray[Any]
@@ -39,6 +41,11 @@ class Prediction:
     out_of_distribution: NDArray[np.bool_]
     ood_score: Floats
     warnings: list[list[Warning_]]
+    refer: NDArray[np.bool_] = None  # type: ignore[assignment]  # not given: nobody
+
+    def __post_init__(self) -> None:
+        if self.refer is None:
+            object.__setattr__(self, "refer", np.zeros(len(self.value), dtype=bool))
 
 
 @dataclass
@@ -62,6 +69,9 @@ class Fitted:
 
     `operating_point` (two classes): threshold on the positive class's calibrated probability, chosen on validation
     data, with the sensitivity and specificity it reached there. `validation`: metrics on out-of-fold predictions.
+    `reach`: conformal limit of all classes, `reaches` (k,) of each when they have their own. `decision` (several
+    classes): the rule when it is not the largest probability, and its price. `referral`: the limit of abstention.
+    `details`: what the tasks of `engine.tasks` have decided and learned beyond that, as JSON.
     """
 
     recipe: Recipe
@@ -82,6 +92,10 @@ class Fitted:
     validation: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     background: Encoded | None = None
+    reaches: Floats | None = None
+    decision: dict[str, Any] | None = None
+    referral: dict[str, Any] | None = None
+    details: dict[str, Any] = field(default_factory=dict)
     out_of_fold: tuple[Ints, Floats] | None = None  # labelled rows and their raw predictions; never stored
 
     @property
@@ -96,13 +110,16 @@ class Fitted:
             return 1
         return int(np.flatnonzero(self.classes_ == self.operating_point["positive"])[0])
 
-    def predict(self, frame: pd.DataFrame) -> Prediction:
-        """Predict a table. Unknown categories, missing columns and odd cells become warnings, never errors."""
-        return self.predict_encoded(self.encoder.from_frame(frame))
+    def predict(self, frame: pd.DataFrame, *, files: Folder = None) -> Prediction:
+        """Predict a table. Unknown categories, missing columns and odd cells become warnings, never errors.
 
-    def predict_records(self, records: Sequence[Mapping[str, Any]]) -> Prediction:
+        `files`: the folder below which texts in columns of files name them (see engine.files).
+        """
+        return self.predict_encoded(self.encoder.from_frame(frame, Files.of(files)))
+
+    def predict_records(self, records: Sequence[Mapping[str, Any]], *, files: Folder = None) -> Prediction:
         """Predict dictionaries, one per record; a missing key is a missing value. The quick way for few records."""
-        return self.predict_encoded(self.encoder.from_records(records))
+        return self.predict_encoded(self.encoder.from_records(records, Files.of(files)))
 
     def raw(self, encoded: Encoded) -> Floats:
         """Uncalibrated probabilities (n, k) or numbers (n,), the weighted mean of the members."""
@@ -117,18 +134,27 @@ class Fitted:
         ood = self.novelty.score(encoded)
         strange = ood > 1.0
         warnings = warnings_of(self.encoder, encoded, strange)
+        own = special(self.task)
+        if own is not None:
+            about = {"out_of_distribution": strange, "ood_score": ood, "warnings": warnings}
+            made = own.predict(self, raw, about)
+            return replace(made, refer=refers(self, made.probabilities, ood))
         if not self.classify:
             interval = np.column_stack([raw - self.reach, raw + self.reach])
-            return Prediction(raw, None, interval, None, strange, ood, warnings)
+            refer = refers(self, None, ood)
+            return Prediction(raw, None, interval, None, strange, ood, warnings, refer)
         p = self.calibrator.apply(raw)
         codes = self.decide(p)
         interval = self._interval(raw, p, codes)
-        return Prediction(self.classes_[codes], p, interval, self._sets(p, codes), strange, ood, warnings)
+        sets, refer = self._sets(p, codes), refers(self, p, ood)
+        return Prediction(self.classes_[codes], p, interval, sets, strange, ood, warnings, refer)
 
     def decide(self, probabilities: Floats) -> Ints:
-        """Class codes: two classes by the operating point, several by the largest probability."""
+        """Class codes: two classes by the operating point, several by the largest probability (over the prior, when
+        `decision` says so)."""
         if self.operating_point is None:
-            return probabilities.argmax(axis=1)
+            weights = None if self.decision is None else np.array(self.decision["weights"])
+            return decide_by(probabilities, weights)
         positive = self.positive
         called = probabilities[:, positive] >= self.operating_point["threshold"]
         return np.where(called, positive, 1 - positive)
@@ -143,7 +169,7 @@ class Fitted:
         return np.column_stack([low, high])  # at the very ends `logit` is cut off, the probability is not
 
     def _sets(self, p: Floats, codes: Ints) -> list[list[str]]:
-        inside = p >= 1.0 - self.reach - 1e-12
+        inside = p >= 1.0 - (self.reach if self.reaches is None else self.reaches) - 1e-12
         inside[np.arange(len(p)), codes] = True
         names = self.classes_.tolist()
         return [[names[code] for code in np.flatnonzero(row)] for row in inside]

@@ -15,8 +15,11 @@ from engine.recipe import STEPS, Recipe
 from engine.registry import Candidate
 from engine.schema import Kind
 from engine.training_data import TrainingData
+from engine.transformers import TRANSFORMERS
+from engine.transformers.files import FileTransformer
 
 FEWEST_FOR_NETWORK = 100
+FILES_SHARE = 0.35  # of the budget for the first trial of a network that looks at files
 PLANNED_SHARE = 0.5  # of the budget; the rest is for slower machines, final fits and the ensemble
 MOST_SHARE = 0.7  # a candidate whose first trial alone would take more of the budget is skipped
 
@@ -60,8 +63,11 @@ class Plan:
 
 def make_plans(data: TrainingData, recipe: Recipe, widths: tuple[int, int], n_folds: int) -> list[Plan]:
     """A plan for every candidate that is to be tried; one without trials is skipped, with its reason."""
+    with_files = row_seconds(data) > 0
     names = [name for name in recipe.candidates if not registry.get(name).combines] or [
-        c.name for c in registry.CANDIDATES.values() if not c.reference and not c.combines
+        c.name
+        for c in registry.CANDIDATES.values()
+        if not c.reference and not c.combines and (with_files or not c.model.wants_tensors)
     ]
     share = PLANNED_SHARE * recipe.time_budget / len(names)
     return [_plan(registry.get(name), data, recipe, widths, n_folds, share) for name in names]
@@ -73,7 +79,7 @@ def _plan(
     given = registry.validate(c.name, recipe.hyperparameters.get(c.name, {}))
     plan = Plan(c, given, first_choices(c.name, recipe, data), [], 0.0)
     asked = c.name in recipe.candidates
-    if data.task not in c.tasks:
+    if not c.can(data.task):
         plan.reason = f"cannot do {data.task}"
     elif c.name == "network" and not asked and len(data.y) < FEWEST_FOR_NETWORK:
         plan.reason = f"fewer than {FEWEST_FOR_NETWORK} labelled records"
@@ -85,12 +91,14 @@ def _plan(
 def _fill(
     plan: Plan, data: TrainingData, width: int, n_folds: int, share: float, asked: bool, recipe: Recipe
 ) -> None:
-    rows, classes, model = len(data.y), max(len(data.classes), 1), plan.candidate.model
+    rows, classes, model = data.work(plan.candidate.name), max(len(data.classes), 1), plan.candidate.model
+
+    files = {"row_seconds": row_seconds(data)} if model.wants_tensors else {}
 
     def cost(trial: Trial) -> float:
-        return model.cost(rows, width, classes, {**trial.hyperparameters, **plan.given})
+        return model.cost(rows, width, classes, {**trial.hyperparameters, **plan.given, **files})
 
-    queue = _trials(plan, data, width, recipe)
+    queue = _trials(plan, data, width, recipe, FILES_SHARE * recipe.time_budget / (n_folds + 1))
     plan.seconds = cost(queue[0]) * (n_folds + 1)
     if plan.seconds > MOST_SHARE * recipe.time_budget and not asked:
         plan.reason = "would take longer than the time budget allows"
@@ -103,9 +111,20 @@ def _fill(
         plan.seconds += cost(trial) * n_folds
 
 
-def _trials(plan: Plan, data: TrainingData, width: int, recipe: Recipe) -> list[Trial]:
+def row_seconds(data: TrainingData) -> float:
+    """About how long the files of one record take in one training step of a network."""
+    kinds = [spec.kind for spec in data.schema.features]
+    return sum(files.seconds for kind, files in TRANSFORMERS.items() if issubclass(files, FileTransformer)
+               for found in kinds if found is kind)  # fmt: skip
+
+
+def _trials(plan: Plan, data: TrainingData, width: int, recipe: Recipe, seconds: float) -> list[Trial]:
     found: list[Trial] = []
-    for values in plan.candidate.model.trials(data.task, len(data.y), width, len(data.classes)):
+    model, sizes = plan.candidate.model, (data.task, len(data.y), width, len(data.classes))
+    wished = (
+        model.budgeted_trials(*sizes, row_seconds(data), seconds) if model.wants_tensors else model.trials(*sizes)
+    )
+    for values in wished:
         trial = Trial({name: value for name, value in values.items() if name not in plan.given})
         if trial not in found:
             found.append(trial)
@@ -137,4 +156,6 @@ def first_choices(name: str, recipe: Recipe, data: TrainingData) -> dict[str, st
         if getattr(recipe, step) != "search":
             choices[step] = getattr(recipe, step)
     choices["text"] = "dense" if registry.get(name).model.wants_dense else "sparse"
+    if registry.get(name).model.wants_tensors:
+        choices["tensors"] = "yes"
     return choices

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """One column. Free text is never kept here; `quantiles` are those of QUANTILES, dates are in days."""
+    """One column. Free text is never kept here; `quantiles` are those of QUANTILES, dates are in days.
+
+    `rate` (Hz): that of a signal whose files do not tell it.
+    """
 
     name: str
     kind: Kind
@@ -50,15 +54,17 @@ class ColumnSpec:
     maximum: float | None = None
     quantiles: tuple[float, ...] | None = None
     missing_share: float = 0.0
+    rate: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form; `from_dict` turns it back."""
+        rate = {} if self.rate is None else {"rate": self.rate}
         return {
             "name": self.name, "kind": self.kind.value, "role": self.role.value,
             "categories": None if self.categories is None else list(self.categories),
             "minimum": self.minimum, "maximum": self.maximum,
             "quantiles": None if self.quantiles is None else list(self.quantiles),
-            "missing_share": self.missing_share,
+            "missing_share": self.missing_share, **rate,
         }  # fmt: skip
 
     @classmethod
@@ -113,9 +119,10 @@ class Schema:
 FILE_KINDS = {
     Kind.IMAGE: (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"),
     Kind.VOLUME: (".dcm", ".nii", ".nii.gz", ".nrrd", ".mha"),
-    Kind.VIDEO: (".mp4", ".avi", ".mov", ".mkv", ".webm"),
-    Kind.SIGNAL: (".edf", ".dat", ".hea", ".xml.ecg", ".scp"),
+    Kind.VIDEO: (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpeg", ".mpg", ".m4v", ".wmv", ".gif"),
+    Kind.SIGNAL: (".edf", ".bdf", ".dat", ".hea", ".csv", ".tsv", ".npy"),
 }
+LONGEST_SIDE = 8  # a flat array this many times longer than high is a signal, else a picture
 PATIENT_NAMES = frozenset(
     {
         "patient",
@@ -148,8 +155,10 @@ TARGET_NAMES = frozenset(
 )
 
 
-def infer_schema(frame: pd.DataFrame, *, target: str | None = None, patient: str | None = None) -> Schema:
-    """The kinds and the likely roles of the columns of a table.
+def infer_schema(
+    frame: pd.DataFrame, *, target: str | None = None, patient: str | None = None, keep_words: bool = False
+) -> Schema:
+    """The kinds and the likely roles of the columns of a table. `keep_words`: see `engine.cells.is_missing`.
 
     Raises EngineError ("column_missing") when `target` or `patient` is not a column.
     """
@@ -157,7 +166,7 @@ def infer_schema(frame: pd.DataFrame, *, target: str | None = None, patient: str
     for name in (target, patient):
         if name is not None and name not in frame.columns:
             raise EngineError("column_missing", f"There is no column “{name}”.", {"column": name})
-    columns = [describe_column(str(name), frame[name]) for name in frame.columns]
+    columns = [describe_column(str(name), frame[name], keep_words=keep_words) for name in frame.columns]
     found_target = target if target is not None else _first_named(columns, TARGET_NAMES)
     found_patient = patient if patient is not None else _likely_patient(frame, columns, found_target)
     return Schema(tuple(_with_likely_role(c, frame[c.name], found_target, found_patient) for c in columns))
@@ -170,18 +179,19 @@ def describe_column(
     *,
     minimum_patients: int = 1,
     patients: np.ndarray[Any, Any] | None = None,
+    keep_words: bool = False,
 ) -> ColumnSpec:
     """What a column looks like, in its own or the given kind.
 
     Categories seen in fewer than `minimum_patients` patients (rows, when `patients` is None) are left out.
     """
     values = series.tolist()
-    present = [value for value in values if not is_missing(value)]
+    present = [value for value in values if not is_missing(value, keep_words)]
     kind = kind or _kind_of(series, present)
     missing = 1.0 - len(present) / len(values) if values else 0.0
     if kind is Kind.CATEGORY:
         return ColumnSpec(
-            name, kind, categories=_categories(values, patients, minimum_patients), missing_share=missing
+            name, kind, categories=_categories(values, patients, minimum_patients, keep_words), missing_share=missing
         )
     if kind in (Kind.NUMBER, Kind.DATE):
         parse = to_number if kind is Kind.NUMBER else to_days
@@ -201,10 +211,12 @@ def describe_column(
     return ColumnSpec(name, kind, missing_share=missing)
 
 
-def _categories(values: list[Any], patients: np.ndarray[Any, Any] | None, minimum: int) -> tuple[str, ...]:
+def _categories(
+    values: list[Any], patients: np.ndarray[Any, Any] | None, minimum: int, keep_words: bool
+) -> tuple[str, ...]:
     seen: dict[str, set[Any]] = {}
     for row, value in enumerate(values):
-        category = to_category(value)
+        category = to_category(value, keep_words)
         if category is not None:
             seen.setdefault(category, set()).add(row if patients is None else patients[row])
     return tuple(sorted(name for name, who in seen.items() if len(who) >= minimum))
@@ -226,6 +238,8 @@ def _kind_of_objects(present: list[Any]) -> Kind:
     sample = present[:: max(1, len(present) // 2000)]
     if all(isinstance(value, (bool, np.bool_)) for value in sample):
         return Kind.CATEGORY
+    if (sources := _kind_of_sources(sample)) is not None:
+        return sources
     if sum(to_number(value)[1] is None for value in sample) >= 0.95 * len(sample):
         return Kind.NUMBER
     texts = [str(value).strip() for value in sample]
@@ -237,6 +251,20 @@ def _kind_of_objects(present: list[Any]) -> Kind:
     distinct = len({str(value).strip() for value in present})
     length = sum(map(len, texts)) / len(texts)
     return Kind.CATEGORY if length <= 60 and distinct <= max(20, 0.05 * len(present)) else Kind.TEXT
+
+
+def _kind_of_sources(sample: list[Any]) -> Kind | None:
+    """The kind of cells that are arrays, or paths (a folder is a series of slices); None when they are neither."""
+    if all(isinstance(value, np.ndarray) for value in sample):
+        shape = sample[0].shape
+        if len(shape) == 3:
+            return Kind.IMAGE if shape[2] in (3, 4) else Kind.VOLUME
+        if len(shape) == 2 and max(shape) <= LONGEST_SIDE * min(shape):
+            return Kind.IMAGE
+        return Kind.SIGNAL if len(shape) in (1, 2) else Kind.VIDEO
+    if all(isinstance(value, Path) for value in sample) and all(value.is_dir() for value in sample[:20]):
+        return Kind.VOLUME
+    return None
 
 
 def _all_dates(sample: list[Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,19 +15,26 @@ from engine import pipelines, registry
 from engine.assembly import Assembler, Contender
 from engine.candidates.base import Curve
 from engine.candidates.ensemble import greedy_weights
-from engine.checks import Problem, check, refuse
+from engine.checks import Problem, check, left_out, refuse, unreadable_files
+from engine.copies import one_side
 from engine.errors import EngineError, Stopped
+from engine.files import Files, Folder
 from engine.fitted import Fitted
 from engine.metrics import METRICS, gain, score
+from engine.modalities import what_each_adds
 from engine.plan import Plan, Trial, make_plans
 from engine.positive import default_positive
 from engine.recipe import Recipe
 from engine.schema import Kind
-from engine.split import LARGE, folds
+from engine.split import LARGE, Fold, folds
+from engine.suspicion import without
+from engine.tasks import special
+from engine.time_order import forward_folds
 from engine.training_data import TrainingData, metric_of, prepare
 from engine.transformers.text import COMPONENTS
 from engine.validation import Validator
 
+FROZEN_SHARE = 0.5  # of the budget at most for the features of pretrained networks
 EMPTY_CURVE: Curve = {"epoch": [], "train_loss": [], "validation_loss": []}
 
 
@@ -63,13 +70,18 @@ class CandidateResult:
 
 @dataclass
 class Search:
-    """All candidates, the best of them, the reference to compare with, and what was noticed in the data."""
+    """All candidates, the best of them, the reference to compare with, and what was noticed in the data.
+
+    `left_out`: [{column, code, why, params}] of the suspicious columns that nothing was learned from.
+    """
 
     best: Fitted
     candidates: list[CandidateResult]
     baseline: CandidateResult
     problems: list[Problem]
     unlabelled: int
+    modalities: dict[str, Any] | None = None  # what each adds: see engine.modalities
+    left_out: list[dict[str, Any]] = field(default_factory=list)
 
 
 OnProgress = Callable[[Progress], None]
@@ -80,22 +92,25 @@ def fit(
     frame: pd.DataFrame,
     recipe: Recipe,
     *,
+    files: Folder = None,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Fitted:
     """The best candidate of `fit_candidates`."""
-    return fit_candidates(frame, recipe, on_progress=on_progress, should_stop=should_stop).best
+    return fit_candidates(frame, recipe, files=files, on_progress=on_progress, should_stop=should_stop).best
 
 
 def fit_candidates(
     frame: pd.DataFrame,
     recipe: Recipe,
     *,
+    files: Folder = None,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Search:
     """Try the recipe's candidates on training data (never give it the locked test split).
 
+    `files`: the folder below which texts in columns of files name them (see engine.files).
     Rows without a label are left out and counted. Raises EngineError with the first problem that forbids training,
     or when no candidate could be fitted; Stopped when `should_stop()` answers True.
     """
@@ -104,13 +119,31 @@ def fit_candidates(
         return own.fit_candidates(frame, recipe, on_progress=on_progress, should_stop=should_stop)
     watch = Watch(on_progress, should_stop)
     watch.say(0.0, "check", "Checking the data")
-    data = prepare(frame, recipe)
-    problems = check(frame, recipe)
+    given = Files.of(files)
+    if given.seconds is None:
+        given = replace(given, seconds=FROZEN_SHARE * recipe.time_budget)
+    data = prepare(frame, recipe, given)
+    problems = check(frame, recipe, files=files)
     refuse(problems)
+    suspicious = left_out(problems)
+    data = without(data, {str(each["column"]) for each in suspicious})
     metric = metric_of(recipe, data.task, len(data.classes))
     threads = 1 if len(data.y) < LARGE else None
     with threadpool_limits(limits=threads):
-        return _Run(data, recipe, metric, watch).search(problems)
+        run = _Run(data, recipe, metric, watch)
+        found = run.search(problems + unreadable_files(run.encoded.issues))
+    found.left_out = suspicious
+    for result in found.candidates:
+        if result.fitted is not None:
+            result.fitted.training["left_out"] = suspicious
+    return found
+
+
+def splits_of(data: TrainingData, recipe: Recipe) -> list[Fold]:
+    """The folds of the search: forward in time where the recipe says so, else by patient; copies stay together."""
+    if recipe.split_by is not None:
+        return forward_folds(data, recipe)
+    return folds(data.y, data.task, one_side(data), recipe.seed)
 
 
 class Watch:
@@ -145,9 +178,9 @@ class _Run:
         self.data, self.recipe, self.metric, self.watch = data, recipe, metric, watch
         self.encoder, self.encoded = data.encode()
         self.positive = positive_code(data, recipe)
-        splits = folds(data.y, data.task, data.patients, recipe.seed)
+        splits = splits_of(data, recipe)
         self.validator = Validator(
-            data, self.encoder, self.encoded, splits, metric, self.positive, recipe.seed
+            data, self.encoder, self.encoded, splits, metric, self.positive, recipe.seed, recipe
         )
         self.assembler = Assembler(self.validator, recipe)
         self.deadline = time.process_time() + recipe.time_budget
@@ -171,9 +204,14 @@ class _Run:
         if len(contenders) > 1 and (not self.recipe.candidates or "ensemble" in self.recipe.candidates):
             best = self._ensemble(contenders, results, best)
         baseline = self._baseline()
+        adds = what_each_adds(
+            self.validator, contenders, best.candidate, self.recipe.time_budget, lambda _: self.watch.ask()
+        )
+        if adds is not None:
+            best.validation["modalities"] = adds
         best.training["baseline"] = {"metric": self.metric, "value": baseline.validation_score}
         self.watch.say(1.0, "done", "Finished", best.candidate)
-        return Search(best, results, baseline, problems, self.data.unlabelled)
+        return Search(best, results, baseline, problems, self.data.unlabelled, adds)
 
     def _widths(self) -> tuple[int, int]:
         """About how many features a row has that are not 0, and how many a dense model sees."""
@@ -305,11 +343,13 @@ class _Run:
     def _baseline(self) -> CandidateResult:
         spec = registry.get("baseline")
         rows = np.concatenate([held for _, held in self.validator.folds])
-        y = self.data.y
+        y, own = self.data.y, special(self.data.task)
         raw = np.full(len(rows), y.mean())
         if self.data.classify:
             shares = np.bincount(y.astype(np.int64), minlength=len(self.data.classes)) / len(y)
             raw = np.tile(shares, (len(rows), 1))
+        if own is not None:
+            raw = own.baseline(self.data, len(rows))
         outcomes = self.validator.outcomes(raw, rows)
         value = score(outcomes, self.metric)
         return CandidateResult(

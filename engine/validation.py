@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 
-from engine.calibration import logit, operating_point
+from engine.calibration import logit
 from engine.candidates.base import Curve, Matrix, Model, StopCheck
+from engine.decisions import choose_point, class_weights, decide_by
 from engine.encoding import Encoded, Encoder
 from engine.metrics import METRICS, NEEDS_DECISION, Floats, Ints, Outcomes, gain, score, score_all
 from engine.preprocessing.pipeline import Preprocessor
+from engine.recipe import Recipe
 from engine.registry import Candidate
 from engine.split import Fold, resamples
+from engine.tasks import special
+from engine.tasks.models import build
 from engine.training_data import TrainingData
 
 RESAMPLES = 200
@@ -55,6 +59,7 @@ class Validator:
     metric: str
     positive: int
     seed: int
+    recipe: Recipe | None = None
 
     def __post_init__(self) -> None:
         self.parts = [
@@ -95,21 +100,30 @@ class Validator:
         return gain(self.metric, score(self.outcomes(raw, rows), self.metric))
 
     def outcomes(self, raw: Floats, rows: Ints) -> Outcomes:
-        """Two classes are decided at their best threshold where the metric looks at decisions."""
+        """Where the metric looks at decisions, they are made as the fitted model will make them."""
+        own = special(self.data.task)
+        if own is not None:
+            return own.outcomes(self.data, rows, raw, self.metric)
         truth = self.data.y[rows]
         if raw.ndim == 1:
             return Outcomes(truth, raw)
         codes = truth.astype(np.int64)
-        decided = raw.argmax(axis=1)
+        decided = decide_by(raw, self.weights(raw.shape[1]))
         if raw.shape[1] == 2 and self.metric in NEEDS_DECISION:
-            p = raw[:, self.positive]
-            threshold = operating_point(p, codes == self.positive, "")["threshold"]
+            p, wanted = raw[:, self.positive], self.recipe.operating_point if self.recipe else {}
+            threshold = choose_point(p, codes == self.positive, "", self.data.patients[rows], wanted)["threshold"]
             decided = np.where(p >= threshold, self.positive, 1 - self.positive)
         return Outcomes(codes, decided, raw, self.positive)
 
+    def weights(self, classes: int) -> Floats | None:
+        """What several classes' probabilities are multiplied by before the largest decides."""
+        rule = self.recipe.decision if self.recipe else "auto"
+        return class_weights(self.data.y, classes, self.metric, rule)
+
     def spread(self, members: list[tuple[float, TrialResult]]) -> float:
         """How much the model would differ had other patients been seen: the delete-a-group jackknife's standard error
-        of the log odds (Kott 2001, J. Official Statistics 17), root mean square over records; 0 for one split."""
+        of the log odds (Kott 2001, J. Official Statistics 17), root mean square over records; 0 for one split. Steps
+        forward in time leave out no group each: there the models' own variance stands for it."""
         count = len(self.folds)
         if count < 2 or not self.data.classify:
             return 0.0
@@ -120,7 +134,8 @@ class Validator:
                 preprocessor, model = result.pairs[k]
                 total += weight * model.raw(preprocessor.transform(self.encoded))
             by_fold.append(logit(total))
-        deviation = np.var(np.stack(by_fold), axis=0) * (count - 1)
+        forward = self.recipe is not None and self.recipe.split_by is not None
+        deviation = np.var(np.stack(by_fold), axis=0) * (1 if forward else count - 1)
         return float(np.sqrt(np.median(deviation)))
 
 
@@ -130,7 +145,7 @@ def _matrices(
     data, (train, held) = validator.data, validator.parts[fold]
     rows = validator.folds[fold][0]
     preprocessor = Preprocessor(validator.encoder, choices, validator.seed)
-    preprocessor.fit(train, data.y[rows], data.patients[rows], data.classify)
+    preprocessor.fit(train, data.y[rows], data.patients[rows], data.grouped)
     return preprocessor, preprocessor.transform(train), preprocessor.transform(held)
 
 
@@ -145,9 +160,8 @@ def _fit_fold(
     data, rows = validator.data, validator.folds[fold][0]
     if stop is not None:
         stop({})
-    model = candidate.model(task=data.task, seed=validator.seed, **hyperparameters)
-    y = data.y[rows].astype(np.int64) if data.classify else data.y[rows]
-    return model.fit(X, y, patients=data.patients[rows], stop=stop)
+    model = build(candidate, data.task, validator.seed, hyperparameters, data.details)
+    return model.fit(X, data.answers[rows], patients=data.patients[rows], stop=stop)
 
 
 def summary(

@@ -69,6 +69,7 @@ def diagnosis(row: Diagnosis) -> dict[str, Any]:
         **line(row),
         "groups": wording.warnings_by_weight(output.get("warnings") or []),
         "ambiguity": wording.ambiguity(output.get("set") or []),
+        "against_the_odds": wording.against_the_odds(row.model_version, row.value, probabilities),
         "probabilities": [
             {"label": name, "text": percent(p), "width": round(BAR_WIDTH * (p or 0.0), 1)}
             for name, p in sorted(probabilities.items(), key=lambda item: -(item[1] or 0.0))[:20]

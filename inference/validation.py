@@ -114,6 +114,15 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def _check_of(column: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """The check of a column's cells. A word such as “none” that training took as a category is one here too."""
+    check = CHECKS[column["kind"]]
+    words = {c for c in column.get("categories") or () if c.lower() in _MISSING_WORDS}
+    if not words:
+        return check
+    return lambda value: value.strip() if isinstance(value, str) and value.strip() in words else check(value)
+
+
 @dataclass(frozen=True)
 class Checked:
     """Records ready for the model: values, the patients they belong to, and columns that the model does not know."""
@@ -145,7 +154,7 @@ class Columns:
             patient=next((c["name"] for c in columns if c.get("role") == "patient"), None),
             text=texts[0] if len(texts) == 1 else None,
             ignored=frozenset(c["name"] for c in columns) - {c["name"] for c in features},
-            checks={c["name"]: CHECKS[c["kind"]] for c in features},
+            checks={c["name"]: _check_of(c) for c in features},
             numbers=frozenset(c["name"] for c in features if c["kind"] == "number"),
         )
 

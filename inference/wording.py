@@ -27,6 +27,10 @@ _TEXTS: dict[str, Callable[[], str]] = {
     "not_a_date": lambda: _("“%(column)s” is not a date; it counts as missing."),
     "infinite": lambda: _("“%(column)s” is infinite; it counts as missing."),
     "unseen_category": lambda: _("“%(column)s” has the value “%(value)s”, which the model has not seen in training."),
+    "files_folder_missing": lambda: _("The file of “%(column)s” cannot be looked for here; it counts as missing."),
+    "file_refused": lambda: _("The file of “%(column)s” was not opened; it counts as missing."),
+    "file_missing": lambda: _("The file of “%(column)s” is not there; it counts as missing."),
+    "file_unreadable": lambda: _("The file of “%(column)s” cannot be read; it counts as missing."),
     "out_of_range": lambda: _("“%(column)s” is %(value)s, outside what training saw (%(low)s to %(high)s)."),
     "unusual": lambda: _("“%(column)s” is %(value)s; 98 of 100 training records lay between %(low)s and %(high)s."),
     "out_of_distribution": lambda: _(
@@ -156,6 +160,24 @@ def threshold_sentence(version: ModelVersion) -> str:
         "positive": point.get("positive"),
         "threshold": number(100 * float(point["threshold"]), 3),
         "n": point.get("n"),
+    }
+
+
+def against_the_odds(version: ModelVersion, value: str, probabilities: Mapping[str, float | None]) -> str:
+    """Why the less likely of two classes is decided; "" when the likelier one is, or when no limit decides."""
+    point = version.operating_point
+    likeliest = max(probabilities, key=lambda name: probabilities[name] or 0.0, default=value)
+    if likeliest == value or not threshold_sentence(version):
+        return ""
+    positive = str(point.get("positive"))
+    return _(
+        "“%(likeliest)s” is likelier, but the model decides by its limit: “%(positive)s” from a probability of"
+        " %(threshold)s%% on, else “%(negative)s”."
+    ) % {
+        "likeliest": likeliest,
+        "positive": positive,
+        "negative": next((str(c) for c in version.classes if str(c) != positive), ""),
+        "threshold": number(100 * float(point["threshold"]), 3),
     }
 
 

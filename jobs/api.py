@@ -3,8 +3,10 @@
 from typing import Any
 from uuid import UUID
 
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -36,7 +38,7 @@ class JobList(generics.GenericAPIView[Job]):
         jobs = queries.jobs_of(actor_of(self.request).organisation)
         state = self.request.query_params.get("state", "")
         if state and state not in queries.FILTERS:
-            raise Problem(400, "invalid", f"state: one of {', '.join(queries.FILTERS)}")
+            raise ValidationError({"state": _("It must be one of: %(states)s.") % {"states": ", ".join(queries.FILTERS)}})
         return queries.filtered(jobs, state)
 
     @extend_schema(

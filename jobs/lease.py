@@ -118,16 +118,21 @@ def finish(job_id: UUID, owner: str, attempt: int, state: State, **values: Any) 
 
 
 def requeue(job_id: UUID, owner: str, attempt: int, *, delay: float, give_back: bool = False, **values: Any) -> bool:
-    """Back into the queue after `delay` seconds. `give_back`: the attempt was interrupted by us and does not count."""
+    """Back into the queue after `delay` seconds. `give_back`: the attempt was interrupted by us and does not count.
+
+    What a person has cancelled ends here instead: it would only wait for its next attempt to be cancelled by it.
+    """
     if give_back:
         values["attempt"] = F("attempt") - 1
-    return patiently(
-        lambda: bool(
-            held(job_id, owner, attempt).update(
-                state=State.QUEUED, owner="", node=None, gpus=[], lease_until=None, eta_at=None, not_before=after(delay), **values
-            )
-        )
-    )
+    free: dict[str, Any] = {"lease_until": None, "eta_at": None, "gpus": []}
+
+    def write() -> bool:
+        mine = held(job_id, owner, attempt)
+        if mine.exclude(cancel_requested_at=None).update(state=State.CANCELLED, finished_at=Now(), **free):
+            return True
+        return bool(mine.update(state=State.QUEUED, owner="", node=None, not_before=after(delay), **free, **values))
+
+    return patiently(write)
 
 
 def backoff(attempt: int) -> float:

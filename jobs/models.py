@@ -5,6 +5,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Organisation
@@ -48,7 +49,8 @@ class Job(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="jobs")
     task = models.CharField(max_length=200, help_text="dotted name of the handler")
-    title = models.CharField(max_length=200)
+    title = models.CharField(max_length=200, help_text="in English, to be translated for each reader (see `label`)")
+    title_params = models.JSONField(default=dict, blank=True)
     payload = models.JSONField(default=dict)
     profile = models.CharField(max_length=30, default="small")
     queue = models.CharField(max_length=20, default="heavy")
@@ -113,7 +115,13 @@ class Job(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.title
+        return self.title % self.title_params if self.title_params else self.title
+
+    @property
+    def label(self) -> str:
+        """The title in the reader's language."""
+        translated = gettext(self.title)
+        return translated % self.title_params if self.title_params else translated
 
     @property
     def is_terminal(self) -> bool:

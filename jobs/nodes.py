@@ -141,3 +141,11 @@ def could_run(profile: Profile) -> bool:
     """Whether some live node could run the profile when idle. True when no node is known, as one may yet start."""
     nodes = list(live())
     return not nodes or any(total_of(node).fits(profile, whole=total_of(node)) for node in nodes)
+
+
+def waits_for_a_larger(job: Job) -> bool:
+    """Whether a waiting job would wait for ever with the computers that work now. Ray finds its own."""
+    profile = PROFILES.get(job.profile)
+    if job.state != State.QUEUED or job.executor != "local" or profile is None:
+        return False
+    return not could_run(profile)

@@ -26,6 +26,7 @@ class Periodic:
 # All run on the light queue: on the heavy one they would wait behind a training of hours.
 SCHEDULES = (
     Periodic("reap jobs", "jobs.tasks.reap", Schedule.MINUTES, minutes=1),
+    Periodic("send waiting e-mails", "accounts.tasks.send_waiting_emails", Schedule.MINUTES, minutes=10),
     Periodic("nightly retraining", "training.tasks.retrain_nightly", Schedule.DAILY, at=NIGHT),
     Periodic("forget idempotency keys", "accounts.tasks.forget_idempotency_keys", Schedule.DAILY, at=NIGHT),
 )

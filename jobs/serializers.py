@@ -24,6 +24,7 @@ class JobSerializer(serializers.ModelSerializer[Job]):
     eta_seconds = serializers.SerializerMethodField()
     queue_position = serializers.SerializerMethodField()
     error = serializers.SerializerMethodField()
+    title = serializers.CharField(source="label", read_only=True)
     detail = serializers.JSONField(read_only=True)
     result = serializers.JSONField(read_only=True, allow_null=True)
 

@@ -6,7 +6,6 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from accounts import audit
@@ -29,7 +28,8 @@ def submit(
     *,
     actor: Actor,
     task: str,
-    title: str | Promise,
+    title: str,
+    title_params: dict[str, str] | None = None,
     payload: dict[str, Any],
     profile: str | Profile = "small",
     key: str | None = None,
@@ -39,7 +39,8 @@ def submit(
 ) -> Job:
     """Queue a job and ring for a worker once the surrounding transaction has committed.
 
-    `task` is the dotted name of a function marked `@handler`. A live job with the same `key` is returned instead.
+    `task` is the dotted name of a function marked `@handler`. `title` is a translatable text in English (gettext_noop) with
+    places for `title_params`. A live job with the same `key` is returned instead.
     """
     chosen = profile if isinstance(profile, Profile) else profile_of(profile)
     for _attempt in range(5):
@@ -47,7 +48,9 @@ def submit(
             return live
         try:
             with transaction.atomic():
-                job = _create(actor, task, title, payload, chosen, key, subject_url, max_attempts)
+                job = _create(
+                    actor, task, (title, title_params or {}), payload, chosen, key, subject_url, max_attempts
+                )
                 if delay_seconds > 0:
                     Job.objects.filter(pk=job.pk).update(not_before=after(delay_seconds))
                 audit.record(actor, "job.submitted", job, task=task, profile=chosen.name)
@@ -68,7 +71,7 @@ def live_job(actor: Actor, key: str) -> Job | None:
 def _create(
     actor: Actor,
     task: str,
-    title: str | Promise,
+    title: tuple[str, dict[str, str]],
     payload: dict[str, Any],
     profile: Profile,
     key: str | None,
@@ -80,7 +83,8 @@ def _create(
     return Job.objects.create(
         organisation=actor.organisation,
         task=task,
-        title=clean_text(title, 200),
+        title=clean_text(title[0], 200),
+        title_params=clean_json(title[1]),
         payload=clean_json(payload),
         profile=profile.name,
         queue=profile.queue,
@@ -117,19 +121,39 @@ def _settle_quietly(job: Job) -> None:
 
 @transaction.atomic
 def retry(*, actor: Actor, job: Job) -> Job:
-    """A new job with the same work as a failed or cancelled one. A live job with the same key is returned instead."""
+    """A new job with the same work as a failed or cancelled one; what has been retried already stands for its newest retry.
+
+    A live one, also another with the same key, is returned instead: a second click queues nothing.
+    """
+    job = _newest_retry(job)
+    if job.state in LIVE:
+        return job
     if job.state not in (State.FAILED, State.CANCELLED):
-        raise NotPossible(_("Only a failed or cancelled job can be retried."))
-    live = Job.objects.for_organisation(actor.organisation).filter(
-        Q(retry_of=job.pk) | (Q(key=job.key) if job.key else Q(pk=None)), state__in=LIVE
-    )
-    if (existing := live.first()) is not None:
-        return existing
+        raise NotPossible(_("Only a failed or cancelled job can be retried, and not what has succeeded since."))
+    if job.key and (same := live_job(actor, job.key)) is not None:
+        return same
     profile = profile_of(job.profile)
-    again = _create(actor, job.task, job.title, job.payload, profile, job.key, job.subject_url, job.max_attempts, job)
+    try:
+        with transaction.atomic():
+            again = _create(
+                actor, job.task, (job.title, job.title_params), job.payload, profile, job.key, job.subject_url,
+                job.max_attempts, job,
+            )  # fmt: skip
+    except IntegrityError:
+        if job.key and (same := live_job(actor, job.key)) is not None:  # submitted at this very moment
+            return same
+        raise
     audit.record(actor, "job.retried", again, original=str(job.pk))
     transaction.on_commit(lambda: bell.ring(profile.queue), robust=True)
     return again
+
+
+def _newest_retry(job: Job) -> Job:
+    """The end of the job's chain of retries, as it is now, locked so that nobody else adds to it."""
+    newest = Job.objects.select_for_update().get(pk=job.pk)
+    while (later := newest.retries.select_for_update().order_by("-created_at", "-pk").first()) is not None:
+        newest = later
+    return newest
 
 
 def queue_position(job: Job) -> int | None:

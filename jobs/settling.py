@@ -1,6 +1,7 @@
 """What follows a job's end: its handler's settle function, then the signal; repeated until both have succeeded."""
 
 import logging
+import shutil
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -8,6 +9,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import translation
 
+from jobs.context import folder_of
 from jobs.handlers import UnknownHandler, resolve_settle
 from jobs.lease import after
 from jobs.models import TERMINAL, Job
@@ -37,6 +39,8 @@ def settle(job_id: UUID, owner: str = "") -> bool:
         release(job_id, claim)
         return False
     Job.objects.filter(pk=job.pk, settled_at=None).update(settled_at=Now(), settling_until=None, settling_by="")
+    # Here too, as nobody else may be left to: a killed attempt's checkpoints may hold what patients' records hold.
+    shutil.rmtree(folder_of(job_id), ignore_errors=True)
     return True
 
 

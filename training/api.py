@@ -55,7 +55,7 @@ class RunList(generics.ListAPIView[TrainingRun]):
     def post(self, request: Request) -> Response:
         """Start a run; the same run that is still under way is returned instead of a second one.
 
-        422 with `problems` when training would be pointless or unsafe: one class, too few patients, a leaking column, …
+        422 with `problems` when training would be pointless or unsafe: one class, too few patients, only leaking columns, …
         """
         data = valid(serializers.RunStartSerializer(data=request.data))
         actor = actor_of(request)
@@ -69,9 +69,19 @@ class RunList(generics.ListAPIView[TrainingRun]):
                 trigger="api",
             )
         except services.RunRefused as refused:
-            shown = serializers.ProblemSerializer(refused.problems, many=True).data
-            raise Problem(422, "training-refused", str(refused), problems=shown) from refused
+            raise refusal(refused) from refused
         return Response(detail(run, request), status=201)
+
+
+def refusal(refused: services.RunRefused) -> Problem:
+    """What was found, and under `errors` which fields of the request are wrong: those of the options."""
+    errors = [
+        {"field": f"options.{p['column']}", "message": p["message"], "code": p["code"]}
+        for p in refused.problems
+        if p["code"].startswith("recipe_") and p["column"]
+    ]
+    problems = serializers.ProblemSerializer(refused.problems, many=True).data
+    return Problem(422, "training-refused", str(refused), problems=problems, errors=errors)
 
 
 def detail(run: TrainingRun, request: Request) -> Any:
@@ -128,8 +138,7 @@ class RunRepeat(APIView):
         try:
             again = services.repeat_run(actor=actor, run=run)
         except services.RunRefused as refused:
-            shown = serializers.ProblemSerializer(refused.problems, many=True).data
-            raise Problem(422, "training-refused", str(refused), problems=shown) from refused
+            raise refusal(refused) from refused
         return Response(detail(again, request), status=201)
 
 

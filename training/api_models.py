@@ -7,6 +7,7 @@ from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
+from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -76,14 +77,15 @@ class ModelRollBack(APIView):
     permissions: ClassVar[Permissions] = {"write": Permission.CONFIRM_MODEL}
     serializer_class = serializers.ModelSerializer
 
-    @extend_schema(request=serializers.ReasonSerializer, responses=serializers.ModelSerializer)
+    @extend_schema(request=serializers.RollBackSerializer, responses=serializers.ModelSerializer)
     def post(self, request: Request, pk: UUID) -> Response:
         """409 when there is no earlier champion that could serve again."""
         actor = actor_of(request)
         model = get_or_404(Model.objects, actor, pk=pk)
-        data = valid(serializers.ReasonSerializer(data=request.data))
+        data = valid(serializers.RollBackSerializer(data=request.data))
+        to = str(data["to"]) if "to" in data else None
         try:
-            services.roll_back(actor=actor, model=model, reason=data["reason"])
+            services.roll_back(actor=actor, model=model, reason=data["reason"], to=to)
         except ChangeRefused as error:
             raise Problem(409, error.code, str(error)) from error
         return changed(model, request)
@@ -214,14 +216,9 @@ class LeaderboardView(APIView):
         elif "dataset" in query:
             own = own.filter(dataset=query["dataset"])
         else:
-            raise Problem(
-                400,
-                "invalid",
-                "model",
-                errors=[{"field": "model", "message": _("Give model or dataset."), "code": "required"}],
-            )
+            raise ValidationError({"model": ErrorDetail(_("Give model or dataset."), code="required")})
         model = get_object_or_404(own.order_by("-created_at")[:1])
-        metric = query.get("metric") or leaderboard.default_metric(model)
+        metric = query.get("metric") or leaderboard.default_metric(model, actor_of(request))
         rows = leaderboard.rows(model, metric, start=query["start"])
         differ = leaderboard.test_sets_differ(model, metric)
         body = {

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from datasets.records import reviewed_among
 from datasets.versions import frame
 from jobs.handlers import JobContext, JobError, JobStopped
-from training import artefacts, gate, problems, words
+from training import artefacts, gate, problems, recipes, words
 from training.lineage import lineage_of
 from training.models import Candidate, TrainingRun
 from training.progress import LiveCandidates
@@ -52,7 +52,7 @@ def fit(context: JobContext, run: TrainingRun) -> Any:
     try:
         return engine.fit_candidates(
             train,
-            engine.Recipe.from_dict(run.recipe),
+            recipes.for_engine(run.recipe),
             on_progress=live.report,
             should_stop=context.should_stop,
         )
@@ -104,7 +104,7 @@ def labelled_test(run: TrainingRun, fitted: Any) -> pd.DataFrame:
     test = frame(run.frozen, "test")
     test = test.drop(index=sorted(reviewed_among(test.index.tolist())))
     known = set(fitted.classes_.tolist()) if fitted.classify else None
-    labels = labels_of(test[run.recipe["target"]], fitted.task)
+    labels = labels_of(test[run.recipe["target"]], fitted.task, fitted.recipe.keep_words)
     keep = [label is not None and (known is None or label in known) for label in labels]
     if not any(keep):
         raise JobError(problems.text("test_empty", {}, ""), engineer="no labelled row in the test split")

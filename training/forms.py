@@ -43,7 +43,7 @@ class StartForm(forms.Form):
         help_text=gettext_lazy("How much memory and time the training may use. Default: by the size of the data."),
     )  # fmt: skip
     allow_leaks = forms.BooleanField(
-        label=gettext_lazy("Train although a column gives the answer away"), required=False
+        label=gettext_lazy("Use suspicious columns, too: those that give the answer away"), required=False
     )
     candidates = forms.MultipleChoiceField(
         label=gettext_lazy("Candidates to try"), required=False, widget=forms.CheckboxSelectMultiple,
@@ -190,3 +190,9 @@ class ReasonForm(forms.Form):
         max_length=300,
         help_text=gettext_lazy("Without patient data."),
     )
+
+
+class PublishForm(forms.Form):
+    """What the person saw and agreed to: never "the other of what it is now", which another tab may have changed."""
+
+    published = forms.ChoiceField(choices=[("yes", ""), ("no", "")], widget=forms.HiddenInput)

@@ -8,6 +8,8 @@ from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.db.models.functions import Cast
 from django.utils.translation import gettext as _
 
+from accounts.actor import Actor
+from accounts.models import Preference
 from training import comparisons, metrics, queries
 from training.models import Model, ModelVersion, Ranking
 
@@ -142,10 +144,15 @@ def choices(model: Model) -> list[tuple[str, str]]:
     return [(name, metrics.label(name)) for name in metrics.names_of(model.task)]
 
 
-def default_metric(model: Model) -> str:
-    """What the leaderboard starts with: the metric that the newest run chose by, if it is one."""
+def default_metric(model: Model, actor: Actor) -> str:
+    """What the leaderboard starts with: what weighs most for the person, else the metric that the newest run chose by."""
+    chosen = Preference.objects.for_organisation(actor.organisation).filter(user=actor.user).first()
+    own = metrics.names_of(model.task)
+    weights: dict[str, float] = {name: w for name, w in (chosen.weights if chosen else {}).items() if name in own}
+    if weights:
+        return max(weights, key=lambda name: weights[name])
     first = model.versions.order_by("-number").values_list("classes", "run__summary").first()
     if first is None:
         return metrics.default_for(model.task, 2)
-    chosen = (first[1] or {}).get("metric")
-    return chosen if chosen in metrics.known() else metrics.default_for(model.task, len(first[0]))
+    metric: str = (first[1] or {}).get("metric", "")
+    return metric if metric in metrics.known() else metrics.default_for(model.task, len(first[0]))

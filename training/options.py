@@ -7,6 +7,8 @@ from django.utils.translation import gettext_lazy
 
 from training import metrics, words
 
+# What the portal offers of the engine's tasks; the others are for the engine in a notebook, so far.
+TASKS = ("auto", "classification", "regression")
 STEPS: dict[str, tuple[Any, Any]] = {
     "scaling": (gettext_lazy("Scaling"), gettext_lazy("Brings numbers to a common scale.")),
     "normalisation": (
@@ -45,9 +47,6 @@ CHOICE_LABELS: dict[str, Any] = {
     "classification": gettext_lazy("classification"),
     "regression": gettext_lazy("regression"),
 }
-
-
-TASKS = ("auto", "classification", "regression")  # what the portal offers; the engine can do more
 
 
 def choice_label(value: str) -> str:

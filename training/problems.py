@@ -44,10 +44,62 @@ TEXTS: dict[str, Any] = {
     ),
     "values_infinite": _("%(count)s values of “%(column)s” are infinite and count as missing."),
     "values_not_a_number": _("%(count)s values of “%(column)s” are no numbers and count as missing."),
+    "values_file_refused": _(
+        "%(count)s files of “%(column)s” lie outside the given folder; they were not opened and count as missing."
+    ),
+    "values_file_missing": _("%(count)s files of “%(column)s” are not there and count as missing."),
+    "values_file_unreadable": _("%(count)s files of “%(column)s” cannot be read and count as missing."),
+    "files_folder_missing": _("“%(column)s” names files, but no folder was given in which they lie."),
+    "weights_missing": _("This model needs the pretrained weights “%(name)s”, which are not installed here."),
+    "weights_invalid": _("The folder of pretrained weights is damaged: ask your administrator."),
     "duplicates": _("%(count)s rows repeat another row in every column; the figures may be flattered."),
     "leak": _(
         "“%(column)s” alone gives the answer away (it explains %(percent)s %% of what there is to explain). "
-        "Is it written down after the diagnosis? Leave it out, or allow it."
+        "Is it written down after the diagnosis? It is left out, unless suspicious columns are allowed."
+    ),
+    "leak_used": _(
+        "“%(column)s” alone gives the answer away (it explains %(percent)s %% of what there is to explain). "
+        "It is used all the same, because suspicious columns are allowed."
+    ),
+    "leak_missing": _(
+        "Whether “%(column)s” is filled in gives the answer away (agreement beyond chance: %(percent)s %%). Is it only recorded "
+        "for some diagnoses? It is left out, unless suspicious columns are allowed."
+    ),
+    "leak_missing_used": _(
+        "Whether “%(column)s” is filled in gives the answer away (agreement beyond chance: %(percent)s %%). "
+        "It is used all the same, because suspicious columns are allowed."
+    ),
+    "leak_afterwards": _(
+        "“%(column)s” sounds like something that is known only after the diagnosis. "
+        "It is left out, unless suspicious columns are allowed."
+    ),
+    "leak_afterwards_used": _(
+        "“%(column)s” sounds like something that is known only after the diagnosis. "
+        "It is used all the same, because suspicious columns are allowed."
+    ),
+    "source_per_class": _(
+        "“%(column)s” nearly tells the diagnosis (agreement beyond chance: %(percent)s %%): each place or device has patients of "
+        "one class, so a model would learn the place. It is left out, unless suspicious columns are allowed."
+    ),
+    "source_per_class_used": _(
+        "“%(column)s” nearly tells the diagnosis (agreement beyond chance: %(percent)s %%): each place or device has patients of "
+        "one class, so a model would learn the place. It is used all the same, because suspicious columns are allowed."
+    ),
+    "source_one_class": _(
+        "All %(count)s patients of “%(value)s” in “%(column)s” have the class “%(label)s”, elsewhere not: what tells the place "
+        "would pass for a sign of the disease."
+    ),
+    "perhaps_afterwards": _("“%(column)s” may be known only after the diagnosis: if so, leave it out."),
+    "patient_suspected": _(
+        "“%(column)s” holds %(count)s different codes in %(total)s rows: if it is the patient's number, choose it as the patient "
+        "column, or one patient's records are on both sides of every split."
+    ),
+    "duplicates_contradict": _(
+        "%(count)s rows are alike in every column but differ in their label: one of them must be wrong, or what decides is "
+        "not in the table."
+    ),
+    "only_leaks": _(
+        "Without the columns that give the answer away (%(names)s) there is nothing to learn from."
     ),
     "column_missing": _("There is no column “%(column)s”."),
     "column_duplicate": _("Two columns are called “%(column)s”."),
@@ -76,6 +128,10 @@ TEXTS: dict[str, Any] = {
     "memory": _(
         "About %(need)s MB of memory are needed, but the profile “%(profile)s” has %(has)s MB. "
         "Choose a larger profile, fewer columns or fewer records."
+    ),
+    "no_node": _(
+        "No computer that works now has enough for the profile “%(profile)s”: the run waits until one has. "
+        "Choose a smaller profile, or tell your administrator."
     ),
     "task_changed": _("The model of “%(column)s” is for %(task)s: choose that task, or another target."),
     "nothing_fitted": _("None of the candidates could be fitted to these records."),

@@ -14,12 +14,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts import choices
 from accounts.models import Organisation, Preference, User
 from accounts.notifications import notify
 from training import metrics, queries
 from training.models import Model, ModelVersion, Recommendation
 
-DEFAULT_WEIGHTS = {"roc_auc": 1.0, "sensitivity": 1.0, "rmse": 1.0}
 MOST_VERSIONS = 200  # looked at, the newest first
 MOST_EXPLAINED = 20  # of the others, the best first
 
@@ -113,9 +113,9 @@ def versions_for(organisation: Organisation, outcome: str) -> list[ModelVersion]
 
 
 def preferences(organisation: Organisation, user: User) -> tuple[str, dict[str, float], dict[str, float]]:
-    """(outcome, weights, floors), with weights to start from for who has not chosen."""
+    """(outcome, weights, floors); who has not chosen has the weights that their preferences page shows."""
     row = Preference.objects.filter(organisation=organisation, user=user).first()
-    weights = {k: float(v) for k, v in (row.weights if row else {}).items() if v > 0} or dict(DEFAULT_WEIGHTS)
+    weights = {k: float(v) for k, v in (row.weights if row else {}).items() if v > 0} or choices.default_weights()
     return (row.outcome if row else "", weights, dict(row.floors) if row else {})
 
 

@@ -230,6 +230,14 @@ class ReasonSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=300)
 
 
+class RollBackSerializer(ReasonSerializer):
+    """Why, and optionally to which version: a request that is sent twice then rolls back once."""
+
+    to = serializers.UUIDField(
+        required=False, help_text="the version that should serve again; 409 when it would be another one"
+    )
+
+
 class PublishSerializer(serializers.Serializer[Any]):
     """true: all organisations see it; false: only one's own."""
 

@@ -11,6 +11,7 @@ from django.db.models import Max
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts import audit
 from accounts.actor import Actor
@@ -235,7 +236,7 @@ def _create(
     )  # fmt: skip
     what = {"target": recipe["target"], "dataset": dataset.name}
     job = submit(
-        actor=actor, task=TASK, title=_("Train “%(target)s” on %(dataset)s") % what,
+        actor=actor, task=TASK, title=gettext_noop("Train “%(target)s” on %(dataset)s"), title_params=what,
         payload={"run": str(run.pk)}, profile=profile, key=key, subject_url=reverse("training:run", args=[run.pk]),
     )  # fmt: skip
     if job.payload.get("run") != str(run.pk):
@@ -305,12 +306,20 @@ def before_champion(model: Model) -> ModelVersion | None:
 
 
 @transaction.atomic
-def roll_back(*, actor: Actor, model: Model, reason: str = "") -> ChampionChange:
-    """Bring back the champion before this one. Raises ChangeRefused when there is none."""
+def roll_back(*, actor: Actor, model: Model, reason: str = "", to: str | None = None) -> ChampionChange:
+    """Bring back the champion before this one. Raises ChangeRefused when there is none.
+
+    `to`: the version that the person was offered; refused when rolling back would bring back another one by now.
+    """
     model = Model.objects.select_for_update().get(pk=model.pk)
     version = before_champion(model)
     if version is None:
         raise ChangeRefused("no-previous", _("There is no earlier champion that could serve again."))
+    if to is not None and to != str(version.pk):
+        raise ChangeRefused(
+            "champion-changed",
+            _("The champion has changed since you opened the page, so nothing was rolled back. Look again."),
+        )
     return _change(actor, model, version, "rollback", reason)
 
 

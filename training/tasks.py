@@ -11,6 +11,7 @@ def run_training(context: JobContext) -> dict[str, Any]:
     """Fit, judge and store the candidates of a run; the rows of its versions follow when the job has ended."""
     from django.utils.translation import gettext as _
 
+    from training import problems
     from training.fitting import execute
     from training.services import adopt_job
 
@@ -19,6 +20,8 @@ def run_training(context: JobContext) -> dict[str, Any]:
     )
     with context.fenced():
         adopt_job(run=run, job=context.job)
+    if run.dataset.archived_at is not None:  # since it was queued, or before it was tried again
+        raise JobError(problems.text("archived", {}, ""), engineer="the data set is archived")
     if run.version is None:
         freeze_now(context, run)
     if run.frozen.file is None:

@@ -10,6 +10,7 @@ CANDIDATES: dict[str, str] = {
     "baseline": _("Baseline"),
     "boosting": _("Boosted trees"),
     "ensemble": _("Ensemble"),
+    "fusion": _("Fusion network"),
     "linear": _("Linear model"),
     "network": _("Neural network"),
 }
@@ -32,6 +33,9 @@ HYPERPARAMETERS: dict[str, str] = {
     "batch_size": _("batch size"),
     "epochs": _("epochs"),
     "patience": _("patience"),
+    "width": _("width"),
+    "augmentation": _("augmentation"),
+    "allow_flip": _("allow mirroring"),
 }
 SENTENCES: frozenset[str] = frozenset(
     (
@@ -45,7 +49,16 @@ SENTENCES: frozenset[str] = frozenset(
             "Logistic regression (classes) or ridge regression (numbers): quick, steady and exactly explained."
         ),
         _("Layers of artificial neurons: learns smooth combinations of all columns."),
+        _(
+            "One network for files and table together: it looks at each picture, volume, video or signal itself "
+            "and learns how much each of them counts."
+        ),
         # what their hyperparameters mean
+        _("Length of the vector that each file and the table become."),
+        _("How strongly files are changed at random while learning; 0 is not at all."),
+        _(
+            "Whether files may be mirrored while learning. Leave it off where left and right matter, as in a chest film."
+        ),
         _("How much each tree may correct."),
         _("Number of rounds (trees per class)."),
         _("Largest number of leaves of a tree."),

@@ -9,8 +9,32 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
-from accounts.keys import actor_for_key, own_copy
+from accounts import audit
+from accounts.actor import Actor
+from accounts.held import Held
+from accounts.keys import actor_for_key, hash_key, own_copy
 from accounts.middleware import client_ip
+from accounts.models import ApiKey
+
+NOTED_SECONDS = 60.0  # a program that goes on trying does not fill the log
+_noted: Held[bool] = Held(NOTED_SECONDS)
+
+
+def note_refused(plain: str, request: Request) -> None:
+    """Write into the organisation's log that its key was tried though it is expired, revoked or its owner's no more.
+
+    What is no key of anybody's belongs into nobody's log.
+    """
+    key_hash = hash_key(plain)
+    if _noted.get(key_hash):
+        return
+    key = ApiKey.objects.select_related("user", "organisation").filter(key_hash=key_hash).first()
+    if key is None:
+        return
+    _noted.set(key_hash, True)
+    agent = request.headers.get("User-Agent", "")
+    who = Actor(user=key.user, organisation=key.organisation, api_key=key, ip=client_ip(request._request), user_agent=agent)
+    audit.record(who, "key.refused", key, outcome="denied", state=key.state)
 
 
 class KeyAuthentication(authentication.BaseAuthentication):
@@ -25,6 +49,7 @@ class KeyAuthentication(authentication.BaseAuthentication):
             raise exceptions.AuthenticationFailed(_("Send the key as “Authorization: Bearer <key>”."))
         actor = actor_for_key(plain.strip())
         if actor is None:
+            note_refused(plain.strip(), request)
             raise exceptions.AuthenticationFailed(_("This key is unknown, expired or revoked."))
         actor, http = own_copy(actor), request._request
         http.actor = replace(actor, ip=client_ip(http), user_agent=request.headers.get("User-Agent", ""))  # type: ignore[attr-defined]

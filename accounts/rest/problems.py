@@ -23,10 +23,17 @@ class Problem(exceptions.APIException):
         self.extra = extra
 
 
+def place(path: str, key: Any) -> str:
+    """Where a key is below a path: `record.age`, and `scopes[0]` for the number by which DRF names a list's item."""
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    return f"{path}.{key}" if path else str(key)
+
+
 def flatten(detail: Any, path: str = "") -> list[dict[str, str]]:
     """DRF's nested error details as a flat list of {field, message, code}."""
     if isinstance(detail, dict):
-        return [e for key, value in detail.items() for e in flatten(value, f"{path}.{key}" if path else str(key))]
+        return [e for key, value in detail.items() for e in flatten(value, place(path, key))]
     if isinstance(detail, list):
         nested = any(isinstance(item, dict | list) for item in detail)
         return [

@@ -20,10 +20,12 @@ class Model(BaseEstimator):
     """Hyperparameters are keyword arguments stored as given; `fit` returns self; learned state ends in `_`.
 
     `wants_dense`: text is reduced to a dense matrix first. `keeps_missing`: NaN may reach the model.
+    `wants_tensors`: X is a Bundle (engine.bundle), the table's matrix with the files' tensors.
     """
 
     wants_dense = False
     keeps_missing = False
+    wants_tensors = False
     task: str
     classes_: Ints
 
@@ -59,6 +61,10 @@ class Model(BaseEstimator):
         """(outputs,) that belong to `linear_terms`."""
         raise NotImplementedError
 
+    def flat_trees(self) -> Any:
+        """The `FlatTrees` whose scores are the log odds (two classes) or the numbers, else None."""
+        return None
+
     def estimators(self) -> dict[str, Any]:
         """scikit-learn objects to be stored through skops."""
         return {}
@@ -75,6 +81,14 @@ class Model(BaseEstimator):
     def trials(cls, task: str, rows: int, width: int, classes: int) -> list[dict[str, Any]]:
         """Hyperparameters worth trying, the best guess first; the search walks through them in this order."""
         return [{}]
+
+    @classmethod
+    def budgeted_trials(
+        cls, task: str, rows: int, width: int, classes: int, row_seconds: float, seconds: float
+    ) -> list[dict[str, Any]]:
+        """`trials` for models that look at files: `row_seconds` for the files of a record in one step, `seconds` that
+        one fit may take."""
+        return cls.trials(task, rows, width, classes)
 
     @classmethod
     def cost(cls, rows: int, width: int, classes: int, hyperparameters: Mapping[str, Any]) -> float:

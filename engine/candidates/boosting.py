@@ -84,6 +84,10 @@ class BoostingModel(Model):
             return scores[:, 0]
         return two_columns(sigmoid(scores[:, 0])) if scores.shape[1] == 1 else softmax(scores)
 
+    def flat_trees(self) -> Any:
+        """The trees, for exact reasons."""
+        return self._trees
+
     def estimators(self) -> dict[str, Any]:
         """The one scikit-learn estimator."""
         return {"boosting": self.estimator_}

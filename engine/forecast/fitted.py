@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from engine.calibration import conformal_quantile
-from engine.fitted import COVERAGE, Fitted, Prediction
+from engine.files import Folder
+from engine.fitted import Fitted, Prediction
 from engine.forecast.series import Layout, Series, past, read, table
 from engine.metrics import Floats, Ints
 from engine.pipelines.base import PipelineFitted
@@ -54,11 +55,11 @@ class ForecastFitted(PipelineFitted):
         rows = np.arange(len(frame))
         return series, features, table(frame, rows, features, series.visit, list(self.covariates))
 
-    def predict(self, frame: pd.DataFrame) -> Prediction:
+    def predict(self, frame: pd.DataFrame, *, files: Folder = None) -> Prediction:
         """n rows of visits in, n forecasts out. A row's forecast does not depend on the patient's later rows."""
         assert self.layout is not None
         series, features, derived = self.derive(frame)
-        change = self.inner().predict(derived)
+        change = self.inner().predict(derived, files=files)
         last, count = features[self.layout.named("last")][series.visit], series.count[series.visit]
         value, interval = self.finish(last, count, change.value)
         warnings = [
@@ -78,6 +79,13 @@ class ForecastFitted(PipelineFitted):
         value = np.where(known, last + change, self.usual[0])
         reach = np.where(known, self.reaches[size_of(count)], self.usual[1])
         return value, np.column_stack([value - reach, value + reach])
+
+    def try_out(self) -> None:
+        """The regression is tried like any other; then a visit of which nothing is known. Raises ValueError."""
+        from engine.artefact_guard import try_out
+
+        try_out(self.inner())
+        super().try_out()
 
     def state(self) -> dict[str, Any]:
         """The layout and the schema of the table of visits."""
@@ -103,19 +111,19 @@ def size_of(count: Ints) -> Ints:
     return np.maximum(np.searchsorted(PAST_SIZES, count, side="right") - 1, 0)
 
 
-def reaches_of(errors: Floats, count: Ints, patients: Ints) -> Floats:
-    """(3,) half widths that cover COVERAGE of the patients, from out-of-fold errors.
+def reaches_of(errors: Floats, count: Ints, patients: Ints, coverage: float = 0.95) -> Floats:
+    """(3,) half widths that cover this share of the patients, from out-of-fold errors.
 
     Conformal within groups of equal history (Mondrian conformal prediction, Vovk et al. 2005, chapter 4.5), since a
     patient with one value is far less certain than one with ten; a group of too few patients gets the width of all.
     """
-    whole = conformal_quantile(errors, np.unique(patients, return_inverse=True)[1], COVERAGE)
+    whole = conformal_quantile(errors, np.unique(patients, return_inverse=True)[1], coverage)
     found = np.full(len(PAST_SIZES), whole)
     for k in range(len(PAST_SIZES)):
         own = np.flatnonzero(size_of(count) == k)
         codes = np.unique(patients[own], return_inverse=True)[1]
         if len(own) and codes.max() + 1 >= FEWEST_PATIENTS:
-            found[k] = conformal_quantile(errors[own], codes, COVERAGE)
+            found[k] = conformal_quantile(errors[own], codes, coverage)
     return found
 
 

@@ -16,7 +16,7 @@ from engine.checks import FEW_PATIENTS, FEWEST_PATIENTS, FEWEST_RECORDS, Problem
 from engine.errors import EngineError
 from engine.evaluation import MOST_POINTS, Report
 from engine.explanation import Reasons, explain
-from engine.fitted import COVERAGE, Fitted
+from engine.fitted import Fitted
 from engine.forecast.fitted import PAST_SIZES, ForecastFitted, reaches_of, size_of
 from engine.forecast.series import Examples, Layout, Series, examples, is_dated, past, read, table
 from engine.leaks import leaking_columns
@@ -159,9 +159,9 @@ class Forecast(Pipeline):
         model.recipe, model.task, model.metric = recipe, self.name, metric
         model.schema = visit_schema(data, recipe)
         errors = np.abs(truth[rows] - data.last[rows] - change)
-        model.reaches = reaches_of(errors, data.count[rows], data.owner[rows])
+        model.reaches = reaches_of(errors, data.count[rows], data.owner[rows], recipe.coverage)
         model.scale = max(float(np.mean(np.abs(truth - data.last))), 1e-12)
-        model.usual = usual(data)
+        model.usual = usual(data, recipe.coverage)
         value, interval = model.finish(data.last[rows], data.count[rows], change)
         sheet = sheet_of(data, rows, value, interval, model.scale)
         patients = np.unique(data.owner[rows], return_inverse=True)[1]
@@ -269,6 +269,7 @@ def inner_recipe(data: Data, recipe: Recipe, metric: str) -> Recipe:
     kinds = {name: kind for name, kind in recipe.columns.items() if name in data.covariates}
     return replace(
         recipe, target=CHANGE, patient=data.layout.patient, task="regression", settings={}, ignore=(), positive=None,
+        split_by=None, rates={},
         columns={**dict.fromkeys(data.layout.features, Kind.NUMBER.value), **kinds},
         metric="rmse" if metric == "rmse" else "mae", allow_leaks=True,
     )  # fmt: skip
@@ -286,13 +287,13 @@ def visit_schema(data: Data, recipe: Recipe) -> Schema:
     return Schema(tuple(columns))
 
 
-def usual(data: Data) -> tuple[float, float]:
+def usual(data: Data, coverage: float) -> tuple[float, float]:
     """The mean value and the half width around it for a patient of whom nothing is known; each patient counts once."""
     series = data.series
     owner = np.repeat(np.arange(len(series.starts) - 1), np.diff(series.starts))
     codes = np.unique(owner, return_inverse=True)[1]
     mean = float(np.average(series.values, weights=1.0 / np.bincount(codes)[codes]))
-    return mean, conformal_quantile(np.abs(series.values - mean), codes, COVERAGE)
+    return mean, conformal_quantile(np.abs(series.values - mean), codes, coverage)
 
 
 def sheet_of(data: Data, rows: Ints, value: Floats, interval: Floats, scale: float) -> Sheet:

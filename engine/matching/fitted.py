@@ -15,6 +15,7 @@ from engine.calibration import logit
 from engine.candidates.base import sigmoid, two_columns
 from engine.cells import to_text
 from engine.errors import ArtefactError
+from engine.files import Folder
 from engine.fitted import Prediction
 from engine.matching.index import FEATURES, Grams, Index, flat
 from engine.metrics import Floats, Ints
@@ -160,7 +161,7 @@ class MatchFitted(PipelineFitted):
             return np.full(len(log_odds), np.nan)
         return self.calibrator.apply(two_columns(sigmoid(log_odds)))[:, 1]
 
-    def predict(self, frame: pd.DataFrame) -> MatchPrediction:
+    def predict(self, frame: pd.DataFrame, *, files: Folder = None) -> MatchPrediction:
         """n texts in, for each the likest references."""
         assert self.index is not None and self.scorer is not None
         frame = frame.rename(columns=str)

@@ -20,7 +20,7 @@ from engine.encoding import Encoder
 from engine.errors import EngineError
 from engine.evaluation import Report, calibration_curve
 from engine.explanation import SHOWN_WORDS, Reasons, _remove, _split
-from engine.fitted import COVERAGE, Fitted
+from engine.fitted import Fitted
 from engine.matching.fitted import SHOWN, MatchFitted, Ranked, Scorer, counts_of, share_odds
 from engine.matching.index import FEATURES, Grams, Index, Meaning, Weights, flat
 from engine.metrics import METRICS, Floats, Ints, Metric, Outcomes, score_all
@@ -533,7 +533,7 @@ class _Run:
             fitted.calibrated = True
             missed = [1.0 - _best_true(p, ids, true) for p, ids, true in
                       zip(map(fitted.calibrate, ranked.log_odds), ranked.found, self.truth, strict=True)]  # fmt: skip
-            fitted.reach = conformal_quantile(np.array(missed), self.patients, COVERAGE)
+            fitted.reach = conformal_quantile(np.array(missed), self.patients, self.recipe.coverage)
         sheet = sheet_of(ranked, self.truth, self.patients, fitted.calibrate)
         measured = measure(self.pipeline.scores, sheet, self.patients, RESAMPLES, self.recipe.seed, WHY_UNDEFINED)
         fitted.validation = {

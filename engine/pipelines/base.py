@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from engine.errors import EngineError
+from engine.files import Folder
 from engine.fitted import Fitted
 from engine.metrics import Floats, Metric
 from engine.preprocessing.steps import Arrays
@@ -108,9 +110,16 @@ class PipelineFitted(Fitted):
         """Arrays beyond those of Fitted."""
         return {}
 
-    def predict_records(self, records: Sequence[Mapping[str, Any]]) -> Any:
+    def predict_records(self, records: Sequence[Mapping[str, Any]], *, files: Folder = None) -> Any:
         """Predict dictionaries, one per record; a missing key is a missing value."""
-        return self.predict(pd.DataFrame.from_records([dict(record) for record in records]))
+        frame = pd.DataFrame.from_records([dict(record) for record in records], index=range(len(records)))
+        return self.predict(frame, files=files)
+
+    def try_out(self) -> None:
+        """An empty record is predicted, as the first thing after loading. Raises ValueError when no answer comes."""
+        found = self.predict_records([{}])
+        if len(found.value) != 1 or not np.isfinite(found.ood_score).all():
+            raise ValueError("predictions are no numbers")
 
 
 PipelineFittedType = TypeVar("PipelineFittedType", bound=PipelineFitted)

@@ -13,6 +13,7 @@ from engine.calibration import Calibrator, logit
 from engine.candidates.base import sigmoid, two_columns
 from engine.cells import to_text
 from engine.errors import ArtefactError
+from engine.files import Folder
 from engine.fitted import Prediction
 from engine.metrics import Floats, Ints
 from engine.pipelines.base import PipelineFitted
@@ -55,7 +56,7 @@ class SpansFitted(PipelineFitted):
         except ValueError:
             return text
 
-    def predict(self, frame: pd.DataFrame) -> SpansPrediction:
+    def predict(self, frame: pd.DataFrame, *, files: Folder = None) -> SpansPrediction:
         """n texts in, their labelled spans out."""
         frame = frame.rename(columns=str)
         texts = self.texts(frame)

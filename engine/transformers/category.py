@@ -37,6 +37,8 @@ class CategoryTransformer(Transformer):
             codes = self.codes[j]
             for i, cell in enumerate(cells):
                 name = to_category(cell)
+                if name is None and isinstance(cell, str) and cell.strip() in codes:
+                    name = cell.strip()  # a word such as “none” that training took as a value
                 if name is None:
                     block[i, j] = np.nan
                     continue

@@ -4,7 +4,7 @@ from django import template
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from jobs import queries, services
+from jobs import nodes, queries, services
 from jobs.models import Job, State
 
 register = template.Library()
@@ -27,6 +27,12 @@ def level(job: Job) -> str:
 def place(job: Job) -> int | None:
     """The place in the queue: 1 is next; None when the job does not wait."""
     return services.queue_position(job)
+
+
+@register.filter
+def waits_for_a_larger(job: Job) -> bool:
+    """Whether none of the computers that work now has enough for the waiting job."""
+    return nodes.waits_for_a_larger(job)
 
 
 @register.filter

@@ -51,6 +51,22 @@ class TestCreating:
 
 
 class TestSwitching:
+    def test_a_form_from_before_the_switch_changes_nothing(self, client_of, alice, other_organisation):
+        """Two tabs: what was filled in for one hospital never lands in the other."""
+        Membership.objects.create(organisation=other_organisation, user=alice, role="administrator")
+        client, url = client_of(alice), reverse("accounts:invite")
+        page = client.get(url).content.decode()
+        home = alice.last_organisation
+        assert f'name="for_organisation" value="{home.pk}"' in page
+        form = {"email": "new@example.org", "role": "clinician", "for_organisation": str(home.pk)}
+        client.post(reverse("accounts:switch"), {"organisation": str(other_organisation.pk)})
+        response = client.post(url, form)
+        assert response.status_code == 409 and "Nothing was changed" in response.content.decode()
+        assert not Invitation.objects.exists()
+        client.post(reverse("accounts:switch"), {"organisation": str(home.pk)})
+        assert client.post(url, form).status_code == 302
+        assert Invitation.objects.get().organisation == home
+
     def test_it_works(self, client_of, alice, other_organisation):
         Membership.objects.create(organisation=other_organisation, user=alice, role="auditor")
         client = client_of(alice)

@@ -1,12 +1,16 @@
 """Notifications: told once, by e-mail as well, in the reader's language; read one by one or all."""
 
+from datetime import timedelta
+
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy
 
 from accounts import services
 from accounts.models import Notification
 from accounts.notifications import notify, send_email
+from accounts.tasks import send_waiting_emails
 from tests.conftest import actor
 
 
@@ -46,6 +50,29 @@ def test_a_broken_mail_server_breaks_nothing_and_may_be_tried_again(tell, bob, s
     send_email(row.pk)
     send_email(row.pk)
     assert len(mailoutbox) == 1
+
+
+def test_unsent_e_mail_is_sent_later_and_once(tell, alice, bob, mailoutbox):
+    services.save_preference(
+        actor=actor(alice), outcome="stroke", weights={"sensitivity": 1}, email_notifications=False
+    )
+    tell(alice, bob)
+    mailoutbox.clear()  # as if the process had died before it could send
+    Notification.objects.update(emailed_at=None)
+    assert send_waiting_emails() == 0  # it may be on its way just now
+    Notification.objects.update(created_at=timezone.now() - timedelta(minutes=6))
+    assert (send_waiting_emails(), send_waiting_emails()) == (1, 0)
+    assert [mail.to for mail in mailoutbox] == [["bob@example.org"]]
+    Notification.objects.update(emailed_at=None, created_at=timezone.now() - timedelta(days=2))
+    assert send_waiting_emails() == 0
+
+
+def test_who_has_left_is_told_nothing_more(tell, alice, bob, charlie, mailoutbox):
+    """The e-mail of a training that ends after its requester was removed would tell an outsider of a data set."""
+    services.remove_member(actor=actor(alice), membership=bob.memberships.get())
+    assert tell(bob, charlie, alice) == 1
+    assert [mail.to for mail in mailoutbox] == [["alice@example.org"]]
+    assert Notification.objects.get().user == alice
 
 
 def test_it_speaks_each_readers_language(organisation, bob, dana):

@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 
 from accounts import keys, services
 from accounts.actor import Actor
-from accounts.models import ApiKey, IdempotencyKey, Organisation
+from accounts.models import ApiKey, AuditEvent, IdempotencyKey, Organisation
 from accounts.rest.parsers import JSONParser
 from accounts.rest.problems import Problem, flatten, problem_handler
 from tests.conftest import actor
@@ -53,6 +53,17 @@ class TestKeys:
         assert bearer(plain).get(ME).status_code == 200
         monkeypatch.setattr(timezone, "now", lambda: key.expires_at)
         assert bearer(plain).get(ME).status_code == 401
+
+    def test_the_auditor_sees_that_a_revoked_key_is_still_tried(self, bob):
+        key, plain = make_key(bob)
+        services.revoke_key(actor=actor(bob), key=key)
+        for _try in range(3):
+            assert bearer(plain).get(ME, HTTP_USER_AGENT="old laboratory system").status_code == 401
+        bearer("am_unknown").get(ME)
+        event = AuditEvent.objects.get(action="key.refused")
+        assert (event.organisation, event.outcome, event.object_id) == (key.organisation, "denied", str(key.pk))
+        assert event.detail == {"state": "revoked"} and event.user_agent == "old laboratory system" and event.ip
+        assert key.prefix in event.actor_label and plain not in str(event.__dict__)
 
     def test_an_inactive_person_is_401(self, bob):
         _key, plain = make_key(bob)
@@ -103,12 +114,13 @@ class TestKeys:
 class TestProblems:
     def test_nested_errors_name_their_place(self):
         detail = exceptions.ValidationError(
-            {"records": [{}, {"age": ["Too old."]}], "name": ["No.", "Never."]}
+            {"records": [{}, {"age": ["Too old."]}], "name": ["No.", "Never."], "scopes": {1: ["Unknown."]}}
         ).detail
         assert [(e["field"], e["message"]) for e in flatten(detail)] == [
             ("records[1].age", "Too old."),
             ("name", "No."),
             ("name", "Never."),
+            ("scopes[1]", "Unknown."),
         ]
 
     @pytest.mark.parametrize(

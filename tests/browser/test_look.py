@@ -5,9 +5,15 @@ from typing import Any
 
 import pytest
 
+from datasets.models import Dataset
 from tests.browser.conftest import overflow
 
 Pages = Callable[..., Any]
+
+
+@pytest.fixture
+def dataset(alice: Any) -> Dataset:
+    return Dataset.objects.create(organisation=alice.last_organisation, name="Patients with chest pain, 2019 to 2026")
 
 
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
@@ -28,6 +34,15 @@ def test_menu_opens_on_a_phone(page_of: Pages, alice: Any) -> None:
     page.get_by_role("button", name="Menu").click()
     link.wait_for(state="visible")
     assert overflow(page) == 0
+
+
+@pytest.mark.parametrize("path", ["/members/", "/datasets/"])
+def test_a_list_is_not_cut_off_on_a_phone(page_of: Pages, alice: Any, dataset: Any, path: str) -> None:
+    page = page_of(alice, width=390)
+    page.goto(path)
+    cut = "all => all.map(e => e.scrollWidth - e.clientWidth)"
+    assert page.eval_on_selector_all(".table-responsive", cut) == [0]
+    assert page.locator("tbody td[data-label]").first.is_visible()
 
 
 def test_without_scripts_the_menu_is_open_and_languages_switch(page_of: Pages, alice: Any) -> None:

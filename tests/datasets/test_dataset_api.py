@@ -107,10 +107,18 @@ def test_records_are_listed_page_by_page_with_filters(cancer: Dataset, victor: A
         "sort=x",
         "target=%00",
         "cursor=Wzk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5XQ",
+        "missing=no such column",
     ],
 )
-def test_a_wrong_filter_is_a_problem(cancer: Dataset, dana: Any, api_of: Any, query: str) -> None:
-    assert api_of(dana).get(f"{address(cancer, 'records')}?{query}").status_code == 400
+def test_a_wrong_filter_is_a_problem_that_names_it(cancer: Dataset, dana: Any, api_of: Any, query: str) -> None:
+    answer = api_of(dana).get(f"{address(cancer, 'records')}?{query}")
+    assert answer.status_code == 400
+    assert [error["field"] for error in answer.json()["errors"]] == [query.partition("=")[0]]
+
+
+@pytest.mark.parametrize("query", ["missing=mean radius", "missing=*", "missing="])
+def test_missing_values_are_asked_for_by_column(cancer: Dataset, dana: Any, api_of: Any, query: str) -> None:
+    assert api_of(dana).get(f"{address(cancer, 'records')}?{query}").status_code == 200
 
 
 def test_label_is_corrected_with_a_reason_only(cancer: Dataset, bob: Any, api_of: Any) -> None:
@@ -139,6 +147,8 @@ def test_dataset_is_renamed_and_archived(cancer: Dataset, dana: Any, api_of: Any
     answer = api.patch(address(cancer), {"name": "Mamma", "archived": True})
     assert answer.data["name"] == "Mamma" and answer.data["archived_at"]
     assert api.get("/api/v1/datasets/").data["results"] == []
+    refused = api.post(f"{address(cancer)}records/", {"values": {"mrn": "p1"}})
+    assert refused.status_code == 409 and "archived" in refused.data["detail"]
     assert api.patch(address(cancer), {"archived": False}).data["archived_at"] is None
 
 

@@ -118,3 +118,12 @@ def test_the_decision_follows_the_operating_point(fitted, patients) -> None:
     called = result.probabilities[:, 1] >= model.operating_point["threshold"]
     assert np.array_equal(result.value == "yes", called)
     assert pd.Series(result.value).isin(["yes", "no"]).all()
+
+
+def test_many_small_classes_get_one_temperature_and_no_free_shapes() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.permutation(np.arange(2400) % 12)
+    raw = softmax(np.where(np.eye(12)[truth] == 1, 2.0, 0.0) + rng.normal(size=(2400, 12)))
+    fitted = Calibrator().fit(raw, truth, np.arange(2400), 0)
+    assert fitted.method == "temperature"
+    assert fitted.deviation(raw, raw.argmax(axis=1)).max() < 0.5

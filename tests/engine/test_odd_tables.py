@@ -53,3 +53,24 @@ def test_an_odd_table_goes_the_whole_way(name: str, tmp_path: Path) -> None:
     assert len(engine.explain(fitted, records)) == 3
     again = engine.load(engine.save(fitted, tmp_path / "m"))
     assert np.array_equal(again.predict_records(records).interval, result.interval[:3])
+
+
+def test_words_that_look_missing_can_be_classes_and_categories(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    severity = rng.permutation(["none", "mild", "severe"] * 40)
+    table = pd.DataFrame({
+        "severity": severity,
+        "allergy": np.where(severity == "none", "NA", rng.permutation(["nuts", "NA", "pollen"] * 40)),
+        "crp": np.where(severity == "severe", 2.0, 0.0) + rng.normal(size=120),
+    })  # fmt: skip
+    recipe = {"target": "severity", "candidates": ("linear",), "time_budget": 1.0}
+    usual = engine.fit_candidates(table, engine.Recipe(**recipe))
+    assert usual.best.classes_.tolist() == ["mild", "severe"] and usual.unlabelled == 40
+    kept = engine.fit_candidates(table, engine.Recipe(**recipe, keep_words=True))
+    assert kept.best.classes_.tolist() == ["mild", "none", "severe"] and kept.unlabelled == 0
+    assert kept.best.schema["allergy"].categories == ("NA", "nuts", "pollen")
+    engine.save(kept.best, tmp_path / "model")
+    loaded = engine.load(tmp_path / "model")
+    found = loaded.predict_records([{"allergy": "NA", "crp": 0.0}])
+    assert found.value.tolist() == ["none"] and found.warnings == [[]]
+    assert engine.evaluate(loaded, table, bootstrap=0).n == 120

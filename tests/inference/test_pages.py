@@ -171,6 +171,21 @@ def test_diagnosis_can_be_read_when_its_artefact_is_gone(client_of: Any, bob: An
     assert "missing or damaged" in page.content.decode()
 
 
+@pytest.mark.parametrize(("value", "said"), [("no", True), ("yes", False)])
+def test_it_is_said_when_the_decided_class_is_the_less_likely_one(
+    client_of: Any, bob: Any, heart_version: Any, value: str, said: bool
+) -> None:
+    heart_version.operating_point = {"positive": "yes", "threshold": 0.7, "n": 48}
+    heart_version.save()
+    row = Diagnosis.objects.create(
+        organisation=bob.last_organisation, model=heart_version.model, model_version=heart_version,
+        inputs=OLD_MAN, value=value, probability=0.4, output={"probabilities": {"no": 0.4, "yes": 0.6}},
+    )  # fmt: skip
+    text = client_of(bob).get(reverse("inference:diagnosis", args=[row.pk])).content.decode()
+    sentence = "“yes” is likelier, but the model decides by its limit: “yes” from a probability of 70% on, else “no”."
+    assert (sentence in text) is said
+
+
 def test_ambiguous_set_is_said(client_of: Any, bob: Any, heart_version: Any) -> None:
     row = Diagnosis.objects.create(
         organisation=bob.last_organisation, model=heart_version.model, model_version=heart_version,

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from jobs import bell, lease
+from jobs.context import folder_of
 from jobs.dispatch import pick
 from jobs.models import Job, JobLog, Node, State
 from jobs.profiles import PROFILES, choose
@@ -162,6 +163,31 @@ def test_waiting_job_is_cancelled_at_once_settled_and_can_be_retried(send: Any, 
         retry(actor=actor(dana), job=again)
 
 
+def test_what_was_retried_stands_for_its_newest_retry(send: Any, dana: Any, run_jobs: Any) -> None:
+    job = send("add", payload={"a": 1, "b": 1})
+    cancel(actor=actor(dana), job=job)
+    second = retry(actor=actor(dana), job=job)
+    cancel(actor=actor(dana), job=second)
+    third = retry(actor=actor(dana), job=job)
+    assert third.retry_of_id == second.pk, "an older page goes on from the newest"
+    assert ended(third, run_jobs).state == State.DONE
+    for each in (job, second):
+        each.refresh_from_db()
+        with pytest.raises(NotPossible):
+            retry(actor=actor(dana), job=each)
+    assert Job.objects.count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_clicks_at_the_same_moment_queue_one_retry(send: Any, dana: Any) -> None:
+    from tests.accounts.test_concurrency import together
+
+    job, who = send("add", payload={"a": 1, "b": 1}), actor(dana)
+    cancel(actor=who, job=job)
+    assert together(*[lambda: retry(actor=who, job=job)] * 4) == []
+    assert Job.objects.filter(retry_of=job).count() == 1
+
+
 def test_claim_and_adoption_each_succeed_once(send: Any) -> None:
     job = send("add")
     assert lease.claim(job.pk, "a") and not lease.claim(job.pk, "b")
@@ -197,6 +223,35 @@ def test_reaper_requeues_and_in_the_end_fails_expired_leases(send: Any) -> None:
     assert (job.state, job.attempt, done["ended"]) == (State.FAILED, 2, 1)
     assert "stopped answering" in job.error_person and "gone" in job.error_engineer
     assert job.settled_at is not None
+
+
+def test_what_a_killed_attempt_left_behind_goes_when_the_job_ends_without_it(send: Any, dana: Any) -> None:
+    """Ended by the reaper, or cancelled while it waits for its next attempt: no process of the job's own is left to tidy."""
+    reaped, cancelled = send("with_settle", max_attempts=1), send("with_settle")
+    for job in (reaped, cancelled):
+        folder_of(job.pk).mkdir(parents=True)
+        (folder_of(job.pk) / "chunk").write_text("checkpoint")
+    lease.claim(reaped.pk, "gone")
+    Job.objects.filter(pk=reaped.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert folder_of(reaped.pk).exists()
+    cancel(actor=actor(dana), job=cancelled)
+    reap()
+    assert not folder_of(reaped.pk).exists() and not folder_of(cancelled.pk).exists()
+
+
+def test_a_cancelled_job_whose_process_dies_ends_and_waits_for_no_other_attempt(send: Any, dana: Any) -> None:
+    """Cancelled, and dead before anybody had looked: the person is not told that it "will be tried again by itself"."""
+    from jobs.executors.base import conclude
+
+    job = send("with_settle")
+    assert lease.claim(job.pk, "node/1")
+    job.refresh_from_db()
+    cancel(actor=actor(dana), job=job)
+    assert job.state == State.RUNNING
+    conclude(job, "node/1", None, "killed by SIGKILL")
+    job.refresh_from_db()
+    assert job.state == State.CANCELLED and job.settled_at is not None
+    assert [line.text for line in JobLog.objects.filter(job=job)] == ["settled cancelled"]
 
 
 def test_lost_bell_is_rung_again_once(send: Any) -> None:

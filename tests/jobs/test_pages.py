@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import override
 
 from jobs import lease
 from jobs.models import Job, Node, State
@@ -107,6 +108,16 @@ def test_nodes_page_is_the_administrators_and_hides_other_organisations_jobs(
     assert "ward-7" in others and "Import of heart.csv" not in others and "1 job of another organisation" in others
 
 
+def test_a_job_that_no_computer_could_take_says_what_it_waits_for(job: Job, client_of: Any, dana: Any) -> None:
+    small = Node.objects.create(name="n", queue="heavy", pid=7, cpus=2, memory_mb=4000, heartbeat_at=timezone.now())
+    told = "No computer that works now has enough"
+    assert told not in client_of(dana).get(url("detail", job)).content.decode()
+    Job.objects.filter(pk=job.pk).update(profile="huge", queue="heavy")
+    assert told in client_of(dana).get(url("detail", job)).content.decode()
+    Node.objects.filter(pk=small.pk).update(memory_mb=64_000)
+    assert told not in client_of(dana).get(url("detail", job)).content.decode()
+
+
 def test_api_tells_state_error_and_log(job: Job, api_of: Any, dana: Any, charlie: Any, run_jobs: Any) -> None:
     api = api_of(dana)
     body = api.get("/api/v1/jobs/").json()["results"][0]
@@ -119,7 +130,8 @@ def test_api_tells_state_error_and_log(job: Job, api_of: Any, dana: Any, charlie
     again = api.post(f"/api/v1/jobs/{job.pk}/retry/", headers={"Idempotency-Key": "r"})
     assert again.status_code == 201 and again.json()["id"] != str(job.pk)
     assert api.post(f"/api/v1/jobs/{again.json()['id']}/cancel/").json()["state"] == "cancelled"
-    assert api.get("/api/v1/jobs/?state=junk").status_code == 400
+    junk = api.get("/api/v1/jobs/?state=junk")
+    assert junk.status_code == 400 and junk.json()["errors"][0]["field"] == "state"
     assert api.get(f"/api/v1/jobs/{uuid4()}/").status_code == 404
     for path in ("", "log/"):
         assert api_of(charlie).get(f"/api/v1/jobs/{job.pk}/{path}").status_code == 404
@@ -133,3 +145,17 @@ def test_api_list_costs_the_same_however_many_jobs(api_of: Any, dana: Any, djang
     with django_assert_max_num_queries(6):
         body = api.get("/api/v1/jobs/").json()
     assert [row["queue_position"] for row in body["results"]] == list(range(30, 0, -1))
+
+
+def test_a_title_is_told_in_the_readers_language(client: Any, dana: Any) -> None:
+    what = {"target": "disease", "dataset": "Heart 100%"}
+    job = submit(
+        actor=actor(dana), task="x.y", title="Train “%(target)s” on %(dataset)s", title_params=what, payload={}
+    )
+    client.force_login(dana)
+    assert "Train “disease” on Heart 100%" in client.get(reverse("jobs:detail", args=[job.pk])).content.decode()
+    client.cookies["django_language"] = "zh-hans"
+    with override("zh-hans"):
+        chinese = job.label
+    assert chinese != str(job) and "disease" in chinese
+    assert chinese in client.get(reverse("jobs:detail", args=[job.pk])).content.decode()

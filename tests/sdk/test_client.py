@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -10,6 +11,7 @@ import pytest
 
 import ai_mass as am
 from ai_mass import client as client_module
+from ai_mass import session
 
 Answer = tuple[int, dict[str, str], Any]
 
@@ -131,6 +133,27 @@ def test_refused_training_carries_its_problems(portal: Portal, client: am.Client
     with pytest.raises(am.TrainingRefused) as caught:
         client.post("training-runs/", {})
     assert caught.value.problems == problems
+
+
+def test_what_is_wrong_is_said_once(portal: Portal, client: am.Client) -> None:
+    error = {"field": "file", "message": "The column “y” is missing.", "code": "target"}
+    portal.answers = [(422, {}, {"detail": error["message"], "errors": [error]})]
+    with pytest.raises(am.RequestInvalid) as caught:
+        client.post("model-versions/1/evaluate/", {})
+    assert str(caught.value) == "The column “y” is missing."
+
+
+def test_an_upload_without_the_target_is_discarded(portal: Portal, client: am.Client, tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("age\n63\n")
+    columns = [{"name": "age", "kind": "number", "role": "feature"}]
+    portal.answers = [
+        (200, {}, {"results": [], "next": None}),
+        (201, {}, {"id": "u1", "preview": {"columns": columns}}),
+        (200, {}, {}),
+    ]
+    with pytest.raises(am.ImportFailed, match="no column “sick”"):
+        session.upload(client, tmp_path / "data.csv", None, "sick", quiet=True)
+    assert portal.asked[-1]["path"] == "/api/v1/uploads/u1/discard/"
 
 
 def test_pages_are_followed(portal: Portal, client: am.Client) -> None:

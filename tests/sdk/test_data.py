@@ -2,6 +2,7 @@
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,6 +55,12 @@ def test_records_are_plain_json_values() -> None:
 def test_an_input_of_another_sort_is_named_by_its_place() -> None:
     with pytest.raises(am.AIMassError, match="Input 1 is int"):
         data.as_records(["text", 5])
+
+
+@pytest.mark.parametrize("value", [float("inf"), np.float64("-inf"), b"x", {1, 2}], ids=repr)
+def test_a_value_that_json_cannot_carry_is_named_by_its_place_and_column(value: Any) -> None:
+    with pytest.raises(am.AIMassError, match="Input 1, “age” is"):
+        data.as_records([{"age": 63}, {"age": value}])
 
 
 def test_metrics_print_with_interval_and_n() -> None:

@@ -23,6 +23,7 @@ def test_unknown_api_address_gets_problem_details() -> None:
     assert response.status_code == 404
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.json()["status"] == 404
+    assert response.json()["type"] == "urn:aimass:problem:not-found", "as for a row that is not there"
     assert response.json()["detail"]
 
 

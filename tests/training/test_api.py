@@ -46,6 +46,7 @@ def test_a_refused_run_names_its_problems(dataset: Any, dana: Any, api_of: Any) 
     response = api_of(dana).post(RUNS, {"dataset": str(dataset.pk), "options": {"scaling": "log"}})
     assert response.status_code == 422 and response["Content-Type"].startswith("application/problem+json")
     assert response.data["problems"][0]["column"] == "scaling"
+    assert [e["field"] for e in response.data["errors"]] == ["options.scaling"]
 
 
 @pytest.mark.parametrize("body", [{}, {"dataset": "x"}, {"dataset": None}, [], "text", {"options": 3}])
@@ -77,6 +78,8 @@ def test_models_confirm_roll_back_and_publish(version: Any, dana: Any, api_of: A
     assert client.post(f"{model}publish/").status_code == 409
     for v in (version, other):
         assert client.post(f"/api/v1/model-versions/{v.pk}/confirm/", {"reason": "r"}).data["is_champion"]
+    other = client.post(f"{model}roll-back/", {"to": model.split("/")[-2]}, content_type="application/json")
+    assert other.status_code == 409 and other.json()["type"].endswith("champion-changed")
     assert client.post(f"{model}roll-back/").data["champion"]["id"] == str(version.pk)
     assert client.post(f"{model}roll-back/").status_code == 409
     assert client.post(f"{model}publish/").data["published_at"]
@@ -89,7 +92,8 @@ def test_leaderboard(version: Any, dana: Any, api_of: Any) -> None:
     for query in (f"model={version.model_id}", f"dataset={version.model.dataset_id}&metric=roc_auc"):
         board = client.get(f"/api/v1/leaderboard/?{query}").data
         assert board["rows"][0]["rank"] == 1 and board["rows"][0]["version"]["id"] == str(version.pk)
-    assert client.get("/api/v1/leaderboard/").status_code == 400
+    nothing = client.get("/api/v1/leaderboard/")
+    assert nothing.status_code == 400 and nothing.data["detail"] == "model: Give model or dataset."
     assert client.get(f"/api/v1/leaderboard/?model={version.model_id}&metric=x").status_code == 400
     assert client.get("/api/v1/leaderboard/?model=%00").status_code == 400
 

@@ -7,7 +7,7 @@ import pytest
 from datasets.models import DatasetVersion
 from jobs.models import State
 from tests.conftest import actor
-from tests.training.conftest import QUICK, make_dataset
+from tests.training.conftest import COLUMNS, QUICK, make_dataset
 from training import services
 from training.models import TrainingRun
 from training.services import RunRefused, repeat_run, start_run
@@ -46,14 +46,15 @@ def test_its_page_and_its_resource_open_before_it_is_frozen(
     assert api_of(dana).get(f"/api/v1/training-runs/{run.pk}/").json()["version"] is None
 
 
-def test_a_leak_is_refused_before_it_starts(dana: Any) -> None:
+def test_nothing_but_leaks_is_refused_before_it_starts(dana: Any) -> None:
     dataset = make_dataset(dana)
     for record in dataset.records.all():
-        record.values["mean texture"] = 1.0 if record.values["finding"] == "benign" else 0.0
+        for name in COLUMNS:
+            record.values[name] = 1.0 if record.values["finding"] == "benign" else 0.0
         record.save()
     with pytest.raises(RunRefused) as refused:
         start_run(actor=actor(dana), dataset=dataset, options=QUICK)
-    assert [p["code"] for p in refused.value.problems] == ["leak"]
+    assert [p["code"] for p in refused.value.problems] == ["only_leaks", *["leak"] * len(COLUMNS)]
     assert not TrainingRun.objects.exists()
 
 

@@ -237,6 +237,13 @@ def test_the_recommendation_goes_by_the_lower_end(version: Any, bob: Any, organi
     assert bob.notifications.filter(key=f"recommendation:{made.pk}").count() == 1
 
 
+def test_who_has_not_chosen_is_weighed_as_their_preferences_page_shows(
+    version: Any, bob: Any, organisation: Any, api_of: Any
+) -> None:
+    made = recommendation.current(organisation, bob)
+    assert made.weights == api_of(bob).get("/api/v1/preferences/").data["weights"]
+
+
 def test_floors_hold_for_the_lower_end_and_the_nearest_is_shown(
     version: Any, bob: Any, organisation: Any
 ) -> None:

@@ -104,6 +104,20 @@ def test_cancel_and_retry(dataset: Any, dana: Any, client_of: Any, run_jobs: Any
     assert run.job.state == "done" and run.versions.count() == 1
 
 
+def test_retrying_what_was_started_anew_leads_there(dataset: Any, dana: Any, client_of: Any) -> None:
+    """The old run never takes the new run's job for its own: it would then show "done" without any version."""
+    from tests.training.conftest import QUICK
+
+    old = start_run(actor=actor(dana), dataset=dataset, options=QUICK)
+    client = client_of(dana)
+    client.post(reverse("training:cancel", args=[old.pk]))
+    new = start_run(actor=actor(dana), dataset=dataset, options=QUICK)
+    response = client.post(reverse("training:retry", args=[old.pk]))
+    assert response.url == reverse("training:run", args=[new.pk])
+    old.refresh_from_db()
+    assert old.job.state == "cancelled" and old.job_id != new.job_id
+
+
 def test_leaderboard_shows_intervals_and_confirm(
     version: Any, dana: Any, victor: Any, client_of: Any
 ) -> None:
@@ -112,6 +126,20 @@ def test_leaderboard_shows_intervals_and_confirm(
     assert url in text and "Brier score" in text and "n = " in text and "best by validation" in text
     assert url not in page(client_of(victor), "model", version.model_id).content.decode()
     assert page(client_of(dana), "model", version.model_id, metric="nonsense", start="x").status_code == 200
+
+
+def test_the_leaderboard_starts_with_what_weighs_most_for_the_person(
+    version: Any, dana: Any, bob: Any, client_of: Any, api_of: Any
+) -> None:
+    from accounts.services import save_preference
+
+    weights = {"sensitivity": 1, "brier": 3, "mae": 9}  # the last measures no classes
+    save_preference(actor=actor(bob), outcome="finding", weights=weights)
+    first = page(client_of(bob), "model", version.model_id).content.decode()
+    assert '<option value="brier" selected>' in first
+    assert '<option value="brier" selected>' not in page(client_of(dana), "model", version.model_id).content.decode()
+    answer = api_of(bob).get("/api/v1/leaderboard/", {"model": str(version.model_id)})
+    assert answer.json()["metric"] == "brier"
 
 
 def test_confirm_asks_first_then_changes(version: Any, bob: Any, client_of: Any) -> None:
@@ -176,10 +204,37 @@ def test_publish_page_says_what_others_will_see(version: Any, dana: Any, client_
     confirm_champion(actor=actor(dana), version=version)
     client, url = client_of(dana), reverse("training:publish", args=[version.model_id])
     assert "They never see your data set" in client.get(url).content.decode()
-    client.post(url)
+    client.post(url, {"published": "yes"})
     assert Model.objects.get().published_at is not None
-    client.post(url)
+    client.post(url, {"published": "no"})
     assert Model.objects.get().published_at is None
+
+
+def test_making_private_in_two_tabs_never_publishes(version: Any, dana: Any, client_of: Any) -> None:
+    """The form says what it does; a second one, sent from an older page, does the same and not the opposite."""
+    confirm_champion(actor=actor(dana), version=version)
+    publish(actor=actor(dana), model=version.model)
+    client, url = client_of(dana), reverse("training:publish", args=[version.model_id])
+    assert 'name="published" value="no"' in client.get(url).content.decode()
+    for _tab in range(2):
+        client.post(url, {"published": "no"})
+        assert Model.objects.get().published_at is None
+    assert 'name="published" value="yes"' in client.get(url).content.decode()
+    assert client.post(url).status_code == 400 and Model.objects.get().published_at is None
+
+
+def test_a_second_click_rolls_back_no_further(version: Any, dana: Any, client_of: Any) -> None:
+    from tests.training.test_models import twin
+
+    second, third = twin(version, "boosting"), twin(version, "network")
+    for each in (version, second, third):
+        confirm_champion(actor=actor(dana), version=each)
+    client, url = client_of(dana), reverse("training:roll_back", args=[version.model_id])
+    assert f'name="to" value="{second.pk}"' in page(client, "model", version.model_id).content.decode()
+    for _click in range(2):
+        text = client.post(url, {"to": str(second.pk)}, follow=True).content.decode()
+        assert Model.objects.get().champion == second
+    assert "nothing was rolled back" in text
 
 
 def test_the_gate_is_set_for_a_data_set(dataset: Any, dana: Any, client_of: Any) -> None:
@@ -197,6 +252,7 @@ def test_recommendation_page_says_why_and_changes_nothing(version: Any, dana: An
 
     before = Recommendation.objects.count()
     text = page(client_of(dana), "recommendation").content.decode()
+    assert "You have not said yet what matters to you" in text
     assert "very likely no worse than" in text and str(version) in text
     assert Recommendation.objects.count() == before
 

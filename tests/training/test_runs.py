@@ -117,18 +117,26 @@ def test_an_empty_data_set_is_refused(dana: Any) -> None:
     assert codes(refused) == {"no_records"}
 
 
-def test_a_leaking_column_is_refused_unless_allowed(dana: Any) -> None:
+def test_a_leaking_column_is_left_out_unless_allowed_and_the_report_says_so(
+    dana: Any, run_jobs: Any, client_of: Any
+) -> None:
     dataset = make_dataset(dana, rows=200)
     for record in dataset.records.all():
         record.values["mean texture"] = 1.0 if record.values["finding"] == "benign" else 0.0
         record.save()
-    with pytest.raises(RunRefused) as refused:
-        start_run(actor=actor(dana), dataset=dataset, options=QUICK)
-    problem = refused.value.problems[0]
-    assert problem["code"] == "leak" and problem["column"] == "mean texture"
+    run = start_run(actor=actor(dana), dataset=dataset, options=QUICK)
+    problem = next(p for p in run.problems if p["code"] == "leak")
+    assert (problem["column"], problem["severity"]) == ("mean texture", "warning")
     assert "mean texture" in problem["message"]
+    run_jobs()
+    version = run.versions.get()
+    roles = {c["name"]: c["role"] for c in version.schema["columns"]}
+    assert (roles["mean texture"], roles["mean radius"]) == ("ignore", "feature")
+    assert [s["column"] for s in version.report["suspicious"]] == ["mean texture"]
+    page = client_of(dana).get(f"/models/versions/{version.pk}/").content.decode()
+    assert "alone gives the answer away" in page and "It is left out" in page
     allowed = start_run(actor=actor(dana), dataset=dataset, options={**QUICK, "allow_leaks": True})
-    assert any(p["code"] == "leak" and p["severity"] == "warning" for p in allowed.problems)
+    assert any(p["code"] == "leak_used" and p["severity"] == "warning" for p in allowed.problems)
 
 
 def test_a_run_that_does_not_fit_its_profile_is_refused(dataset: Any, dana: Any) -> None:
@@ -139,6 +147,33 @@ def test_a_run_that_does_not_fit_its_profile_is_refused(dataset: Any, dana: Any)
     with pytest.raises(RunRefused) as refused:
         start_run(actor=actor(dana), dataset=dataset, options={**QUICK, "seed": 3, "profile": "medium"})
     assert codes(refused) >= {"memory"}
+
+
+def test_a_profile_that_no_computer_has_is_said_before_the_run_waits_for_ever(dataset: Any, dana: Any) -> None:
+    from django.utils import timezone
+
+    from jobs.models import Node
+
+    Node.objects.create(name="n", queue="heavy", pid=7, cpus=2, memory_mb=4000, heartbeat_at=timezone.now())
+    assert start_run(actor=actor(dana), dataset=dataset, options=QUICK).problems == []
+    run = start_run(actor=actor(dana), dataset=dataset, options={**QUICK, "seed": 3, "profile": "gpu"})
+    assert [(p["code"], p["severity"]) for p in run.problems] == [("no_node", "warning")]
+
+
+def test_trying_again_does_not_train_an_archived_data_set(dataset: Any, dana: Any, run_jobs: Any) -> None:
+    from django.utils import timezone
+
+    from jobs.services import cancel, retry
+
+    run = start_run(actor=actor(dana), dataset=dataset, options=QUICK)
+    cancel(actor=actor(dana), job=run.job)
+    dataset.archived_at = timezone.now()
+    dataset.save()
+    again = retry(actor=actor(dana), job=run.job)
+    run_jobs()
+    again.refresh_from_db()
+    assert again.state == State.FAILED and "archived" in again.error_person
+    assert not run.versions.exists()
 
 
 def test_an_erased_version_cannot_be_repeated(run: Any, dana: Any) -> None:
@@ -254,3 +289,17 @@ def test_no_model_is_judged_by_labels_that_a_model_proposed(dataset: Any, dana: 
     with pytest.raises(RunRefused) as refused:
         start_run(actor=actor(dana), dataset=dataset, options={**QUICK, "seed": 5})
     assert codes(refused) == {"test_empty"}
+
+
+def test_a_class_called_none_is_learned_when_the_upload_kept_such_words(dana: Any, train: Any) -> None:
+    from datasets.models import StoredFile, Upload
+
+    dataset = make_dataset(dana, "Kept", labels=lambda i, finding: "none" if finding == "benign" else finding)
+    file = StoredFile.objects.create(organisation=dataset.organisation, sha256="0" * 64, size=1)
+    Upload.objects.create(
+        organisation=dataset.organisation, dataset=dataset, file=file, state=Upload.State.IMPORTED,
+        options={"keep_words": True},
+    )  # fmt: skip
+    version = train(dataset).versions.get(chosen=True)
+    assert version.classes == ["malignant", "none"]
+    assert version.metrics["roc_auc"]["n"] == dataset.records.filter(split="test").count()

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from django.contrib import messages
+from django.core.exceptions import BadRequest
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -16,7 +17,7 @@ from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from training import gate, leaderboard, metrics, panels, queries, services
 from training.errors import ChangeRefused
-from training.forms import ReasonForm
+from training.forms import PublishForm, ReasonForm
 from training.models import Model, ModelVersion
 from training.views.runs import pager
 
@@ -62,7 +63,7 @@ def model(request: HttpRequest, pk: UUID) -> HttpResponse:
         )
     metric = request.GET.get("metric", "")
     if metric not in metrics.names_of(row.task):
-        metric = leaderboard.default_metric(row)
+        metric = leaderboard.default_metric(row, actor)
     count = row.versions.count()
     start = page_start(request, count)
     lines = [
@@ -135,11 +136,11 @@ def confirm(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_POST
 @requires(Permission.CONFIRM_MODEL)
 def roll_back(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """One click: the champion before this one serves again."""
+    """One click: the champion that the button names serves again. A second click, or an older page, goes no further."""
     actor = actor_of(request)
     row = get_or_404(Model.objects, actor, pk=pk)
     try:
-        change = services.roll_back(actor=actor, model=row)
+        change = services.roll_back(actor=actor, model=row, to=request.POST.get("to", ""))
     except ChangeRefused as error:
         messages.error(request, str(error))
     else:
@@ -151,13 +152,20 @@ def roll_back(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 @requires(Permission.PUBLISH_MODEL)
 def publish(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Show what others will see, then publish (or take back)."""
+    """Show what others will see, then publish (or take back): what the form said, whatever has happened meanwhile."""
     actor = actor_of(request)
     row = get_or_404(Model.objects.select_related("organisation"), actor, pk=pk)
     back = reverse("training:model", args=[pk])
+    form = PublishForm(
+        request.POST if request.method == "POST" else None,
+        initial={"published": "no" if row.published_at else "yes"},
+    )
     if request.method == "POST":
+        if not form.is_valid():
+            raise BadRequest("published: yes or no")
+        wanted = form.cleaned_data["published"] == "yes"
         try:
-            (services.unpublish if row.published_at else services.publish)(actor=actor, model=row)
+            (services.publish if wanted else services.unpublish)(actor=actor, model=row)
         except ChangeRefused as error:
             messages.error(request, str(error))
         return redirect(back)
@@ -184,6 +192,7 @@ def publish(request: HttpRequest, pk: UUID) -> HttpResponse:
         "action_label": action,
         "back_url": back,
         "level": "warning",
+        "form": form,
     }
     return render(request, "training/confirm.html", context)
 

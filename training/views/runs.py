@@ -155,7 +155,10 @@ def retry(request: HttpRequest, pk: UUID) -> HttpResponse:
     job = queries.current_job(row)
     try:
         if job is not None:
-            services.adopt_job(run=row, job=jobs.retry(actor=actor, job=job))
+            again = jobs.retry(actor=actor, job=job)
+            if again.payload["run"] != str(row.pk):  # the same work was started anew meanwhile, as another run
+                return redirect("training:run", pk=again.payload["run"])
+            services.adopt_job(run=row, job=again)
     except jobs.NotPossible as error:
         messages.warning(request, str(error))
     return redirect("training:run", pk=pk)

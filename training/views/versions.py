@@ -10,12 +10,13 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts import choices
 from accounts.actor import actor_of
 from accounts.permissions import Permission
 from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from datasets.models import Dataset
-from training import charts, gate, metrics, queries, recommendation, words
+from training import charts, gate, metrics, problems, queries, recommendation, subgroups, words
 from training.forms import GateForm
 from training.models import Gate, ModelVersion
 
@@ -44,6 +45,8 @@ def version(request: HttpRequest, pk: UUID) -> HttpResponse:
         "version": row, "model": row.model, "own": own, "report": report, "lines": lines, "charts": charts.charts_of(report),
         "confusion": confusion_rows(report), "per_class": report.get("per_class") or [],
         "operating_point": charts.operating_point_text(row.operating_point),
+        "suspicious": [problems.text(s["code"], s["params"], s["why"]) for s in report.get("suspicious") or []],
+        "subgroups": subgroups.table(report),
         "gate_reasons": [gate.reason_text(r) for r in row.gate_reasons], "lineage": lineage_rows(row) if own else [],
         "is_champion": row.model.champion_id == row.pk,
     }  # fmt: skip
@@ -154,8 +157,10 @@ def recommended(request: HttpRequest) -> HttpResponse:
     made = recommendation.current(actor.organisation, actor.user)
     reasons = made.reasons
     why = [{**w, "label": metrics.label(w["metric"])} for w in reasons["why"]]
+    undecided = not made.outcome and not made.floors and made.weights == choices.default_weights()
     context = {
-        "made": made, "chosen": made.version or made.nearest, "state": reasons["state"], "score": reasons["score"], "why": why,
+        "made": made, "undecided": undecided, "chosen": made.version or made.nearest, "state": reasons["state"],
+        "score": reasons["score"], "why": why,
         "missed": [recommendation.missed_text(m) for m in reasons["missed"]],
         "floors": [metrics.floor_text(name, floor) for name, floor in sorted(made.floors.items())],
         "others": [{**o, "reason": recommendation.other_text(o)} for o in reasons["others"]],

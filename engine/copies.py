@@ -1,0 +1,74 @@
+"""Rows that are copies of each other: kept on one side of every fold, and counted between training and test."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+from engine.cells import is_missing, to_category
+from engine.files import cell_key
+from engine.metrics import Ints
+from engine.recipe import Recipe
+from engine.schema import Role, Schema
+from engine.training_data import TrainingData
+
+UNLIKELY = 0.01  # pairs of equal rows expected by chance, below which equal rows are taken for copies
+
+Key = tuple[str | None, ...]
+
+
+def row_keys(frame: pd.DataFrame, schema: Schema) -> list[Key]:
+    """Each row's features as texts: equal for rows that are alike."""
+    columns = [
+        [None if is_missing(cell) else cell_key(cell) for cell in frame[spec.name].tolist()]
+        for spec in schema.features
+        if spec.name in frame.columns
+    ]
+    return list(zip(*columns, strict=True)) if columns else [()] * len(frame)
+
+
+def expected_coincidences(keys: list[Key]) -> float:
+    """How many pairs of rows would be alike by chance if the columns were independent: n (n - 1) / 2 times the product
+    over the columns of the chance that two rows agree there."""
+    n = len(keys)
+    expected = n * (n - 1) / 2.0
+    for column in zip(*keys, strict=True):
+        expected *= sum((count / n) ** 2 for count in Counter(column).values())
+    return expected
+
+
+def one_side(data: TrainingData) -> Ints:
+    """(n,) codes of what must stay together in a split: patients, joined by rows that are copies.
+
+    Rows that are alike where no two should be (a table of a few yes-or-no columns has many by chance) are the same
+    record twice, under two numbers or none; on both sides of a split they would flatter the figures.
+    """
+    keys = row_keys(data.frame, data.schema)
+    full = [(*key, repr(label)) for key, label in zip(keys, data.y.tolist(), strict=True)]
+    codes: dict[Key, int] = {}
+    rows = np.array([codes.setdefault(key, len(codes)) for key in full], dtype=np.int64)
+    if len(codes) == len(full) or expected_coincidences(full) >= UNLIKELY:
+        return data.patients
+    count = int(data.patients.max()) + 1
+    links = sparse.coo_matrix(
+        (np.ones(len(rows)), (data.patients, count + rows)), shape=(count + len(codes), count + len(codes))
+    )
+    joined: Ints = connected_components(links, directed=False)[1][data.patients]
+    return np.unique(joined, return_inverse=True)[1].astype(np.int64)
+
+
+def shared(train: TrainingData, test: pd.DataFrame, recipe: Recipe) -> tuple[int, int]:
+    """(rows of the test that equal a training row in every feature, test patients who are in the training rows)."""
+    known = set(row_keys(train.frame, train.schema))
+    test = test.rename(columns=str)
+    rows = sum(key in known for key in row_keys(test, train.schema)) if train.schema.features else 0
+    column = next((c.name for c in train.schema.with_role(Role.PATIENT)), recipe.patient)
+    if column is None or column not in test.columns:
+        return rows, 0
+    of_train = {to_category(cell) for cell in train.frame[column].tolist()} - {None}
+    of_test = {to_category(cell) for cell in test[column].tolist()} - {None}
+    return rows, len(of_train & of_test)

@@ -10,13 +10,14 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.engine_scores import heart
 from bench.memory import peak_megabytes
+from bench.peers.sets import heart
 from bench.table import table
 
 ROWS = (500, 5_000, 50_000, 300_000)
@@ -26,7 +27,7 @@ ALLOWED = 1.1
 
 def made_up(rows: int, seed: int = 0) -> pd.DataFrame:
     """`rows` patients like those of the heart disease study."""
-    real = heart()
+    real = heart(Path()).frame
     rng = np.random.default_rng(seed)
     frame = real.iloc[rng.integers(0, len(real), rows)].reset_index(drop=True)
     for name in frame.select_dtypes("number"):

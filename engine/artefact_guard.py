@@ -293,6 +293,10 @@ def try_out(fitted: Fitted) -> None:
     inspect_preprocessor(fitted.novelty.table)
     for member in fitted.members:
         inspect_preprocessor(member.preprocessor)
+    own = getattr(fitted, "try_out", None)  # of a pipeline's model
+    if own is not None:
+        own()
+        return
     empty = fitted.encoder.from_records([{}])
     shape = (1, len(fitted.classes_)) if fitted.classify else (1,)
     with np.errstate(all="ignore"):

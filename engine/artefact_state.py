@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import registry
+from engine import pipelines, registry
 from engine.artefact_guard import MOST_BACKGROUND
 from engine.calibration import Calibrator
 from engine.combining import Stack
@@ -41,7 +41,7 @@ def describe_fitted(fitted: Fitted) -> dict[str, Any]:
     """JSON: everything but numbers in bulk."""
     return {
         **{name: getattr(fitted, name) for name in (*PLAIN, *LATER)},
-        "recipe": fitted.recipe.to_dict(), "schema": fitted.schema.to_dict(), "classes": fitted.classes_.tolist(),
+        "recipe": fitted.recipe.to_dict(), "schema": fitted.encoder.schema.to_dict(), "classes": fitted.classes_.tolist(),
         "settings": fitted.encoder.settings, "calibration": fitted.calibrator.method,
         "details": fitted.details,
         "members": [
@@ -49,7 +49,14 @@ def describe_fitted(fitted: Fitted) -> dict[str, Any]:
              "choices": member.preprocessor.choices, "estimators": sorted(member.model.estimators())}
             for member in fitted.members
         ],
+        **_own_state(fitted),
     }  # fmt: skip
+
+
+def _own_state(fitted: Fitted) -> dict[str, Any]:
+    from engine.pipelines.base import PipelineFitted
+
+    return {"pipeline": fitted.state()} if isinstance(fitted, PipelineFitted) else {}
 
 
 def state_arrays(fitted: Fitted) -> Arrays:
@@ -69,7 +76,8 @@ def state_arrays(fitted: Fitted) -> Arrays:
         for kind, block in fitted.background.blocks.items():
             if kind not in NOT_KEPT:
                 arrays[f"background/{kind.value}"] = block
-    return arrays
+    own = getattr(fitted, "own_arrays", None)  # of a pipeline's model
+    return arrays if own is None else arrays | {f"pipeline/{name}": array for name, array in own().items()}
 
 
 def rebuild_fitted(
@@ -79,6 +87,7 @@ def rebuild_fitted(
     recipe, schema = Recipe.from_dict(model["recipe"]), Schema.from_dict(model["schema"])
     encoder = Encoder(schema, model["settings"])
     state = files["state.safetensors"]
+    pipeline = pipelines.of(model["task"])
     members = [
         _member(i, entry, model, encoder, recipe, files, estimators)
         for i, entry in enumerate(model["members"])
@@ -86,7 +95,7 @@ def rebuild_fitted(
     own, details = special(model["task"]), dict(model.get("details", {}))
     make = Calibrator if own is None else own.calibrator
     reach, spread = (float(value) for value in state["uncertainty"])
-    return Fitted(
+    fitted = Fitted(
         recipe=recipe, schema=schema, classes_=np.array(model["classes"]), encoder=encoder, members=members,
         calibrator=make(model["calibration"], _under(state, "calibration/")), details=details,
         novelty=Novelty(encoder).restore(_under(state, "novelty/")), reach=reach, spread=spread,
@@ -94,6 +103,7 @@ def rebuild_fitted(
         stack=_stack(_under(state, "stack/")),
         **{name: model[name] for name in PLAIN}, decision=model.get("decision"), referral=model.get("referral"),
     )  # fmt: skip
+    return fitted if pipeline is None else pipeline.restore(fitted, model["pipeline"], _under(state, "pipeline/"))
 
 
 def _stack(arrays: Arrays) -> Stack | None:
@@ -119,7 +129,8 @@ def _member(
     preprocessor = Preprocessor(encoder, entry["choices"], recipe.seed).restore(
         _under(arrays, "preprocessing/")
     )
-    model = build(candidate, whole["task"], recipe.seed, hyperparameters, whole.get("details", {}))
+    task = "regression" if pipelines.of(whole["task"]) else whole["task"]  # what the members of a forecast do
+    model = build(candidate, task, recipe.seed, hyperparameters, whole.get("details", {}))
     own = {name: estimators[f"member_{position}_{name}.skops"] for name in entry["estimators"]}
     for name, estimator in own.items():
         if not type(estimator).__module__.startswith("sklearn."):

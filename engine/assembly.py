@@ -84,7 +84,7 @@ class Assembler:
             self.recipe, data.schema, data.task, data.classes, metric, contender.name, _hyperparameters(contender),
             _preprocessing(contender), self.validator.encoder, contender.members, Calibrator(), self.novelty,
             reach=float("inf"), spread=self.validator.spread(contender.results, contender.stack), background=self.background,
-            stack=contender.stack, details=dict(data.details),
+            out_of_fold=(rows, contender.raw), stack=contender.stack, details=dict(data.details),
         )  # fmt: skip
         own = special(data.task)
         outcomes: Outcomes

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine import registry
+from engine import pipelines, registry
 from engine.cells import is_missing
 from engine.columns import categories_of, numbers_of
 from engine.copies import shared
@@ -61,7 +61,10 @@ def check(frame: pd.DataFrame, recipe: Recipe, *, files: Folder = None) -> list[
 
     Files are looked for below `files`, not decoded: what can't be read comes to light in training.
     """
+    own = pipelines.of(recipe.task)
     try:
+        if own is not None:
+            return own.check(frame.rename(columns=str), recipe)
         data = prepare(frame, recipe, Files.of(files))
         metric_of(recipe, data.task, len(data.classes))
         if recipe.split_by is not None:

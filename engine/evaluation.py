@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from engine import pipelines
 from engine.decision_curve import decision_curve
 from engine.errors import EngineError
 from engine.files import Folder
@@ -97,6 +98,10 @@ def evaluate(
     Raises EngineError ("column_missing", "no_labels").
     """
     frame = frame.rename(columns=str)
+    own = pipelines.of(fitted.task)
+    if own is not None:
+        named = [groups] if isinstance(groups, str) else list(groups or ())
+        return own.evaluate(fitted, frame, [name for name in named if name != "auto" or "auto" in frame], bootstrap, seed)
     if special(fitted.task) is not None:
         from engine.tasks.evaluation import evaluate_special
 

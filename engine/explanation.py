@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine import pipelines
 from engine.calibration import logit
 from engine.cells import is_missing, to_text
 from engine.encoding import Encoded
@@ -70,6 +71,9 @@ def explain(
     al. 2022, arXiv:2104.12199).
     """
     records: list[Any] = data.to_dict("records") if isinstance(data, pd.DataFrame) else list(data)
+    own = pipelines.of(fitted.task)
+    if own is not None:
+        return own.explain(fitted, records)
     exact = _exact_members(fitted)
     return [_explain_one(fitted, record, exact, Files.of(files)) for record in records]
 

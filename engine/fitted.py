@@ -98,6 +98,7 @@ class Fitted:
     decision: dict[str, Any] | None = None
     referral: dict[str, Any] | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    out_of_fold: tuple[Ints, Floats] | None = None  # labelled rows and their raw predictions; never stored
 
     @property
     def classify(self) -> bool:

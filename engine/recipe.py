@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from engine import pipelines
 from engine.errors import EngineError
 from engine.schema import Kind
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "task": ("auto", "classification", "regression", "ordinal", "multilabel", "survival"),
+    "task": ("auto", "classification", "regression", "ordinal", "multilabel", "survival", *pipelines.TASKS),
     "grade_cost": ("absolute", "squared", "exact"),
     "scaling": ("search", "none", "minmax", "symmetric", "zscore"),
     "normalisation": ("search", "none", "l2", "yeo-johnson", "quantile"),
@@ -77,6 +78,7 @@ class Recipe:
     separator: str | None = None
     event: str | None = None
     horizon: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)  # of the task: see engine.pipelines
 
     def __post_init__(self) -> None:
         for name in ("ignore", "order", "targets"):
@@ -85,6 +87,7 @@ class Recipe:
         self._check_choices()
         self._check_candidates()
         self._check_numbers()
+        object.__setattr__(self, "settings", pipelines.clean_settings(self.task, self.settings))
         self._check_promises()
         self._check_task()
 
@@ -136,8 +139,10 @@ class Recipe:
         if self.metric != "auto":
             from engine.metrics import METRICS
 
-            if self.metric not in METRICS:
-                raise _invalid("metric", f"must be auto or one of {', '.join(METRICS)}")
+            own = pipelines.of(self.task)
+            known = METRICS if own is None else own.metrics
+            if self.metric not in known:
+                raise _invalid("metric", f"must be auto or one of {', '.join(known)}")
 
     def _check_numbers(self) -> None:
         if not isinstance(self.keep_words, bool):
@@ -173,6 +178,7 @@ class Recipe:
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data["ignore"], data["candidates"] = list(self.ignore), list(self.candidates)
         data["order"], data["targets"] = list(self.order), list(self.targets)
+        data["settings"] = dict(self.settings)
         data["columns"], data["rates"] = dict(self.columns), dict(self.rates)
         data["operating_point"] = dict(self.operating_point)
         data["hyperparameters"] = {name: dict(values) for name, values in self.hyperparameters.items()}

@@ -13,7 +13,7 @@ import pandas as pd
 from joblib import parallel_config
 from threadpoolctl import threadpool_limits
 
-from engine import registry
+from engine import pipelines, registry
 from engine.assembly import Assembler, Contender
 from engine.candidates.base import Curve
 from engine.checks import Problem, check, left_out, refuse, unreadable_files
@@ -135,6 +135,9 @@ def fit_candidates(
     Rows without a label are left out and counted. Raises EngineError with the first problem that forbids training,
     or when no candidate could be fitted; Stopped when `should_stop()` answers True.
     """
+    own = pipelines.of(recipe.task)
+    if own is not None:
+        return own.fit_candidates(frame, recipe, on_progress=on_progress, should_stop=should_stop)
     watch, clock = Watch(on_progress, should_stop), Clock(recipe.time_budget)
     watch.say(0.0, "check", "Checking the data")
     rows = len(frame)
@@ -420,6 +423,8 @@ class _Run:
             return self.validator.gain(raw, rows[positions])
 
         mean = weighted(raws, parts, gained, rounds)
+        if special(data.task) is not None:  # their rows are not probabilities that sum to 1
+            return mean
         stack = stacked(raws, data.y[rows], parts, gained)
         return stack if stack is not None and stack.gain > mean.gain else mean
 

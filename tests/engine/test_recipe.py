@@ -39,7 +39,7 @@ def test_a_wrong_value_is_named(change, named: str) -> None:
 
 def test_describe_gives_every_hyperparameter_with_default_meaning_and_limits() -> None:
     described = {entry["name"]: entry for entry in json.loads(json.dumps(registry.describe()))}
-    assert set(described) == {"additive", "baseline", "boosting", "ensemble", "forest", "linear", "network"}
+    assert set(described) == {"additive", "baseline", "boosting", "ensemble", "forest", "fusion", "linear", "network"}
     network = {h["name"] for h in described["network"]["hyperparameters"]}
     assert network == {"hidden_layers", "nodes", "activation", "learning_rate", "dropout", "weight_decay", "batch_size",
                        "epochs", "patience", "networks"}  # fmt: skip

@@ -285,6 +285,7 @@ Q_CLUSTER = {
     "queue_limit": 1,
     "label": "AI Mass",
 }
+AIMASS_WEIGHTS = env("AIMASS_WEIGHTS", default="")  # read by the engine from the environment; here it is documented
 JOBS_EXECUTOR = env("AIMASS_EXECUTOR", default="local")
 JOBS_LEASE_SECONDS = env.int("AIMASS_LEASE_SECONDS", default=60)
 JOBS_BACKOFF_SECONDS = env.float("AIMASS_BACKOFF_SECONDS", default=10.0)

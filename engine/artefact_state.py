@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import registry
+from engine import pipelines, registry
+from engine.artefact_guard import MOST_BACKGROUND
 from engine.calibration import Calibrator
+from engine.combining import Stack
 from engine.encoding import Encoded, Encoder
 from engine.errors import ArtefactError
 from engine.fitted import Fitted, Member
@@ -17,8 +19,11 @@ from engine.novelty import Novelty
 from engine.preprocessing.pipeline import Preprocessor
 from engine.preprocessing.steps import Arrays
 from engine.recipe import Recipe
-from engine.schema import Kind, Schema
+from engine.schema import FILE_KINDS, Kind, Schema
+from engine.tasks import special
+from engine.tasks.models import build
 
+NOT_KEPT = (Kind.TEXT, *FILE_KINDS)  # of these the background is empty cells
 PLAIN = (
     "task",
     "metric",
@@ -36,14 +41,22 @@ def describe_fitted(fitted: Fitted) -> dict[str, Any]:
     """JSON: everything but numbers in bulk."""
     return {
         **{name: getattr(fitted, name) for name in (*PLAIN, *LATER)},
-        "recipe": fitted.recipe.to_dict(), "schema": fitted.schema.to_dict(), "classes": fitted.classes_.tolist(),
+        "recipe": fitted.recipe.to_dict(), "schema": fitted.encoder.schema.to_dict(), "classes": fitted.classes_.tolist(),
         "settings": fitted.encoder.settings, "calibration": fitted.calibrator.method,
+        "details": fitted.details,
         "members": [
             {"candidate": member.candidate, "hyperparameters": member.hyperparameters, "weight": member.weight,
              "choices": member.preprocessor.choices, "estimators": sorted(member.model.estimators())}
             for member in fitted.members
         ],
+        **_own_state(fitted),
     }  # fmt: skip
+
+
+def _own_state(fitted: Fitted) -> dict[str, Any]:
+    from engine.pipelines.base import PipelineFitted
+
+    return {"pipeline": fitted.state()} if isinstance(fitted, PipelineFitted) else {}
 
 
 def state_arrays(fitted: Fitted) -> Arrays:
@@ -54,14 +67,17 @@ def state_arrays(fitted: Fitted) -> Arrays:
     arrays: Arrays = {"uncertainty": np.array([fitted.reach, fitted.spread])}
     arrays |= {f"calibration/{name}": array for name, array in fitted.calibrator.state.items()}
     arrays |= {f"novelty/{name}": array for name, array in fitted.novelty.arrays().items()}
+    if fitted.stack is not None:
+        arrays |= {f"stack/{name}": array for name, array in fitted.stack.arrays().items()}
     if fitted.reaches is not None:
         arrays["reaches"] = fitted.reaches
     if fitted.background is not None:
         arrays["background/n"] = np.array([fitted.background.n])
         for kind, block in fitted.background.blocks.items():
-            if kind is not Kind.TEXT:
+            if kind not in NOT_KEPT:
                 arrays[f"background/{kind.value}"] = block
-    return arrays
+    own = getattr(fitted, "own_arrays", None)  # of a pipeline's model
+    return arrays if own is None else arrays | {f"pipeline/{name}": array for name, array in own().items()}
 
 
 def rebuild_fitted(
@@ -71,18 +87,27 @@ def rebuild_fitted(
     recipe, schema = Recipe.from_dict(model["recipe"]), Schema.from_dict(model["schema"])
     encoder = Encoder(schema, model["settings"])
     state = files["state.safetensors"]
+    pipeline = pipelines.of(model["task"])
     members = [
-        _member(i, entry, model["task"], encoder, recipe, files, estimators)
+        _member(i, entry, model, encoder, recipe, files, estimators)
         for i, entry in enumerate(model["members"])
     ]
+    own, details = special(model["task"]), dict(model.get("details", {}))
+    make = Calibrator if own is None else own.calibrator
     reach, spread = (float(value) for value in state["uncertainty"])
-    return Fitted(
+    fitted = Fitted(
         recipe=recipe, schema=schema, classes_=np.array(model["classes"]), encoder=encoder, members=members,
-        calibrator=Calibrator(model["calibration"], _under(state, "calibration/")),
+        calibrator=make(model["calibration"], _under(state, "calibration/")), details=details,
         novelty=Novelty(encoder).restore(_under(state, "novelty/")), reach=reach, spread=spread,
         background=_background(encoder, _under(state, "background/")), reaches=state.get("reaches"),
+        stack=_stack(_under(state, "stack/")),
         **{name: model[name] for name in PLAIN}, decision=model.get("decision"), referral=model.get("referral"),
     )  # fmt: skip
+    return fitted if pipeline is None else pipeline.restore(fitted, model["pipeline"], _under(state, "pipeline/"))
+
+
+def _stack(arrays: Arrays) -> Stack | None:
+    return Stack(arrays["weights"], arrays["bias"]) if arrays else None
 
 
 def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
@@ -92,7 +117,7 @@ def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
 def _member(
     position: int,
     entry: Mapping[str, Any],
-    task: str,
+    whole: Mapping[str, Any],
     encoder: Encoder,
     recipe: Recipe,
     files: Mapping[str, Arrays],
@@ -104,7 +129,8 @@ def _member(
     preprocessor = Preprocessor(encoder, entry["choices"], recipe.seed).restore(
         _under(arrays, "preprocessing/")
     )
-    model = candidate.model(task=task, seed=recipe.seed, **hyperparameters)
+    task = "regression" if pipelines.of(whole["task"]) else whole["task"]  # what the members of a forecast do
+    model = build(candidate, task, recipe.seed, hyperparameters, whole.get("details", {}))
     own = {name: estimators[f"member_{position}_{name}.skops"] for name in entry["estimators"]}
     for name, estimator in own.items():
         if not type(estimator).__module__.startswith("sklearn."):
@@ -117,12 +143,16 @@ def _background(encoder: Encoder, arrays: Arrays) -> Encoded | None:
     if "n" not in arrays:
         return None
     n = int(arrays["n"][0])
+    if not 0 < n <= MOST_BACKGROUND:
+        raise ArtefactError("artefact_background", "The model's background records are none.", {"n": n})
     blocks: dict[Kind, Any] = {}
     for kind, specs in encoder.specs.items():
-        if kind is Kind.TEXT:
+        if kind in NOT_KEPT:
             blocks[kind] = encoder.transformers[kind].background(
                 None, np.zeros((n, len(specs)), dtype=np.int64)
             )
         else:
             blocks[kind] = arrays[kind.value]
+            if blocks[kind].shape != (n, len(specs)):
+                raise ArtefactError("artefact_background", "The model's background records are none.", {"n": n})
     return Encoded(n, blocks)

@@ -18,6 +18,10 @@ _MESSAGES = {
     "not_a_number": "“{column}” is not a number; it counts as missing.",
     "not_a_date": "“{column}” is not a date; it counts as missing.",
     "infinite": "“{column}” is infinite; it counts as missing.",
+    "files_folder_missing": "The file of “{column}” can't be looked for: no folder was given; it counts as missing.",
+    "file_refused": "The file of “{column}” lies outside the given folder; it was not opened and counts as missing.",
+    "file_missing": "The file of “{column}” is not there; it counts as missing.",
+    "file_unreadable": "The file of “{column}” can't be read; it counts as missing.",
     "unseen_category": "“{column}” has the value “{value}”, which training did not know.",
     "out_of_range": "“{column}” is {value:g}; training saw {low:g} to {high:g}.",
     "unusual": "“{column}” is {value:g}; 98 of 100 training records lay between {low:g} and {high:g}.",
@@ -47,7 +51,8 @@ def warnings_of(encoder: Encoder, encoded: Encoded, strange: NDArray[np.bool_]) 
     for kind in encoded.blocks:
         if kind is Kind.TEXT:
             continue
-        _missing(encoder.specs[kind], encoded.blocks[kind], told, rows)
+        absent = encoder.transformers[kind].absent(encoded.blocks[kind])
+        _missing(encoder.specs[kind], absent, told, rows)
         if kind is Kind.NUMBER:
             _unusual(encoder.specs[kind], encoded.blocks[kind], rows)
     for row in np.flatnonzero(strange):
@@ -56,9 +61,12 @@ def warnings_of(encoder: Encoder, encoded: Encoded, strange: NDArray[np.bool_]) 
 
 
 def _missing(
-    specs: tuple[ColumnSpec, ...], block: Any, told: set[tuple[int, str]], rows: list[list[Warning_]]
+    specs: tuple[ColumnSpec, ...],
+    absent: NDArray[np.bool_],
+    told: set[tuple[int, str]],
+    rows: list[list[Warning_]],
 ) -> None:
-    for row, j in zip(*np.nonzero(np.isnan(block)), strict=True):
+    for row, j in zip(*np.nonzero(absent), strict=True):
         spec = specs[j]
         if spec.missing_share < RARELY_MISSING and (int(row), spec.name) not in told:
             rows[row].append(_warning("missing_value", spec.name))

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from engine import registry
-from engine.cells import is_missing, to_category, to_number
+from engine import pipelines, registry
+from engine.cells import is_missing
+from engine.columns import categories_of, numbers_of
 from engine.copies import shared
 from engine.errors import EngineError
+from engine.files import FileRefused, Files, Folder, cell_key, source_of
 from engine.recipe import Recipe
-from engine.schema import Kind, Role, looks_like_identifier
+from engine.schema import FILE_KINDS, ColumnSpec, Kind, Role, looks_like_identifier
 from engine.suspicion import Suspicion, suspicions, without
+from engine.tasks import special
 from engine.time_order import forward_folds, times_of
 from engine.training_data import TrainingData, metric_of, prepare, unsupported
+from engine.transformers import TRANSFORMERS, Issue
 
 FEWEST_RECORDS, FEW_RECORDS = 20, 100
 FEWEST_PATIENTS, FEW_PATIENTS = 10, 50
@@ -52,16 +56,23 @@ def refuse(problems: list[Problem]) -> None:
             raise EngineError(problem.code, problem.message, problem.params)
 
 
-def check(frame: pd.DataFrame, recipe: Recipe) -> list[Problem]:
-    """All problems, errors first. Never raises: what can't be prepared is itself a problem."""
+def check(frame: pd.DataFrame, recipe: Recipe, *, files: Folder = None) -> list[Problem]:
+    """All problems, errors first. Never raises: what can't be prepared is itself a problem.
+
+    Files are looked for below `files`, not decoded: what can't be read comes to light in training.
+    """
+    own = pipelines.of(recipe.task)
     try:
-        data = prepare(frame, recipe)
+        if own is not None:
+            return own.check(frame.rename(columns=str), recipe)
+        data = prepare(frame, recipe, Files.of(files))
         metric_of(recipe, data.task, len(data.classes))
         if recipe.split_by is not None:
             times_of(data.frame, recipe)
     except EngineError as error:
         return [Problem(error.code, "error", error.params.get("column"), error.message, error.params)]
     found = [*_labels(frame, data, recipe), *_amount(data), *_recipe(data, recipe), *_patients(data, recipe)]
+    found += _files(data)
     if not any(problem.severity == "error" for problem in found):
         found += [*_columns(frame, data, recipe), *_suspicious(data, recipe), *_time(data, recipe)]
     return sorted(found, key=lambda problem: problem.severity != "error")
@@ -78,6 +89,10 @@ def _labels(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator
             count=data.unlabelled,
             total=len(frame),
         )
+    own = special(data.task)
+    if own is not None:
+        yield from own.problems(frame, data, recipe)
+        return
     if not data.classify:
         if float(np.ptp(data.y)) == 0:
             yield _problem(
@@ -182,7 +197,7 @@ def _recipe(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
             value=recipe.positive,
         )
     for name in recipe.candidates:
-        if data.task not in registry.get(name).tasks:
+        if not registry.get(name).can(data.task):
             yield _problem(
                 "candidate_wrong_task",
                 "error",
@@ -199,6 +214,47 @@ def _recipe(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
             "“{column}” holds {kind} data, which this version does not use yet; it is left out.",
             kind=data.schema[name].kind.value,
         )
+
+
+def _files(data: TrainingData) -> Iterator[Problem]:
+    for column in data.schema.features:
+        if column.kind not in FILE_KINDS or column.kind not in TRANSFORMERS:
+            continue
+        cells = data.frame[column.name].tolist()
+        if data.files.folder is None and any(isinstance(c, str) and not is_missing(c) for c in cells):
+            yield _problem(
+                "files_folder_missing",
+                "error",
+                column.name,
+                "“{column}” names files, but no folder was given in which they lie.",
+            )
+            continue
+        codes = Counter(_trouble(cell, data.files) for cell in cells)
+        for code, text in _FILE_PROBLEMS.items():
+            if codes[code]:
+                yield _problem(f"values_{code}", "warning", column.name, text, count=codes[code])
+
+
+def _trouble(cell: Any, files: Files) -> str | None:
+    try:
+        source_of(cell, files.folder)
+    except FileRefused as refused:
+        return refused.code
+    return None
+
+
+def unreadable_files(issues: Iterable[Issue]) -> list[Problem]:
+    """What decoding the training files brought to light, one problem for each column."""
+    counts = Counter(issue.column for issue in issues if issue.code == "file_unreadable")
+    text = _FILE_PROBLEMS["file_unreadable"]
+    return [_problem("values_file_unreadable", "warning", name, text, count=n) for name, n in counts.items()]
+
+
+_FILE_PROBLEMS = {
+    "file_refused": "{count} files of “{column}” lie outside the given folder; they were not opened and count as missing.",
+    "file_missing": "{count} files of “{column}” are not there and count as missing.",
+    "file_unreadable": "{count} files of “{column}” can't be read and count as missing.",
+}
 
 
 def _patients(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
@@ -251,7 +307,8 @@ def _columns(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterato
                 "“{column}” looks like an identifier; nothing general can be learned from it.",
             )
         if column.kind is Kind.NUMBER:
-            problems = Counter(to_number(cell)[1] for cell in data.frame[column.name].tolist())
+            odd = numbers_of(data.frame[column.name].tolist())[1]
+            problems = Counter(problem for _, problem in odd)
             for code, text in (
                 ("infinite", "{count} values of “{column}” are infinite and count as missing."),
                 ("not_a_number", "{count} values of “{column}” are no numbers and count as missing."),
@@ -262,9 +319,9 @@ def _columns(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterato
 
 
 def _duplicates(data: TrainingData) -> Iterator[Problem]:
-    names = [column.name for column in data.schema.features]
-    rows = Counter(zip(*(map(_plain, data.frame[name].tolist()) for name in names), strict=True))
-    copies = sum(count - 1 for count in rows.values())
+    texts = [_plain(column, data.frame[column.name].tolist()) for column in data.schema.features]
+    codes = [pd.factorize(np.array(column, dtype=object))[0] for column in texts]
+    copies = int(pd.DataFrame(dict(enumerate(codes))).duplicated().sum()) if codes else 0
     if copies:
         yield _problem(
             "duplicates",
@@ -276,8 +333,12 @@ def _duplicates(data: TrainingData) -> Iterator[Problem]:
         )
 
 
-def _plain(cell: Any) -> str | None:
-    return None if is_missing(cell) else to_category(cell)
+
+def _plain(column: ColumnSpec, cells: list[Any]) -> list[str | None]:
+    """Cells as texts that are equal when the cells are; a file is told by its name or its content."""
+    if column.kind in FILE_KINDS:
+        return [None if is_missing(cell) else cell_key(cell) for cell in cells]
+    return list(categories_of(cells))
 
 
 SUSPICIOUS = {

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from engine import pipelines
 from engine.delong import delong
 from engine.errors import EngineError
 from engine.evaluation import outcomes_from
@@ -35,6 +36,11 @@ def compare(
     Raises EngineError ("not_paired") when the records differ, ("metric_unknown") for an unknown metric,
     ("method_unknown") for an unknown method or one that does not know this metric.
     """
+    own = pipelines.of(str(predictions_a.get("task")))
+    if own is not None:
+        from engine.pipelines.measuring import paired
+
+        return paired(own, predictions_a, predictions_b, metric, patients, seed, resampled)
     if metric not in METRICS:
         raise EngineError("metric_unknown", f"There is no metric “{metric}”.", {"metric": metric})
     a, b = outcomes_from(predictions_a), outcomes_from(predictions_b)

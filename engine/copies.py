@@ -10,6 +10,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from engine.cells import is_missing, to_category
+from engine.files import cell_key
 from engine.metrics import Ints
 from engine.recipe import Recipe
 from engine.schema import Role, Schema
@@ -23,7 +24,7 @@ Key = tuple[str | None, ...]
 def row_keys(frame: pd.DataFrame, schema: Schema) -> list[Key]:
     """Each row's features as texts: equal for rows that are alike."""
     columns = [
-        [None if is_missing(cell) else to_category(cell) for cell in frame[spec.name].tolist()]
+        [None if is_missing(cell) else cell_key(cell) for cell in frame[spec.name].tolist()]
         for spec in schema.features
         if spec.name in frame.columns
     ]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine.files import Files
 from engine.metrics import Ints
 from engine.schema import ColumnSpec, Kind, Schema
 from engine.transformers import TRANSFORMERS, Issue, Transformer
@@ -30,9 +31,10 @@ class Encoder:
     def __init__(self, schema: Schema, settings: Mapping[str, Mapping[str, Any]]) -> None:
         self.schema = schema
         self.settings = {kind: dict(values) for kind, values in settings.items()}
-        usable = [spec for spec in schema.features if spec.kind in TRANSFORMERS]
+        known = [kind for kind in TRANSFORMERS if not settings or kind.value in settings]
+        usable = [spec for spec in schema.features if spec.kind in known]  # a stored model keeps to what it knew
         self.specs: dict[Kind, tuple[ColumnSpec, ...]] = {}
-        for kind in TRANSFORMERS:
+        for kind in known:
             of_kind = tuple(spec for spec in usable if spec.kind is kind)
             if of_kind:
                 self.specs[kind] = of_kind
@@ -40,33 +42,36 @@ class Encoder:
         self.names: tuple[str, ...] = tuple(spec.name for specs in self.specs.values() for spec in specs)
 
     @classmethod
-    def settled(cls, schema: Schema, frame: pd.DataFrame) -> Encoder:
+    def settled(cls, schema: Schema, frame: pd.DataFrame, files: Files | None = None) -> Encoder:
         """An encoder with settings that fit the training table."""
         draft = cls(schema, {})
-        settings = {
-            kind.value: TRANSFORMERS[kind].settle(specs, [frame[spec.name].tolist() for spec in specs])
-            for kind, specs in draft.specs.items()
-        }
+        settings = {}
+        for kind, specs in draft.specs.items():
+            own: dict[str, Any] = {"files": files} if TRANSFORMERS[kind].reads_files else {}
+            cells = [frame[spec.name].tolist() for spec in specs]
+            settings[kind.value] = TRANSFORMERS[kind].settle(specs, cells, **own)
         return cls(schema, settings)
 
     def fresh(self, kind: Kind) -> Transformer:
         """A transformer of this kind that has learned nothing yet."""
         return TRANSFORMERS[kind](self.specs[kind], self.settings.get(kind.value))
 
-    def from_frame(self, frame: pd.DataFrame) -> Encoded:
-        """A table; a missing column counts as missing cells."""
+    def from_frame(self, frame: pd.DataFrame, files: Files | None = None) -> Encoded:
+        """A table; a missing column counts as missing cells. `files`: where the cells that name files may look."""
         n, frame = len(frame), frame.rename(columns=str)
         columns = {name: frame[name].tolist() if name in frame.columns else None for name in self.names}
-        return self._encode(n, columns)
+        return self._encode(n, columns, files)
 
-    def from_records(self, records: Sequence[Mapping[str, Any]]) -> Encoded:
+    def from_records(self, records: Sequence[Mapping[str, Any]], files: Files | None = None) -> Encoded:
         """A list of dictionaries; a missing key counts as a missing cell."""
         columns: dict[str, list[Any] | None] = {
             name: [record.get(name) for record in records] for name in self.names
         }
-        return self._encode(len(records), columns)
+        return self._encode(len(records), columns, files)
 
-    def _encode(self, n: int, columns: Mapping[str, list[Any] | None]) -> Encoded:
+    def _encode(
+        self, n: int, columns: Mapping[str, list[Any] | None], files: Files | None = None
+    ) -> Encoded:
         blocks: dict[Kind, Block] = {}
         issues: list[Issue] = []
         for name, cells in columns.items():
@@ -74,7 +79,8 @@ class Encoder:
                 issues.extend(Issue(row, name, "missing_column") for row in range(n))
         for kind, specs in self.specs.items():
             cells_of_kind = [columns[spec.name] or [None] * n for spec in specs]
-            blocks[kind], found = self.transformers[kind].encode(cells_of_kind)
+            own: dict[str, Any] = {"files": files} if self.transformers[kind].reads_files else {}
+            blocks[kind], found = self.transformers[kind].encode(cells_of_kind, **own)
             issues.extend(found)
         return Encoded(n, blocks, tuple(issues))
 

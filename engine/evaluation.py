@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from engine import pipelines
 from engine.decision_curve import decision_curve
 from engine.errors import EngineError
+from engine.files import Folder
 from engine.fitted import Fitted, Prediction
 from engine.metrics import (
     CALIBRATION_BINS,
@@ -27,6 +29,7 @@ from engine.promises import coverage_report, referral_report, risk_coverage, row
 from engine.schema import Role
 from engine.split import resamples
 from engine.subgroups import FEWEST, OTHERS, columns_for, largest_gap, values_of, without_rare
+from engine.tasks import special
 from engine.training_data import labels_of, patients_of
 from engine.validation import metrics_of
 
@@ -85,17 +88,27 @@ def evaluate(
     groups: str | Sequence[str] | None = "auto",
     bootstrap: int = 1000,
     seed: int = 0,
+    files: Folder = None,
 ) -> Report:
     """Score labelled records; intervals are 95% percentile bootstraps (Efron & Tibshirani 1993) over patients.
 
     `groups` names columns whose values are reported on their own; "auto": sex, age, site and categories with few values,
-    as engine.subgroups finds them; None: no groups. Rows without a label, or with a class the model
-    does not know, are left out and counted. Raises EngineError ("column_missing", "no_labels").
+    as engine.subgroups finds them; None: no groups. `files` is the folder below which cells name files. Rows without a
+    label, or with a class the model does not know, are left out and counted.
+    Raises EngineError ("column_missing", "no_labels").
     """
     frame = frame.rename(columns=str)
+    own = pipelines.of(fitted.task)
+    if own is not None:
+        named = [groups] if isinstance(groups, str) else list(groups or ())
+        return own.evaluate(fitted, frame, [name for name in named if name != "auto" or "auto" in frame], bootstrap, seed)
+    if special(fitted.task) is not None:
+        from engine.tasks.evaluation import evaluate_special
+
+        return evaluate_special(fitted, frame, groups, bootstrap, seed)
     codes, rows, left_out = _truth(fitted, frame)
     labelled = frame.iloc[rows].reset_index(drop=True)
-    outcomes, prediction = outcomes_of(fitted, labelled, codes)
+    outcomes, prediction = outcomes_of(fitted, labelled, codes, files)
     patients = _patients(fitted, labelled)
     wanted = _wanted(fitted, labelled, groups)
     parted = {name: _values(fitted, labelled, name, patients) for name in wanted}
@@ -155,9 +168,11 @@ def _patients(fitted: Fitted, frame: pd.DataFrame) -> Ints:
     return patients_of(frame, column)
 
 
-def outcomes_of(fitted: Fitted, frame: pd.DataFrame, truth: Floats | Ints) -> tuple[Outcomes, Prediction]:
+def outcomes_of(
+    fitted: Fitted, frame: pd.DataFrame, truth: Floats | Ints, files: Folder = None
+) -> tuple[Outcomes, Prediction]:
     """Truth beside the model's decisions and calibrated probabilities."""
-    prediction = fitted.predict(frame)
+    prediction = fitted.predict(frame, files=files)
     if prediction.probabilities is None:
         return Outcomes(truth, prediction.value), prediction
     decided = fitted.decide(prediction.probabilities)
@@ -166,7 +181,7 @@ def outcomes_of(fitted: Fitted, frame: pd.DataFrame, truth: Floats | Ints) -> tu
 
 def measure(outcomes: Outcomes, patients: Ints, bootstrap: int, seed: int) -> dict[str, dict[str, Any]]:
     """All metrics of the task with their intervals."""
-    names = metrics_of("regression" if outcomes.probabilities is None else "classification")
+    names = metrics_of(outcomes.task)
     point = score_all(outcomes, np.ones((1, outcomes.n)), names)
     count = min(bootstrap, max(100, MOST_CELLS // max(outcomes.n, 1)))
     drawn: dict[str, list[Floats]] = {name: [] for name in names}
@@ -192,6 +207,8 @@ def _entry(name: str, value: float, drawn: list[Floats], outcomes: Outcomes) -> 
 
 
 def _why_undefined(name: str, outcomes: Outcomes) -> str:
+    if special(outcomes.task) is not None:
+        return "not defined for these records"
     if outcomes.probabilities is None:
         return "the target does not vary in these records"
     if len(np.unique(outcomes.truth)) < 2:
@@ -345,6 +362,9 @@ def _predictions(
 def outcomes_from(predictions: Mapping[str, Any]) -> Outcomes:
     """Stored `Report.predictions` back as outcomes. Raises EngineError ("predictions_invalid")."""
     try:
+        own = special(predictions["task"])
+        if own is not None:
+            return own.restored(predictions)
         if predictions["task"] == "regression":
             return Outcomes(
                 np.array(predictions["true"], dtype=float), np.array(predictions["decided"], dtype=float)

@@ -24,6 +24,7 @@ def leaking_columns(data: TrainingData, seed: int) -> list[tuple[str, float]]:
     if len(rows) > MOST:
         rows = np.sort(np.random.default_rng(seed).choice(len(rows), MOST, replace=False))
     y, patients = data.y[rows], np.unique(data.patients[rows], return_inverse=True)[1]
+    data = data.without_files()
     encoder, encoded = data.encode() if len(rows) == len(data.y) else _part(data, rows)
     splits = folds(y, data.task, patients, seed, count=3)
     found = []

@@ -80,7 +80,7 @@ class Novelty:
             self.text = text.fit(encoded.blocks[Kind.TEXT], y, {"text": "sparse"}, codes, False)
 
     def _missing(self, encoded: Encoded) -> Floats:
-        blocks = [np.isnan(encoded.blocks[kind]) for kind in self.kinds]
+        blocks = [self.encoder.transformers[kind].absent(encoded.blocks[kind]) for kind in self.kinds]
         return np.concatenate(blocks, axis=1).mean(axis=1) if blocks else np.zeros(encoded.n)
 
     def _parts(self, encoded: Encoded) -> Floats:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from engine.cells import is_missing, to_category, to_days, to_number
+from engine.cells import to_days, to_number
+from engine.columns import categories_of, numbers_of, present_in
 from engine.errors import EngineError
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -40,7 +42,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """One column. Free text is never kept here; `quantiles` are those of QUANTILES, dates are in days."""
+    """One column. Free text is never kept here; `quantiles` are those of QUANTILES, dates are in days.
+
+    `rate` (Hz): that of a signal whose files do not tell it.
+    """
 
     name: str
     kind: Kind
@@ -50,15 +55,17 @@ class ColumnSpec:
     maximum: float | None = None
     quantiles: tuple[float, ...] | None = None
     missing_share: float = 0.0
+    rate: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form; `from_dict` turns it back."""
+        rate = {} if self.rate is None else {"rate": self.rate}
         return {
             "name": self.name, "kind": self.kind.value, "role": self.role.value,
             "categories": None if self.categories is None else list(self.categories),
             "minimum": self.minimum, "maximum": self.maximum,
             "quantiles": None if self.quantiles is None else list(self.quantiles),
-            "missing_share": self.missing_share,
+            "missing_share": self.missing_share, **rate,
         }  # fmt: skip
 
     @classmethod
@@ -113,9 +120,10 @@ class Schema:
 FILE_KINDS = {
     Kind.IMAGE: (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"),
     Kind.VOLUME: (".dcm", ".nii", ".nii.gz", ".nrrd", ".mha"),
-    Kind.VIDEO: (".mp4", ".avi", ".mov", ".mkv", ".webm"),
-    Kind.SIGNAL: (".edf", ".dat", ".hea", ".xml.ecg", ".scp"),
+    Kind.VIDEO: (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpeg", ".mpg", ".m4v", ".wmv", ".gif"),
+    Kind.SIGNAL: (".edf", ".bdf", ".dat", ".hea", ".csv", ".tsv", ".npy"),
 }
+LONGEST_SIDE = 8  # a flat array this many times longer than high is a signal, else a picture
 PATIENT_NAMES = frozenset(
     {
         "patient",
@@ -179,7 +187,7 @@ def describe_column(
     Categories seen in fewer than `minimum_patients` patients (rows, when `patients` is None) are left out.
     """
     values = series.tolist()
-    present = [value for value in values if not is_missing(value, keep_words)]
+    present = present_in(values, keep_words)
     kind = kind or _kind_of(series, present)
     missing = 1.0 - len(present) / len(values) if values else 0.0
     if kind is Kind.CATEGORY:
@@ -188,7 +196,7 @@ def describe_column(
         )
     if kind in (Kind.NUMBER, Kind.DATE):
         parse = to_number if kind is Kind.NUMBER else to_days
-        numbers = np.array([number for number, _ in map(parse, present)], dtype=float)
+        numbers = numbers_of(present, parse)[0]
         numbers = numbers[np.isfinite(numbers)]
         if len(numbers):
             quantiles = tuple(float(q) for q in np.quantile(numbers, QUANTILES))
@@ -207,12 +215,14 @@ def describe_column(
 def _categories(
     values: list[Any], patients: np.ndarray[Any, Any] | None, minimum: int, keep_words: bool
 ) -> tuple[str, ...]:
-    seen: dict[str, set[Any]] = {}
-    for row, value in enumerate(values):
-        category = to_category(value, keep_words)
-        if category is not None:
-            seen.setdefault(category, set()).add(row if patients is None else patients[row])
-    return tuple(sorted(name for name, who in seen.items() if len(who) >= minimum))
+    names = categories_of(values, keep_words)
+    known = {name: code for code, name in enumerate(sorted({name for name in names if name is not None}))}
+    codes = np.array([known[name] if name is not None else -1 for name in names], dtype=np.int64)
+    who = np.arange(len(codes)) if patients is None else np.asarray(patients)
+    who = np.unique(who, return_inverse=True)[1] if patients is not None else who
+    pairs = np.unique(codes[codes >= 0] * (len(who) + 1) + who[codes >= 0]) // (len(who) + 1)
+    enough = np.bincount(pairs, minlength=len(known)) >= minimum
+    return tuple(name for name, code in known.items() if enough[code])
 
 
 def _kind_of(series: pd.Series[Any], present: list[Any]) -> Kind:
@@ -231,6 +241,8 @@ def _kind_of_objects(present: list[Any]) -> Kind:
     sample = present[:: max(1, len(present) // 2000)]
     if all(isinstance(value, (bool, np.bool_)) for value in sample):
         return Kind.CATEGORY
+    if (sources := _kind_of_sources(sample)) is not None:
+        return sources
     if sum(to_number(value)[1] is None for value in sample) >= 0.95 * len(sample):
         return Kind.NUMBER
     texts = [str(value).strip() for value in sample]
@@ -242,6 +254,20 @@ def _kind_of_objects(present: list[Any]) -> Kind:
     distinct = len({str(value).strip() for value in present})
     length = sum(map(len, texts)) / len(texts)
     return Kind.CATEGORY if length <= 60 and distinct <= max(20, 0.05 * len(present)) else Kind.TEXT
+
+
+def _kind_of_sources(sample: list[Any]) -> Kind | None:
+    """The kind of cells that are arrays, or paths (a folder is a series of slices); None when they are neither."""
+    if all(isinstance(value, np.ndarray) for value in sample):
+        shape = sample[0].shape
+        if len(shape) == 3:
+            return Kind.IMAGE if shape[2] in (3, 4) else Kind.VOLUME
+        if len(shape) == 2 and max(shape) <= LONGEST_SIDE * min(shape):
+            return Kind.IMAGE
+        return Kind.SIGNAL if len(shape) in (1, 2) else Kind.VIDEO
+    if all(isinstance(value, Path) for value in sample) and all(value.is_dir() for value in sample[:20]):
+        return Kind.VOLUME
+    return None
 
 
 def _all_dates(sample: list[Any]) -> bool:
@@ -259,12 +285,16 @@ def _looks_like_date(value: Any) -> bool:
 
 def looks_like_identifier(series: pd.Series[Any], kind: Kind) -> bool:
     """Different in (nearly) every row and short: a name tag, nothing to learn from."""
-    values = [to_category(value) for value in series.tolist()]
-    present = [value for value in values if value is not None]
+    cells = present_in(series.tolist())
+    if len(cells) < 20 or len(set(cells)) < 0.95 * len(cells):
+        return False
+    if kind is Kind.NUMBER and not np.all(numbers_of(cells)[0] % 1 == 0):
+        return False
+    present = [value for value in categories_of(cells) if value is not None]
     if len(present) < 20 or len(set(present)) < 0.95 * len(present):
         return False
     if kind is Kind.NUMBER:
-        numbers = np.array([to_number(value)[0] for value in present])
+        numbers = numbers_of(present)[0]
         whole = bool(np.all(np.isfinite(numbers)) and np.all(numbers == np.round(numbers)))
         return whole and bool(np.ptp(numbers) <= 1.05 * len(numbers) or numbers.min() >= 10**5)
     return kind in (Kind.TEXT, Kind.CATEGORY) and all(

@@ -27,6 +27,10 @@ _TEXTS: dict[str, Callable[[], str]] = {
     "not_a_date": lambda: _("“%(column)s” is not a date; it counts as missing."),
     "infinite": lambda: _("“%(column)s” is infinite; it counts as missing."),
     "unseen_category": lambda: _("“%(column)s” has the value “%(value)s”, which the model has not seen in training."),
+    "files_folder_missing": lambda: _("The file of “%(column)s” cannot be looked for here; it counts as missing."),
+    "file_refused": lambda: _("The file of “%(column)s” was not opened; it counts as missing."),
+    "file_missing": lambda: _("The file of “%(column)s” is not there; it counts as missing."),
+    "file_unreadable": lambda: _("The file of “%(column)s” cannot be read; it counts as missing."),
     "out_of_range": lambda: _("“%(column)s” is %(value)s, outside what training saw (%(low)s to %(high)s)."),
     "unusual": lambda: _("“%(column)s” is %(value)s; 98 of 100 training records lay between %(low)s and %(high)s."),
     "out_of_distribution": lambda: _(

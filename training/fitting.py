@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from datasets.records import reviewed_among
 from datasets.versions import frame
 from jobs.handlers import JobContext, JobError, JobStopped
-from training import artefacts, gate, problems, words
+from training import artefacts, gate, problems, recipes, words
 from training.lineage import lineage_of
 from training.models import Candidate, TrainingRun
 from training.progress import LiveCandidates
@@ -52,7 +52,7 @@ def fit(context: JobContext, run: TrainingRun) -> Any:
     try:
         return engine.fit_candidates(
             train,
-            engine.Recipe.from_dict(run.recipe),
+            recipes.for_engine(run.recipe),
             on_progress=live.report,
             should_stop=context.should_stop,
         )

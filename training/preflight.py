@@ -8,7 +8,7 @@ from django.conf import settings
 from datasets.models import Dataset, DatasetVersion
 from jobs.nodes import could_run
 from jobs.profiles import PROFILES, choose, estimate_memory_mb
-from training import problems
+from training import problems, recipes
 from training.errors import RunRefused
 
 FEW_TEST_RECORDS = 30
@@ -55,7 +55,7 @@ def examine(version: DatasetVersion, recipe: dict[str, Any]) -> list[dict[str, A
     from datasets.versions import frame
     from engine.cells import is_missing
 
-    spec = engine.Recipe.from_dict(recipe)
+    spec = recipes.for_engine(recipe)
     names = {c["name"] for c in version.columns}
     if recipe["target"] not in names:
         return [problems.make("column_missing", column=recipe["target"])]
@@ -63,6 +63,10 @@ def examine(version: DatasetVersion, recipe: dict[str, Any]) -> list[dict[str, A
     if train.empty:
         return [problems.make("no_records")]
     found = [problems.from_engine(p.to_dict()) for p in engine.check(train, spec)]
+    found += [
+        problems.make("kind_not_used", severity="warning", column=name, kind=kind)
+        for name, kind in recipes.columns_of_files(recipe).items()
+    ]
     found = [p if p["code"] != "patient_guessed" else _guessed_patient(version, train, p) for p in found]
     labels = frame(version, "test", columns=[recipe["target"]])[recipe["target"]]
     reviewed = reviewed_among(labels.index.tolist())  # judged by none of them: see fitting.labelled_test
@@ -101,7 +105,7 @@ def examine_sample(dataset: Dataset, recipe: dict[str, Any]) -> list[dict[str, A
     columns = list(dataset.columns.all())
     if recipe["target"] not in {c.name for c in columns}:
         return [problems.make("column_missing", column=recipe["target"])]
-    found = engine.check(sample(dataset, columns), engine.Recipe.from_dict(recipe))
+    found = engine.check(sample(dataset, columns), recipes.for_engine(recipe))
     return [problems.from_engine(p.to_dict()) for p in found if p.code in SEEN_IN_A_SAMPLE]
 
 

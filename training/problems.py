@@ -44,6 +44,14 @@ TEXTS: dict[str, Any] = {
     ),
     "values_infinite": _("%(count)s values of “%(column)s” are infinite and count as missing."),
     "values_not_a_number": _("%(count)s values of “%(column)s” are no numbers and count as missing."),
+    "values_file_refused": _(
+        "%(count)s files of “%(column)s” lie outside the given folder; they were not opened and count as missing."
+    ),
+    "values_file_missing": _("%(count)s files of “%(column)s” are not there and count as missing."),
+    "values_file_unreadable": _("%(count)s files of “%(column)s” cannot be read and count as missing."),
+    "files_folder_missing": _("“%(column)s” names files, but no folder was given in which they lie."),
+    "weights_missing": _("This model needs the pretrained weights “%(name)s”, which are not installed here."),
+    "weights_invalid": _("The folder of pretrained weights is damaged: ask your administrator."),
     "duplicates": _("%(count)s rows repeat another row in every column; the figures may be flattered."),
     "leak": _(
         "“%(column)s” alone gives the answer away (it explains %(percent)s %% of what there is to explain). "
@@ -92,6 +100,9 @@ TEXTS: dict[str, Any] = {
     ),
     "only_leaks": _(
         "Without the columns that give the answer away (%(names)s) there is nothing to learn from."
+    ),
+    "sampled": _(
+        "%(count)s of %(total)s rows were learned from: more can't be read in the time budget. Give it more time."
     ),
     "column_missing": _("There is no column “%(column)s”."),
     "column_duplicate": _("Two columns are called “%(column)s”."),

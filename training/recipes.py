@@ -2,10 +2,13 @@
 
 from typing import Any
 
-from datasets.models import Column, Dataset, Role, Upload
+from datasets.models import Column, Dataset, Kind, Role, Upload
 from training import problems
 from training.errors import RunRefused
 from training.models import Model
+from training.options import TASKS
+
+FILE_KINDS = frozenset({Kind.IMAGE, Kind.VOLUME, Kind.VIDEO, Kind.SIGNAL})
 
 # What a person may set; columns, target and patient follow from the data set's columns.
 OPTIONS = (
@@ -38,7 +41,7 @@ def resolve(dataset: Dataset, target: str | None, options: dict[str, Any]) -> di
         raise RunRefused([problems.make("recipe_unknown_key", column=key, key=key) for key in unknown])
     columns = list(dataset.columns.all())
     given = {k: v for k, v in options.items() if k != "profile"}
-    found = [*_wrong_types(options), *_wrong_ignore(given, columns, name)]
+    found = [*_wrong_types(options), *_wrong_task(options), *_wrong_ignore(given, columns, name)]
     if found:
         raise RunRefused(found)
     own = _from_columns(columns, name) | {"keep_words": _kept_words(dataset)}
@@ -47,6 +50,20 @@ def resolve(dataset: Dataset, target: str | None, options: dict[str, Any]) -> di
     except engine.EngineError as error:
         raise RunRefused([problems.from_error(error)]) from None
     return _same_task(dataset, recipe.to_dict())
+
+
+def for_engine(recipe: dict[str, Any]) -> Any:
+    """A stored recipe as the engine's. Columns of files are left out: the portal does not hand their files over yet."""
+    import engine
+
+    ignored = {*recipe.get("ignore", ()), *columns_of_files(recipe)}
+    return engine.Recipe.from_dict({**recipe, "ignore": sorted(ignored)})
+
+
+def columns_of_files(recipe: dict[str, Any]) -> dict[str, str]:
+    """The columns of files that a stored recipe would learn from, with their kinds."""
+    left = {recipe["target"], recipe.get("patient"), *recipe.get("ignore", ())}
+    return {name: kind for name, kind in recipe.get("columns", {}).items() if kind in FILE_KINDS and name not in left}
 
 
 def _kept_words(dataset: Dataset) -> bool:
@@ -97,6 +114,14 @@ def _wrong_types(given: dict[str, Any]) -> list[dict[str, Any]]:
     if isinstance(budget, int | float) and not isinstance(budget, bool) and budget > MAX_BUDGET:
         wrong.append(("time_budget", f"≤ {MAX_BUDGET:.0f} s"))
     return [problems.make("option_type", column=key, wanted=kind) for key, kind in wrong]
+
+
+def _wrong_task(given: dict[str, Any]) -> list[dict[str, Any]]:
+    """The engine does more tasks than the portal can show yet."""
+    if not isinstance(given.get("task"), str) or given["task"] in TASKS:
+        return []
+    why = f"must be one of {', '.join(TASKS)}"
+    return [problems.make("recipe_invalid", column="task", key="task", why=why)]
 
 
 def _wrong_ignore(given: dict[str, Any], columns: list[Column], target: str) -> list[dict[str, Any]]:

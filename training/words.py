@@ -7,9 +7,12 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
 CANDIDATES: dict[str, str] = {
+    "additive": _("Additive model"),
     "baseline": _("Baseline"),
     "boosting": _("Boosted trees"),
     "ensemble": _("Ensemble"),
+    "forest": _("Randomised trees"),
+    "fusion": _("Fusion network"),
     "linear": _("Linear model"),
     "network": _("Neural network"),
 }
@@ -32,6 +35,13 @@ HYPERPARAMETERS: dict[str, str] = {
     "batch_size": _("batch size"),
     "epochs": _("epochs"),
     "patience": _("patience"),
+    "width": _("width"),
+    "augmentation": _("augmentation"),
+    "allow_flip": _("allow mirroring"),
+    "networks": _("networks"),
+    "trees": _("trees"),
+    "knots": _("knots"),
+    "l1_ratio": _("lasso share"),
 }
 SENTENCES: frozenset[str] = frozenset(
     (
@@ -45,7 +55,25 @@ SENTENCES: frozenset[str] = frozenset(
             "Logistic regression (classes) or ridge regression (numbers): quick, steady and exactly explained."
         ),
         _("Layers of artificial neurons: learns smooth combinations of all columns."),
+        _(
+            "One network for files and table together: it looks at each picture, volume, video or signal itself "
+            "and learns how much each of them counts."
+        ),
         # what their hyperparameters mean
+        _("Length of the vector that each file and the table become."),
+        _("How strongly files are changed at random while learning; 0 is not at all."),
+        _(
+            "Whether files may be mirrored while learning. Leave it off where left and right matter, as in a chest film."
+        ),
+        _(
+            "Many trees with random thresholds, averaged: steady on small tables and a good partner of linear models."
+        ),
+        _("A linear model in which each number may act along a smooth curve instead of a straight line."),
+        # what their hyperparameters mean
+        _("Number of trees."),
+        _("Points at which each curve may bend."),
+        _("Share of the penalty that sets weak coefficients to zero (lasso)."),
+        _("Networks that are trained from different seeds and averaged."),
         _("How much each tree may correct."),
         _("Number of rounds (trees per class)."),
         _("Largest number of leaves of a tree."),
@@ -68,6 +96,8 @@ SENTENCES: frozenset[str] = frozenset(
         _("Stop after so many epochs without a better validation loss."),
         # why a candidate was not used
         _("would take longer than the time budget allows"),
+        _("the time budget was used up"),
+        _("there is no number that a curve could be drawn for"),
         _("one candidate alone does as well"),
         _("not better than the best single candidate beyond chance"),
         # why a metric is undefined

@@ -20,10 +20,12 @@ class Model(BaseEstimator):
     """Hyperparameters are keyword arguments stored as given; `fit` returns self; learned state ends in `_`.
 
     `wants_dense`: text is reduced to a dense matrix first. `keeps_missing`: NaN may reach the model.
+    `wants_tensors`: X is a Bundle (engine.bundle), the table's matrix with the files' tensors.
     """
 
     wants_dense = False
     keeps_missing = False
+    wants_tensors = False
     task: str
     classes_: Ints
 
@@ -50,6 +52,10 @@ class Model(BaseEstimator):
     def curve(self) -> Curve:
         """Loss by epoch, for models that have one."""
         return {"epoch": [], "train_loss": [], "validation_loss": []}
+
+    def shorter(self) -> list[tuple[dict[str, Any], Model]]:
+        """What the model was on its way, as hyperparameters that would have ended there: trials that cost no fit."""
+        return []
 
     def linear_terms(self) -> Floats | None:
         """Coefficients (outputs, features) when the log odds are linear in the features, else None."""
@@ -81,9 +87,22 @@ class Model(BaseEstimator):
         return [{}]
 
     @classmethod
+    def budgeted_trials(
+        cls, task: str, rows: int, width: int, classes: int, row_seconds: float, seconds: float
+    ) -> list[dict[str, Any]]:
+        """`trials` for models that look at files: `row_seconds` for the files of a record in one step, `seconds` that
+        one fit may take."""
+        return cls.trials(task, rows, width, classes)
+
+    @classmethod
     def cost(cls, rows: int, width: int, classes: int, hyperparameters: Mapping[str, Any]) -> float:
         """About how many seconds one fit takes on one core; decides (repeatably) how much is tried."""
         return 0.01
+
+    @classmethod
+    def startup(cls) -> float:
+        """About how many seconds the first fit in this process takes longer, for what must be loaded first."""
+        return 0.0
 
 
 def softmax(scores: Floats) -> Floats:

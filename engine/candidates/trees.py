@@ -14,13 +14,13 @@ NO_CATEGORIES: NDArray[np.uint32] = np.zeros((0, 8), dtype=np.uint32)
 
 
 class FlatTrees:
-    """The trees of a HistGradientBoosting estimator, read-only.
+    """The trees of a HistGradientBoosting estimator (of its first `rounds` only, if given), read-only.
 
     Node arrays are joined over all trees; a leaf points to itself, so that walking `depth` steps always ends in one.
     """
 
-    def __init__(self, estimator: Any) -> None:
-        self.predictors = [list(stage) for stage in estimator._predictors]
+    def __init__(self, estimator: Any, rounds: int | None = None) -> None:
+        self.predictors = [list(stage) for stage in estimator._predictors[:rounds]]
         self.baseline: Floats = np.asarray(estimator._baseline_prediction, dtype=float).reshape(1, -1)
         self.outputs = self.baseline.shape[1]
         trees = [tree.nodes for stage in self.predictors for tree in stage]
@@ -37,9 +37,12 @@ class FlatTrees:
         self.missing_left = nodes["missing_go_to_left"].astype(bool)
         self.value = np.asarray(nodes["value"], dtype=float)
         self.depth = int(nodes["depth"].max()) if len(nodes) else 0
+        self.width = int(self.feature.max(initial=0)) + 1
 
     def scores(self, X: Floats) -> Floats:
         """Raw scores (n, outputs) for a dense matrix; NaN goes where training sent it."""
+        if X.shape[1] < self.width:  # scikit-learn's loops would read beyond the row
+            raise ValueError(f"{X.shape[1]} features, where the trees ask for {self.width}")
         return self._walk(X) if len(X) <= SMALL else self._loop(X)
 
     def _walk(self, X: Floats) -> Floats:
@@ -49,7 +52,7 @@ class FlatTrees:
             x = X[rows, self.feature[at]]
             left = (x <= self.threshold[at]) | (np.isnan(x) & self.missing_left[at])
             at = np.where(left, self.left[at], self.right[at])
-        leaves = self.value[at].reshape(len(X), -1, self.outputs)
+        leaves = self.value[at].reshape(len(X), len(self.roots) // self.outputs, self.outputs)
         scores: Floats = leaves.sum(axis=1) + self.baseline
         return scores
 

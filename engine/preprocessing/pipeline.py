@@ -13,12 +13,12 @@ from engine.encoding import Encoded, Encoder
 from engine.metrics import Floats, Ints
 from engine.preprocessing.selection import select_features
 from engine.preprocessing.steps import Arrays
-from engine.schema import Kind
+from engine.schema import FILE_KINDS, Kind
 from engine.transformers import Transformer
 
 
 class Preprocessor:
-    """`choices` names the method of each step, and whether text is "dense" or "sparse"."""
+    """`choices` names the method of each step, whether text is "dense" or "sparse", and whether "tensors" go along."""
 
     def __init__(self, encoder: Encoder, choices: Mapping[str, str], seed: int = 0) -> None:
         self.encoder = encoder
@@ -34,12 +34,21 @@ class Preprocessor:
             self.transformers[kind] = self.encoder.fresh(kind).fit(block, y, self.choices, codes, classify)
         self.kept = None
         if self.choices["feature_selection"] != "none":
-            X = self.transform(encoded)
+            X = self._table(encoded)
             self.kept = select_features(X, y, classify, self.choices["feature_selection"], self.seed)
         return self
 
     def transform(self, encoded: Encoded) -> Matrix:
-        """(n, features): a float64 array, or CSR when there is sparse text."""
+        """(n, features): a float64 array, or CSR when there is sparse text. With the choice "tensors": a Bundle."""
+        X = self._table(encoded)
+        if not self.choices.get("tensors"):
+            return X
+        from engine.bundle import Bundle
+
+        files = {kind: block for kind, block in encoded.blocks.items() if kind in FILE_KINDS}
+        return Bundle(X, {kind: (block.tensors, block.present) for kind, block in files.items()})
+
+    def _table(self, encoded: Encoded) -> Matrix:
         parts = [self.transformers[kind].transform(block) for kind, block in encoded.blocks.items()]
         if not parts:
             return np.zeros((encoded.n, 1))

@@ -33,6 +33,7 @@ class Transformer:
     """
 
     kind: ClassVar[Kind]
+    reads_files: ClassVar[bool] = False  # then `encode` also takes `files`
 
     def __init__(self, specs: Sequence[ColumnSpec], settings: Mapping[str, Any] | None = None) -> None:
         self.specs = tuple(specs)
@@ -58,6 +59,15 @@ class Transformer:
     def background(self, block: Block, rows: Ints) -> Block:
         """Values to compare with, `rows` (n, columns) drawn for each column on its own: nobody's whole record."""
         return self.mix(block, rows)
+
+    def join(self, first: Block, second: Block) -> Block:
+        """The rows of both blocks."""
+        return np.concatenate([first, second])
+
+    def absent(self, block: Block) -> NDArray[np.bool_]:
+        """(n, columns) whether a cell is missing."""
+        empty: NDArray[np.bool_] = np.isnan(block)
+        return empty
 
     def fit(
         self, block: Block, y: Floats, choices: Mapping[str, str], patients: Ints, classify: bool

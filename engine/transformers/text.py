@@ -47,6 +47,8 @@ class TextTransformer(Transformer):
 
     def count(self, column: int, texts: Sequence[str]) -> Any:
         """(n, WIDTH) counts of the n-grams of each text."""
+        if not texts:  # scikit-learn's vectoriser asks the first one for its type
+            return sparse.csr_matrix((0, WIDTH))
         words, characters = self.counters[column]
         counts = words.transform(texts)
         if characters is None:
@@ -69,6 +71,10 @@ class TextTransformer(Transformer):
     def background(self, block: Block, rows: Ints) -> Block:
         """Empty texts: nobody's words are kept."""
         return [sparse.csr_matrix((len(rows), WIDTH)) for _ in self.specs]
+
+    def join(self, first: Block, second: Block) -> Block:
+        """The rows of both, column by column."""
+        return [sparse.vstack([a, b], format="csr") for a, b in zip(first, second, strict=True)]
 
     def fit(
         self, block: Block, y: Floats, choices: Mapping[str, str], patients: Ints, classify: bool

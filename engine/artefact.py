@@ -9,7 +9,6 @@ import re
 import shutil
 import sys
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +18,15 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file, save_file
 
+from engine.artefact_guard import (
+    LARGEST_MANIFEST,
+    inspect_arrays,
+    inspect_estimator,
+    inspect_model,
+    inspect_package,
+    strict_json,
+    try_out,
+)
 from engine.artefact_state import describe_fitted, rebuild_fitted, state_arrays
 from engine.errors import ArtefactError, EngineError
 from engine.fitted import Fitted
@@ -27,7 +35,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 LIBRARIES = ("numpy", "scikit-learn", "scipy", "skops", "safetensors", "torch")
 FILE_NAME = re.compile(r"[a-z0-9_]{1,80}\.(safetensors|skops)")
-LARGEST = 4 * 2**30  # bytes of one file, packed or unpacked
+LARGEST = 4 * 2**30  # bytes of all files
 TRUSTED = [
     "sklearn._loss.link.IdentityLink", "sklearn._loss.link.Interval", "sklearn._loss.link.LogitLink",
     "sklearn._loss.link.LogLink", "sklearn._loss.link.MultinomialLogit", "sklearn._loss.loss.HalfBinomialLoss",
@@ -113,16 +121,24 @@ def fingerprint(folder: str | Path) -> str:
 
 def manifest_of(folder: str | Path) -> dict[str, Any]:
     """The manifest, after checking names, hashes and that nothing else lies in the folder. Raises ArtefactError."""
-    root = Path(folder)
+    try:
+        return _manifest_of(Path(folder))
+    except OSError as error:
+        raise ArtefactError("artefact_unreadable", f"The model can't be read ({type(error).__name__}).") from error
+
+
+def _manifest_of(root: Path) -> dict[str, Any]:
     if root.is_symlink() or not root.is_dir():
         raise ArtefactError("artefact_missing", f"There is no model in “{root.name}”.")
     path = root / MANIFEST
     if path.is_symlink() or not path.is_file():
         raise ArtefactError("artefact_no_manifest", f"The model has no {MANIFEST}.")
+    if path.stat().st_size > LARGEST_MANIFEST:
+        raise ArtefactError("artefact_too_large", f"{MANIFEST} is too large.", {"file": MANIFEST})
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        kind, number, files = manifest["kind"], manifest["format"], dict(manifest["files"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        manifest = strict_json(path.read_bytes())
+        kind, number, files = manifest["kind"], manifest["format"], dict(manifest["files"].items())
+    except (AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtefactError(
             "artefact_manifest_invalid", f"{MANIFEST} is not the manifest of a model."
         ) from error
@@ -139,29 +155,39 @@ def _check_files(root: Path, files: Mapping[str, Any]) -> None:
         if not isinstance(name, str) or not FILE_NAME.fullmatch(name):
             raise ArtefactError(
                 "artefact_file_name",
-                f"The manifest names “{name}”, which is no file of a model.",
-                {"file": name},
+                f"The manifest names “{_shown(name)}”, which is no file of a model.",
+                {"file": _shown(name)},
             )
     extra, lost = sorted(present - set(files)), sorted(set(files) - present)
     if extra:
         raise ArtefactError(
-            "artefact_extra_file", f"“{extra[0]}” does not belong to the model.", {"file": extra[0]}
+            "artefact_extra_file",
+            f"“{_shown(extra[0])}” does not belong to the model.",
+            {"file": _shown(extra[0])},
         )
     if lost:
         raise ArtefactError("artefact_file_missing", f"“{lost[0]}” is missing.", {"file": lost[0]})
+    total = 0
     for name, entry in files.items():
         path = root / name
         if path.is_symlink() or not path.is_file():
             raise ArtefactError(
                 "artefact_not_a_file", f"“{name}” is a link or a folder, not a file.", {"file": name}
             )
-        if path.stat().st_size > LARGEST:
+        total += path.stat().st_size
+        if total > LARGEST:
             raise ArtefactError("artefact_too_large", f"“{name}” is too large.", {"file": name})
         wanted = entry.get("sha256") if isinstance(entry, dict) else None
         if not isinstance(wanted, str) or _sha256(path) != wanted:
             raise ArtefactError(
                 "artefact_hash", f"“{name}” was changed after the model was stored.", {"file": name}
             )
+
+
+def _shown(name: object) -> str:
+    """A foreign name as it may stand in a message: short, one line, nothing that can't be encoded."""
+    text = str(name)[:100]
+    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def load(folder: str | Path) -> Fitted:
@@ -172,11 +198,14 @@ def load(folder: str | Path) -> Fitted:
     """
     root = Path(folder)
     manifest = manifest_of(root)
-    names = set(manifest["files"])
+    names = sorted(manifest["files"])
     arrays = {name: _arrays(root / name) for name in names if name.endswith(".safetensors")}
     estimators = {name: _estimator(root / name) for name in names if name.endswith(".skops")}
     try:
-        return rebuild_fitted(manifest["model"], arrays, estimators)
+        inspect_model(manifest["model"])
+        fitted = rebuild_fitted(manifest["model"], arrays, estimators)
+        try_out(fitted)
+        return fitted
     except ArtefactError:
         raise
     except Exception as error:  # whatever a forged manifest leads to, it is the artefact that is wrong
@@ -187,8 +216,10 @@ def load(folder: str | Path) -> Fitted:
 
 def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     try:
-        return dict(load_file(path))
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        arrays = dict(load_file(path))
+        inspect_arrays(path.name, arrays)
+        return arrays
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(
             "artefact_not_safetensors", f"“{path.name}” does not hold arrays.", {"file": path.name}
         ) from error
@@ -197,12 +228,10 @@ def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
 def _estimator(path: Path) -> Any:
     params = {"file": path.name}
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > LARGEST:
-                raise ArtefactError(
-                    "artefact_too_large", f"“{path.name}” is too large when unpacked.", params
-                )
-        return _skops().load(path, trusted=TRUSTED)
+        inspect_package(path)
+        estimator = _skops().load(path, trusted=TRUSTED)
+        inspect_estimator(estimator)
+        return estimator
     except ArtefactError:
         raise
     except (TypeError, _skops().exceptions.UntrustedTypesFoundException) as error:

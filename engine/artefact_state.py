@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import registry
+from engine.artefact_guard import MOST_BACKGROUND
 from engine.calibration import Calibrator
 from engine.encoding import Encoded, Encoder
 from engine.errors import ArtefactError
@@ -18,6 +19,8 @@ from engine.preprocessing.pipeline import Preprocessor
 from engine.preprocessing.steps import Arrays
 from engine.recipe import Recipe
 from engine.schema import FILE_KINDS, Kind, Schema
+from engine.tasks import special
+from engine.tasks.models import build
 
 NOT_KEPT = (Kind.TEXT, *FILE_KINDS)  # of these the background is empty cells
 PLAIN = (
@@ -39,6 +42,7 @@ def describe_fitted(fitted: Fitted) -> dict[str, Any]:
         **{name: getattr(fitted, name) for name in (*PLAIN, *LATER)},
         "recipe": fitted.recipe.to_dict(), "schema": fitted.schema.to_dict(), "classes": fitted.classes_.tolist(),
         "settings": fitted.encoder.settings, "calibration": fitted.calibrator.method,
+        "details": fitted.details,
         "members": [
             {"candidate": member.candidate, "hyperparameters": member.hyperparameters, "weight": member.weight,
              "choices": member.preprocessor.choices, "estimators": sorted(member.model.estimators())}
@@ -73,13 +77,15 @@ def rebuild_fitted(
     encoder = Encoder(schema, model["settings"])
     state = files["state.safetensors"]
     members = [
-        _member(i, entry, model["task"], encoder, recipe, files, estimators)
+        _member(i, entry, model, encoder, recipe, files, estimators)
         for i, entry in enumerate(model["members"])
     ]
+    own, details = special(model["task"]), dict(model.get("details", {}))
+    make = Calibrator if own is None else own.calibrator
     reach, spread = (float(value) for value in state["uncertainty"])
     return Fitted(
         recipe=recipe, schema=schema, classes_=np.array(model["classes"]), encoder=encoder, members=members,
-        calibrator=Calibrator(model["calibration"], _under(state, "calibration/")),
+        calibrator=make(model["calibration"], _under(state, "calibration/")), details=details,
         novelty=Novelty(encoder).restore(_under(state, "novelty/")), reach=reach, spread=spread,
         background=_background(encoder, _under(state, "background/")), reaches=state.get("reaches"),
         **{name: model[name] for name in PLAIN}, decision=model.get("decision"), referral=model.get("referral"),
@@ -93,7 +99,7 @@ def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
 def _member(
     position: int,
     entry: Mapping[str, Any],
-    task: str,
+    whole: Mapping[str, Any],
     encoder: Encoder,
     recipe: Recipe,
     files: Mapping[str, Arrays],
@@ -105,7 +111,7 @@ def _member(
     preprocessor = Preprocessor(encoder, entry["choices"], recipe.seed).restore(
         _under(arrays, "preprocessing/")
     )
-    model = candidate.model(task=task, seed=recipe.seed, **hyperparameters)
+    model = build(candidate, whole["task"], recipe.seed, hyperparameters, whole.get("details", {}))
     own = {name: estimators[f"member_{position}_{name}.skops"] for name in entry["estimators"]}
     for name, estimator in own.items():
         if not type(estimator).__module__.startswith("sklearn."):
@@ -118,6 +124,8 @@ def _background(encoder: Encoder, arrays: Arrays) -> Encoded | None:
     if "n" not in arrays:
         return None
     n = int(arrays["n"][0])
+    if not 0 < n <= MOST_BACKGROUND:
+        raise ArtefactError("artefact_background", "The model's background records are none.", {"n": n})
     blocks: dict[Kind, Any] = {}
     for kind, specs in encoder.specs.items():
         if kind in NOT_KEPT:
@@ -126,4 +134,6 @@ def _background(encoder: Encoder, arrays: Arrays) -> Encoded | None:
             )
         else:
             blocks[kind] = arrays[kind.value]
+            if blocks[kind].shape != (n, len(specs)):
+                raise ArtefactError("artefact_background", "The model's background records are none.", {"n": n})
     return Encoded(n, blocks)

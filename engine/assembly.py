@@ -18,6 +18,8 @@ from engine.preprocessing.pipeline import Preprocessor
 from engine.recipe import STEPS, Recipe
 from engine.registry import Candidate
 from engine.split import resamples
+from engine.tasks import special
+from engine.tasks.models import build
 from engine.validation import RESAMPLES, TrialResult, Validator, metrics_of, summary
 
 BACKGROUND = 32
@@ -52,10 +54,10 @@ class Assembler:
         """Preprocessing and model fitted on all labelled records."""
         data, validator = self.data, self.validator
         preprocessor = Preprocessor(validator.encoder, choices, validator.seed)
-        preprocessor.fit(validator.encoded, data.y, data.patients, data.classify)
-        model = candidate.model(task=data.task, seed=validator.seed, **hyperparameters)
-        y = data.y.astype(np.int64) if data.classify else data.y
-        model.fit(preprocessor.transform(validator.encoded), y, patients=data.patients, stop=stop)
+        preprocessor.fit(validator.encoded, data.y, data.patients, data.grouped)
+        model = build(candidate, data.task, validator.seed, hyperparameters, data.details)
+        X = preprocessor.transform(validator.encoded)
+        model.fit(X, data.answers, patients=data.patients, stop=stop)
         return Member(candidate.name, {**candidate.defaults(), **hyperparameters}, preprocessor, model)
 
     def combine(self, contenders: Sequence[Contender], weights: Floats) -> Contender | None:
@@ -79,8 +81,13 @@ class Assembler:
             self.recipe, data.schema, data.task, data.classes, metric, contender.name, _hyperparameters(contender),
             _preprocessing(contender), self.validator.encoder, contender.members, Calibrator(), self.novelty,
             reach=float("inf"), spread=self.validator.spread(contender.results), background=self.background,
+            details=dict(data.details),
         )  # fmt: skip
-        if data.classify:
+        own = special(data.task)
+        outcomes: Outcomes
+        if own is not None:
+            outcomes = own.finish(fitted, self.validator, contender)
+        elif data.classify:
             outcomes = self._calibrate(fitted, contender.raw, truth.astype(np.int64), patients)
         else:
             fitted.reach = conformal_quantile(np.abs(truth - contender.raw), patients, self.recipe.coverage)
@@ -119,8 +126,10 @@ class Assembler:
         method = self._method()
         fitted.validation = {"metric": metric, **measured[metric], "n": outcomes.n, "patients": int(patients.max()) + 1,
                              "method": method, "metrics": measured}  # fmt: skip
-        y = self.data.y
-        if fitted.classify:
+        y, own = self.data.y, special(fitted.task)
+        if own is not None:
+            prior = own.prior(self.data)
+        elif fitted.classify:
             prior = (np.bincount(y.astype(np.int64), minlength=len(fitted.classes_)) / len(y)).tolist()
         else:
             prior = [float(y.mean())]

@@ -64,10 +64,14 @@ def to_category(value: Any, keep_words: bool = False) -> str | None:
 
 
 def to_text(value: Any) -> str | None:
-    """Free text, or None when missing."""
-    if isinstance(value, str):
-        return value if value.strip() else None
-    return None if is_missing(value) else str(value)
+    """Free text, or None when missing. Halves of characters (lone surrogates), which nothing can encode, become “?”."""
+    if not isinstance(value, str):
+        if is_missing(value):
+            return None
+        value = str(value)
+    if not value.isascii():
+        value = value.encode("utf-8", "replace").decode("utf-8")
+    return value if value.strip() else None
 
 
 def to_days(value: Any) -> tuple[float, str | None]:

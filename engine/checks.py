@@ -18,6 +18,7 @@ from engine.files import FileRefused, Files, Folder, cell_key, source_of
 from engine.recipe import Recipe
 from engine.schema import FILE_KINDS, Kind, Role, looks_like_identifier
 from engine.suspicion import Suspicion, suspicions, without
+from engine.tasks import special
 from engine.time_order import forward_folds, times_of
 from engine.training_data import TrainingData, metric_of, prepare, unsupported
 from engine.transformers import TRANSFORMERS, Issue
@@ -84,6 +85,10 @@ def _labels(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator
             count=data.unlabelled,
             total=len(frame),
         )
+    own = special(data.task)
+    if own is not None:
+        yield from own.problems(frame, data, recipe)
+        return
     if not data.classify:
         if float(np.ptp(data.y)) == 0:
             yield _problem(
@@ -188,7 +193,7 @@ def _recipe(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
             value=recipe.positive,
         )
     for name in recipe.candidates:
-        if data.task not in registry.get(name).tasks:
+        if not registry.get(name).can(data.task):
             yield _problem(
                 "candidate_wrong_task",
                 "error",

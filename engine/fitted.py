@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from engine.novelty import Novelty
 from engine.preprocessing.pipeline import Preprocessor
 from engine.recipe import Recipe
 from engine.schema import Schema
+from engine.tasks import special
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Fitted:
     data, with the sensitivity and specificity it reached there. `validation`: metrics on out-of-fold predictions.
     `reach`: conformal limit of all classes, `reaches` (k,) of each when they have their own. `decision` (several
     classes): the rule when it is not the largest probability, and its price. `referral`: the limit of abstention.
+    `details`: what the tasks of `engine.tasks` have decided and learned beyond that, as JSON.
     """
 
     recipe: Recipe
@@ -93,6 +95,7 @@ class Fitted:
     reaches: Floats | None = None
     decision: dict[str, Any] | None = None
     referral: dict[str, Any] | None = None
+    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def classify(self) -> bool:
@@ -130,6 +133,11 @@ class Fitted:
         ood = self.novelty.score(encoded)
         strange = ood > 1.0
         warnings = warnings_of(self.encoder, encoded, strange)
+        own = special(self.task)
+        if own is not None:
+            about = {"out_of_distribution": strange, "ood_score": ood, "warnings": warnings}
+            made = own.predict(self, raw, about)
+            return replace(made, refer=refers(self, made.probabilities, ood))
         if not self.classify:
             interval = np.column_stack([raw - self.reach, raw + self.reach])
             refer = refers(self, None, ood)

@@ -79,7 +79,7 @@ def _plan(
     given = registry.validate(c.name, recipe.hyperparameters.get(c.name, {}))
     plan = Plan(c, given, first_choices(c.name, recipe, data), [], 0.0)
     asked = c.name in recipe.candidates
-    if data.task not in c.tasks:
+    if not c.can(data.task):
         plan.reason = f"cannot do {data.task}"
     elif c.name == "network" and not asked and len(data.y) < FEWEST_FOR_NETWORK:
         plan.reason = f"fewer than {FEWEST_FOR_NETWORK} labelled records"
@@ -91,7 +91,7 @@ def _plan(
 def _fill(
     plan: Plan, data: TrainingData, width: int, n_folds: int, share: float, asked: bool, recipe: Recipe
 ) -> None:
-    rows, classes, model = len(data.y), max(len(data.classes), 1), plan.candidate.model
+    rows, classes, model = data.work(plan.candidate.name), max(len(data.classes), 1), plan.candidate.model
 
     files = {"row_seconds": row_seconds(data)} if model.wants_tensors else {}
 

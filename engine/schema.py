@@ -41,7 +41,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """One column. Free text is never kept here; `quantiles` are those of QUANTILES, dates are in days."""
+    """One column. Free text is never kept here; `quantiles` are those of QUANTILES, dates are in days.
+
+    `rate` (Hz): that of a signal whose files do not tell it.
+    """
 
     name: str
     kind: Kind
@@ -51,15 +54,17 @@ class ColumnSpec:
     maximum: float | None = None
     quantiles: tuple[float, ...] | None = None
     missing_share: float = 0.0
+    rate: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form; `from_dict` turns it back."""
+        rate = {} if self.rate is None else {"rate": self.rate}
         return {
             "name": self.name, "kind": self.kind.value, "role": self.role.value,
             "categories": None if self.categories is None else list(self.categories),
             "minimum": self.minimum, "maximum": self.maximum,
             "quantiles": None if self.quantiles is None else list(self.quantiles),
-            "missing_share": self.missing_share,
+            "missing_share": self.missing_share, **rate,
         }  # fmt: skip
 
     @classmethod
@@ -114,8 +119,8 @@ class Schema:
 FILE_KINDS = {
     Kind.IMAGE: (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"),
     Kind.VOLUME: (".dcm", ".nii", ".nii.gz", ".nrrd", ".mha"),
-    Kind.VIDEO: (".mp4", ".avi", ".mov", ".mkv", ".webm"),
-    Kind.SIGNAL: (".edf", ".dat", ".hea", ".xml.ecg", ".scp"),
+    Kind.VIDEO: (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpeg", ".mpg", ".m4v", ".wmv", ".gif"),
+    Kind.SIGNAL: (".edf", ".bdf", ".dat", ".hea", ".csv", ".tsv", ".npy"),
 }
 LONGEST_SIDE = 8  # a flat array this many times longer than high is a signal, else a picture
 PATIENT_NAMES = frozenset(

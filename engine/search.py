@@ -28,6 +28,7 @@ from engine.recipe import Recipe
 from engine.schema import Kind
 from engine.split import LARGE, Fold, folds
 from engine.suspicion import without
+from engine.tasks import special
 from engine.time_order import forward_folds
 from engine.training_data import TrainingData, metric_of, prepare
 from engine.transformers.text import COMPONENTS
@@ -339,11 +340,13 @@ class _Run:
     def _baseline(self) -> CandidateResult:
         spec = registry.get("baseline")
         rows = np.concatenate([held for _, held in self.validator.folds])
-        y = self.data.y
+        y, own = self.data.y, special(self.data.task)
         raw = np.full(len(rows), y.mean())
         if self.data.classify:
             shares = np.bincount(y.astype(np.int64), minlength=len(self.data.classes)) / len(y)
             raw = np.tile(shares, (len(rows), 1))
+        if own is not None:
+            raw = own.baseline(self.data, len(rows))
         outcomes = self.validator.outcomes(raw, rows)
         value = score(outcomes, self.metric)
         return CandidateResult(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,11 @@ from engine.metrics import METRICS, Floats, Ints
 from engine.recipe import Recipe
 from engine.schema import FILE_KINDS, Kind, Role, Schema, describe_column, infer_schema
 from engine.split import patient_codes
+from engine.tasks import special
 from engine.transformers import TRANSFORMERS
+
+if TYPE_CHECKING:
+    from engine.tasks.base import Task
 
 FEWEST_PATIENTS = 5  # a category of fewer patients is not kept: it could name one
 MOST_CLASSES = 10  # whole numbers with at most this many different values are classes, else an amount
@@ -25,7 +29,11 @@ MOST_CLASSES = 10  # whole numbers with at most this many different values are c
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Labelled rows only. `y`: codes 0..k-1 or numbers, as floats; `patients`: codes from 0."""
+    """Labelled rows only. `y`: codes 0..k-1 or numbers, as floats; `patients`: codes from 0.
+
+    The tasks of `engine.tasks` have their labels in `targets` and what they decided once in `details`; their `y` is one
+    number per record that guides preprocessing and balances folds.
+    """
 
     frame: pd.DataFrame
     schema: Schema
@@ -35,11 +43,30 @@ class TrainingData:
     patients: Ints
     unlabelled: int
     files: Files = field(default_factory=Files)
+    targets: NDArray[Any] | None = None
+    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def classify(self) -> bool:
         """Whether this is classification."""
         return self.task == "classification"
+
+    @property
+    def grouped(self) -> bool:
+        """Whether `y` are codes without an order."""
+        return self.classify or self.task == "multilabel"
+
+    @property
+    def answers(self) -> NDArray[Any]:
+        """What candidates learn: class codes as whole numbers, numbers, or the task's own targets."""
+        if self.targets is not None:
+            return self.targets
+        return self.y.astype(np.int64) if self.classify else self.y
+
+    def work(self, candidate: str) -> int:
+        """How many rows a candidate is fitted on."""
+        task = special(self.task)
+        return len(self.y) if task is None else task.rows(self, candidate)
 
     def encode(self) -> tuple[Encoder, Encoded]:
         """The feature columns as blocks."""
@@ -57,7 +84,7 @@ def check_columns(frame: pd.DataFrame, recipe: Recipe) -> None:
     if not frame.columns.is_unique:
         twice = str(frame.columns[frame.columns.duplicated()][0])
         raise EngineError("column_duplicate", f"Two columns are called “{twice}”.", {"column": twice})
-    for name in (recipe.target, recipe.patient, *recipe.columns, *recipe.ignore):
+    for name in (*recipe.answers, recipe.patient, *recipe.columns, *recipe.ignore, *recipe.rates):
         if name is not None and name not in frame.columns:
             raise EngineError("column_missing", f"There is no column “{name}”.", {"column": name})
 
@@ -100,6 +127,9 @@ def prepare(frame: pd.DataFrame, recipe: Recipe, files: Files | None = None) -> 
     """Raises EngineError when a column is missing, or nothing is labelled."""
     frame = frame.rename(columns=str)
     check_columns(frame, recipe)
+    own = special(recipe.task)
+    if own is not None:
+        return _prepare_special(frame, recipe, own, files or Files())
     present = [value for value in frame[recipe.target].tolist() if not is_missing(value, recipe.keep_words)]
     task = task_of(present, recipe)
     labels = labels_of(frame[recipe.target], task, recipe.keep_words)
@@ -123,12 +153,29 @@ def prepare(frame: pd.DataFrame, recipe: Recipe, files: Files | None = None) -> 
     )
 
 
+def _prepare_special(frame: pd.DataFrame, recipe: Recipe, task: Task, files: Files) -> TrainingData:
+    rows, truth, classes, details = task.read(frame, recipe)
+    if not len(rows):
+        raise EngineError("no_labels", f"No row has a value in “{recipe.target}”.", {"column": recipe.target})
+    labelled = frame.iloc[rows].reset_index(drop=True)
+    draft = infer_schema(labelled, target=recipe.target, patient=recipe.patient, keep_words=recipe.keep_words)
+    patient = next((c.name for c in draft.columns if c.role is Role.PATIENT), None)
+    patients = patients_of(labelled, patient)
+    schema = _final_schema(labelled, recipe, draft, patients)
+    guide = task.guide(truth, patients, details)
+    return TrainingData(
+        labelled, schema, task.name, np.array(classes), guide, patients, len(frame) - len(rows), files, truth, details
+    )
+
+
 def _final_schema(frame: pd.DataFrame, recipe: Recipe, draft: Schema, patients: Ints) -> Schema:
     columns = []
     for column in draft.columns:
         chosen = recipe.columns.get(column.name)
         role = column.role
-        if column.name in recipe.ignore:
+        if column.name in recipe.answers:
+            role = Role.TARGET
+        elif column.name in recipe.ignore:
             role = Role.IGNORE
         elif role is Role.IGNORE and chosen is not None and column.missing_share < 1.0:
             role = Role.FEATURE  # the user said what it is, so it is meant to be used
@@ -138,7 +185,7 @@ def _final_schema(frame: pd.DataFrame, recipe: Recipe, draft: Schema, patients: 
                 column.name, frame[column.name], kind, minimum_patients=FEWEST_PATIENTS, patients=patients,
                 keep_words=recipe.keep_words,
             )  # fmt: skip
-            columns.append(replace(spec, role=role))
+            columns.append(replace(spec, role=role, rate=recipe.rates.get(column.name)))
         else:  # nothing of the target's, the patients' or the ignored columns' values is kept
             columns.append(
                 replace(
@@ -157,6 +204,8 @@ def metric_of(recipe: Recipe, task: str, classes: int) -> str:
     """What validation maximises. Raises EngineError when the metric is not one of this task."""
     from engine.metrics import AUTO
 
+    if recipe.metric == "auto" and special(task) is not None:
+        return AUTO[task]
     if recipe.metric == "auto":
         return AUTO["regression" if task == "regression" else "binary" if classes == 2 else "multi"]
     if task not in METRICS[recipe.metric].tasks:

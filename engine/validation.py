@@ -17,6 +17,8 @@ from engine.preprocessing.pipeline import Preprocessor
 from engine.recipe import Recipe
 from engine.registry import Candidate
 from engine.split import Fold, resamples
+from engine.tasks import special
+from engine.tasks.models import build
 from engine.training_data import TrainingData
 
 RESAMPLES = 200
@@ -99,6 +101,9 @@ class Validator:
 
     def outcomes(self, raw: Floats, rows: Ints) -> Outcomes:
         """Where the metric looks at decisions, they are made as the fitted model will make them."""
+        own = special(self.data.task)
+        if own is not None:
+            return own.outcomes(self.data, rows, raw, self.metric)
         truth = self.data.y[rows]
         if raw.ndim == 1:
             return Outcomes(truth, raw)
@@ -140,7 +145,7 @@ def _matrices(
     data, (train, held) = validator.data, validator.parts[fold]
     rows = validator.folds[fold][0]
     preprocessor = Preprocessor(validator.encoder, choices, validator.seed)
-    preprocessor.fit(train, data.y[rows], data.patients[rows], data.classify)
+    preprocessor.fit(train, data.y[rows], data.patients[rows], data.grouped)
     return preprocessor, preprocessor.transform(train), preprocessor.transform(held)
 
 
@@ -155,9 +160,8 @@ def _fit_fold(
     data, rows = validator.data, validator.folds[fold][0]
     if stop is not None:
         stop({})
-    model = candidate.model(task=data.task, seed=validator.seed, **hyperparameters)
-    y = data.y[rows].astype(np.int64) if data.classify else data.y[rows]
-    return model.fit(X, y, patients=data.patients[rows], stop=stop)
+    model = build(candidate, data.task, validator.seed, hyperparameters, data.details)
+    return model.fit(X, data.answers[rows], patients=data.patients[rows], stop=stop)
 
 
 def summary(

@@ -97,6 +97,13 @@ class FusionModel(Model):
             scores = fusion.scores_of(self._network, X, np.arange(len(X)), self._shapes).astype(float)
         return softmax(scores) if self.task == "classification" else scores[:, 0] * self._spread + self._centre
 
+    def heat(self, X: Matrix, code: int) -> dict[tuple[Kind, int], Floats]:
+        """Where the network looked in each file of one record (kind and column), for the class (see networks.maps)."""
+        from engine.networks import maps
+
+        self.raw(X)  # builds the network where it was loaded
+        return maps.heat(self._network, _bundle(X), self._shapes, code if self.task == "classification" else None)
+
     @property
     def curve(self) -> Curve:
         """Loss by epoch."""

@@ -37,9 +37,12 @@ class FlatTrees:
         self.missing_left = nodes["missing_go_to_left"].astype(bool)
         self.value = np.asarray(nodes["value"], dtype=float)
         self.depth = int(nodes["depth"].max()) if len(nodes) else 0
+        self.width = int(self.feature.max(initial=0)) + 1
 
     def scores(self, X: Floats) -> Floats:
         """Raw scores (n, outputs) for a dense matrix; NaN goes where training sent it."""
+        if X.shape[1] < self.width:  # scikit-learn's loops would read beyond the row
+            raise ValueError(f"{X.shape[1]} features, where the trees ask for {self.width}")
         return self._walk(X) if len(X) <= SMALL else self._loop(X)
 
     def _walk(self, X: Floats) -> Floats:
@@ -49,7 +52,7 @@ class FlatTrees:
             x = X[rows, self.feature[at]]
             left = (x <= self.threshold[at]) | (np.isnan(x) & self.missing_left[at])
             at = np.where(left, self.left[at], self.right[at])
-        leaves = self.value[at].reshape(len(X), -1, self.outputs)
+        leaves = self.value[at].reshape(len(X), len(self.roots) // self.outputs, self.outputs)
         scores: Floats = leaves.sum(axis=1) + self.baseline
         return scores
 

@@ -76,6 +76,13 @@ class FileBlock:
         return len(self.present)
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """A cell whose file was read already: what `read` of its kind gives. Explanations ask with parts of it hidden."""
+
+    item: Any
+
+
 class FileTransformer(Transformer):
     """All columns of one kind of file.
 
@@ -85,8 +92,8 @@ class FileTransformer(Transformer):
     """
 
     reads_files = True
-    width: ClassVar[int]
-    shape: ClassVar[tuple[int, ...]]
+    width: int
+    shape: tuple[int, ...]
     dtype: ClassVar[type] = np.uint8
     seconds: ClassVar[float] = 1e-3
     looks: ClassVar[Kind | None] = None  # the kind of pretrained networks that can look at `views`
@@ -104,6 +111,10 @@ class FileTransformer(Transformer):
         cells = sum(not is_missing(cell) for column in columns for cell in column)
         chosen = weights.affordable(folder_of(files.weights), cls.looks, cells, files.seconds)
         return {"weights": chosen} if chosen else {}
+
+    def part(self, column: int) -> FileTransformer:
+        """What reads, describes and sketches the cells of one column: itself, unless columns differ."""
+        return self
 
     def read(self, source: Source) -> Any:
         """A decoded item from a file, a folder or an array. Raises FileRefused, or anything, when it can't."""
@@ -186,15 +197,17 @@ class FileTransformer(Transformer):
 
     def _one(self, cell: Any, files: Files, look: bool) -> Any:
         try:
-            source = source_of(cell, files.folder)
+            source = cell if isinstance(cell, Decoded) else source_of(cell, files.folder)
             return None if source is None else self._decoded(source, look)
         except FileRefused as refused:
             return refused.code
         except Exception:  # a decoder given a damaged or hostile file raises whatever it likes
             return "file_unreadable"
 
-    def _decoded(self, source: Source, look: bool) -> tuple[NDArray[np.float32], NDArray[Any], list[Any]]:
-        item = self.read(source)
+    def _decoded(
+        self, source: Source | Decoded, look: bool
+    ) -> tuple[NDArray[np.float32], NDArray[Any], list[Any]]:
+        item = source.item if isinstance(source, Decoded) else self.read(source)
         features = np.asarray(self.describe(item), dtype=np.float32).ravel()
         features[~np.isfinite(features)] = np.nan
         tensor = np.asarray(self.sketch(item))

@@ -63,6 +63,8 @@ class TextTransformer(Transformer):
 
     def count(self, column: int, texts: Sequence[str]) -> Any:
         """(n, WIDTH) counts of the n-grams of each text."""
+        if not texts:  # scikit-learn's vectoriser asks the first one for its type
+            return sparse.csr_matrix((0, WIDTH))
         words, characters = self.counters[column]
         counts = words.transform(texts)
         if characters is None:

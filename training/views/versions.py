@@ -16,7 +16,7 @@ from accounts.permissions import Permission
 from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from datasets.models import Dataset
-from training import charts, gate, metrics, problems, queries, recommendation, words
+from training import charts, gate, metrics, problems, queries, recommendation, subgroups, words
 from training.forms import GateForm
 from training.models import Gate, ModelVersion
 
@@ -46,6 +46,7 @@ def version(request: HttpRequest, pk: UUID) -> HttpResponse:
         "confusion": confusion_rows(report), "per_class": report.get("per_class") or [],
         "operating_point": charts.operating_point_text(row.operating_point),
         "suspicious": [problems.text(s["code"], s["params"], s["why"]) for s in report.get("suspicious") or []],
+        "subgroups": subgroups.table(report),
         "gate_reasons": [gate.reason_text(r) for r in row.gate_reasons], "lineage": lineage_rows(row) if own else [],
         "is_champion": row.model.champion_id == row.pk,
     }  # fmt: skip

@@ -1,0 +1,74 @@
+"""Tiny data for every task and column kind that the registry names: for tests that run over all candidates."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import engine
+from engine import registry
+from engine.schema import Kind
+
+ROWS = 72
+PAIRS = [
+    (candidate.name, task)
+    for candidate in registry.CANDIDATES.values()
+    if not candidate.combines
+    for task in candidate.tasks
+]
+QUICK: dict[str, Any] = {  # hyperparameters that make a fit short, where a candidate has them
+    "epochs": 3, "max_iter": 20, "nodes": 8, "n_estimators": 10, "rounds": 20, "steps": 20, "patience": 3, "hidden": 8,
+    "trees": 10,
+}  # fmt: skip
+WORDS = {"ill": ["fever cough sputum", "fever chills pain"], "well": ["routine visit", "no complaint at all"]}
+
+
+def quick(name: str) -> dict[str, Any]:
+    """Hyperparameters of this candidate within its own limits that make a fit short."""
+    found = {}
+    for h in registry.get(name).hyperparameters:
+        if h.name in QUICK:
+            found[h.name] = max(QUICK[h.name], h.low if h.low is not None else QUICK[h.name])
+    return found
+
+
+def table(name: str, task: str, seed: int = 0, rows: int = ROWS) -> pd.DataFrame:
+    """A table that this candidate can learn `y` from; numbers, categories, dates and texts with cells missing."""
+    kinds = registry.get(name).kinds
+    rng = np.random.default_rng(seed)
+    sick = rng.random(rows) < 0.5
+    frame = pd.DataFrame({"mrn": [f"P{i // 2:04d}" for i in range(rows)]})
+    if Kind.NUMBER in kinds:
+        frame["crp"] = np.where(sick, 40.0, 8.0) + rng.normal(0, 14, rows)
+        frame["age"] = rng.integers(20, 90, rows).astype(float)
+        frame.loc[rng.random(rows) < 0.2, "age"] = np.nan
+    if Kind.CATEGORY in kinds:
+        frame["ward"] = rng.choice(["north", "south", "east"], rows)
+        frame.loc[rng.random(rows) < 0.2, "ward"] = None
+    if Kind.DATE in kinds:
+        frame["seen"] = pd.Timestamp("2024-03-01") + pd.to_timedelta(rng.integers(0, 300, rows), unit="D")
+    if Kind.TEXT in kinds:
+        notes = [f"{rng.choice(WORDS['ill' if s else 'well'])} day {rng.integers(9)}" for s in sick]
+        frame["note"] = [None if rng.random() < 0.2 else note for note in notes]
+    frame["y"] = _target(task, sick, rng)
+    return frame
+
+
+def _target(task: str, sick: Any, rng: np.random.Generator) -> Any:
+    noisy = np.where(rng.random(len(sick)) < 0.15, ~sick, sick)
+    if task == "classification":
+        return np.where(noisy, "ill", "well")
+    if task == "regression":
+        return np.where(sick, 5.0, 1.0) + rng.normal(0, 1, len(sick))
+    pytest.skip(f"no tiny data for the task {task} yet")
+
+
+def recipe(name: str, task: str, **changes: Any) -> engine.Recipe:
+    """A quick recipe for exactly this candidate."""
+    frame_kinds = {"note": "text"} if Kind.TEXT in registry.get(name).kinds else {}
+    settings: dict[str, Any] = {
+        "target": "y", "patient": "mrn", "task": task, "columns": frame_kinds, "candidates": (name,), "time_budget": 0.5,
+        "hyperparameters": {name: quick(name)} if quick(name) else {}, "allow_leaks": True,
+    }  # fmt: skip
+    return engine.Recipe(**{**settings, **changes})

@@ -33,7 +33,8 @@ def modalities_of(kinds: Sequence[Kind]) -> dict[str, tuple[Kind, ...]]:
 def what_each_adds(
     validator: Validator, contenders: Sequence[Contender], best: str, budget: float, stop: StopCheck | None
 ) -> dict[str, Any] | None:
-    """{candidate, metric, value, without: [{modality, columns, value, difference, low, high}]}; None for one modality, and for other tasks than classification and regression.
+    """{candidate, metric, value, without: [{modality, columns, value, difference, low, high}]}.
+    None for one modality, and for other tasks than classification and regression.
 
     The best candidate is fitted again on every fold without the columns of one modality, with the settings that it
     has; where that would take too long (by its estimated cost), the quickest other candidate is. `difference` is the

@@ -21,7 +21,7 @@ from engine.training_data import TrainingData, metric_of
 FEWEST_FOR_NETWORK = 100
 FEWEST_SECONDS_FOR_NETWORK = 10.0
 PLANNED_SHARE = 0.5  # of the budget; the rest is for slower machines, reading, calibration and the ensemble
-CELLS_A_SECOND = 60_000  # of budget: cells that are read and checked in about a quarter of it
+CELLS_A_SECOND = 25_000  # of budget: cells that are read and checked in about a quarter of it
 RARE = 0.6  # a class with less than this part of an even share is rare
 PROPER = frozenset(["log_loss", "brier", "calibration_error"])
 MOST_SHARE = 0.7  # a candidate whose first trial alone would take more of the budget is skipped

@@ -9,7 +9,8 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from engine.cells import is_missing, to_category
+from engine.cells import to_category
+from engine.columns import categories_of
 from engine.metrics import Ints
 from engine.recipe import Recipe
 from engine.schema import Role, Schema
@@ -23,7 +24,7 @@ Key = tuple[str | None, ...]
 def row_keys(frame: pd.DataFrame, schema: Schema) -> list[Key]:
     """Each row's features as texts: equal for rows that are alike."""
     columns = [
-        [None if is_missing(cell) else to_category(cell) for cell in frame[spec.name].tolist()]
+        categories_of(frame[spec.name].tolist())
         for spec in schema.features
         if spec.name in frame.columns
     ]

@@ -12,12 +12,12 @@ import pandas as pd
 
 from engine import pipelines, registry
 from engine.cells import is_missing
-from engine.columns import categories_of, numbers_of
-from engine.copies import shared
+from engine.columns import numbers_of
+from engine.copies import shared, texts_of
 from engine.errors import EngineError
-from engine.files import FileRefused, Files, Folder, cell_key, source_of
+from engine.files import FileRefused, Files, Folder, source_of
 from engine.recipe import Recipe
-from engine.schema import FILE_KINDS, ColumnSpec, Kind, Role, looks_like_identifier
+from engine.schema import FILE_KINDS, Kind, Role, looks_like_identifier
 from engine.suspicion import Suspicion, suspicions, without
 from engine.tasks import special
 from engine.time_order import forward_folds, times_of
@@ -319,7 +319,7 @@ def _columns(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterato
 
 
 def _duplicates(data: TrainingData) -> Iterator[Problem]:
-    texts = [_plain(column, data.frame[column.name].tolist()) for column in data.schema.features]
+    texts = [texts_of(column, data.frame[column.name].tolist()) for column in data.schema.features]
     codes = [pd.factorize(np.array(column, dtype=object))[0] for column in texts]
     copies = int(pd.DataFrame(dict(enumerate(codes))).duplicated().sum()) if codes else 0
     if copies:
@@ -331,14 +331,6 @@ def _duplicates(data: TrainingData) -> Iterator[Problem]:
             "sides of a split would flatter the figures.",
             count=copies,
         )
-
-
-
-def _plain(column: ColumnSpec, cells: list[Any]) -> list[str | None]:
-    """Cells as texts that are equal when the cells are; a file is told by its name or its content."""
-    if column.kind in FILE_KINDS:
-        return [None if is_missing(cell) else cell_key(cell) for cell in cells]
-    return list(categories_of(cells))
 
 
 SUSPICIOUS = {

@@ -10,10 +10,11 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from engine.cells import is_missing, to_category
+from engine.columns import categories_of
 from engine.files import cell_key
 from engine.metrics import Ints
 from engine.recipe import Recipe
-from engine.schema import Role, Schema
+from engine.schema import FILE_KINDS, ColumnSpec, Role, Schema
 from engine.training_data import TrainingData
 
 UNLIKELY = 0.01  # pairs of equal rows expected by chance, below which equal rows are taken for copies
@@ -21,10 +22,17 @@ UNLIKELY = 0.01  # pairs of equal rows expected by chance, below which equal row
 Key = tuple[str | None, ...]
 
 
+def texts_of(column: ColumnSpec, cells: list[Any]) -> list[str | None]:
+    """Cells as texts that are equal when the cells are; a file is told by its name or its content."""
+    if column.kind in FILE_KINDS:
+        return [None if is_missing(cell) else cell_key(cell) for cell in cells]
+    return list(categories_of(cells))
+
+
 def row_keys(frame: pd.DataFrame, schema: Schema) -> list[Key]:
     """Each row's features as texts: equal for rows that are alike."""
     columns = [
-        [None if is_missing(cell) else cell_key(cell) for cell in frame[spec.name].tolist()]
+        texts_of(spec, frame[spec.name].tolist())
         for spec in schema.features
         if spec.name in frame.columns
     ]

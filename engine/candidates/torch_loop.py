@@ -14,6 +14,7 @@ from engine.metrics import Floats, Ints
 if TYPE_CHECKING:
     from engine.candidates.network import NetworkModel
 
+BETWEEN = 50  # batches between two looks at the clock
 Layers = list[tuple[Floats, Floats]]
 
 
@@ -72,7 +73,7 @@ def _loop(
     for epoch in range(1, settings.epochs + 1):
         if stop is not None:
             stop(curve)
-        trained = _epoch(network, optimiser, loss_of, inputs, targets, train_index, settings.batch_size)
+        trained = _epoch(network, optimiser, loss_of, inputs, targets, train_index, settings.batch_size, stop)
         held = _loss(network, loss_of, inputs[held_index], targets[held_index]) if len(held_rows) else trained
         for name, value in zip(curve, (float(epoch), trained, held), strict=True):
             curve[name].append(value)
@@ -87,11 +88,13 @@ def _loop(
 
 def _epoch(
     network: nn.Sequential, optimiser: torch.optim.Optimizer, loss_of: nn.Module, inputs: torch.Tensor,
-    targets: torch.Tensor, rows: torch.Tensor, batch_size: int,
+    targets: torch.Tensor, rows: torch.Tensor, batch_size: int, stop: StopCheck | None = None,
 ) -> float:  # fmt: skip
     network.train()
     total = 0.0
-    for batch in rows[torch.randperm(len(rows))].split(batch_size):
+    for number, batch in enumerate(rows[torch.randperm(len(rows))].split(batch_size)):
+        if stop is not None and number % BETWEEN == BETWEEN - 1:
+            stop({})  # an epoch of large data takes long
         optimiser.zero_grad()
         loss = loss_of(network(inputs[batch]), targets[batch])
         loss.backward()

@@ -30,7 +30,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         if task == "classification" or name == "boosting":
             drop = [] if name == "linear" else ["note"]  # one with a text is enough; it makes loading slow
             frame = tiny.table(name, task).drop(columns=drop, errors="ignore")
-            recipe = tiny.recipe(name, task, columns={} if drop else {"note": "text"})
+            kinds = tiny.recipe(name, task).columns
+            recipe = tiny.recipe(name, task, columns={c: kind for c, kind in kinds.items() if c not in drop})
             fitted = engine.fit(frame, recipe)
             engine.save(fitted, models / f"{name}-{task}", report={"n": 3})
     command = [sys.executable, "-m", "tests.engine.artefact_attacks", str(models), str(root / "outcomes")]

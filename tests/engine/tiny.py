@@ -18,7 +18,7 @@ PAIRS = [
     for task in candidate.tasks
 ]
 QUICK: dict[str, Any] = {  # hyperparameters that make a fit short, where a candidate has them
-    "epochs": 3, "max_iter": 20, "nodes": 8, "n_estimators": 10, "rounds": 20, "steps": 20, "patience": 3, "hidden": 8,
+    "epochs": 3, "max_iter": 20, "nodes": 8, "n_estimators": 10, "rounds": 20, "steps": 20, "patience": 3, "hidden": 8, "width": 8,
     "trees": 10,
 }  # fmt: skip
 WORDS = {"ill": ["fever cough sputum", "fever chills pain"], "well": ["routine visit", "no complaint at all"]}
@@ -51,6 +51,10 @@ def table(name: str, task: str, seed: int = 0, rows: int = ROWS) -> pd.DataFrame
     if Kind.TEXT in kinds:
         notes = [f"{rng.choice(WORDS['ill' if s else 'well'])} day {rng.integers(9)}" for s in sick]
         frame["note"] = [None if rng.random() < 0.2 else note for note in notes]
+    if Kind.IMAGE in kinds:  # decoded already; None where it is missing
+        pictures = rng.integers(0, 90, (rows, 16, 16)).astype(np.uint8)
+        pictures[sick, 4:10, 4:10] += 120
+        frame["scan"] = pd.Series([p if rng.random() > 0.1 else None for p in pictures], dtype=object)
     frame["y"] = _target(task, sick, rng)
     return frame
 
@@ -66,7 +70,8 @@ def _target(task: str, sick: Any, rng: np.random.Generator) -> Any:
 
 def recipe(name: str, task: str, **changes: Any) -> engine.Recipe:
     """A quick recipe for exactly this candidate."""
-    frame_kinds = {"note": "text"} if Kind.TEXT in registry.get(name).kinds else {}
+    kinds = registry.get(name).kinds
+    frame_kinds = {column: kind.value for column, kind in (("note", Kind.TEXT), ("scan", Kind.IMAGE)) if kind in kinds}
     settings: dict[str, Any] = {
         "target": "y", "patient": "mrn", "task": task, "columns": frame_kinds, "candidates": (name,), "time_budget": 0.5,
         "hyperparameters": {name: quick(name)} if quick(name) else {}, "allow_leaks": True,

@@ -18,8 +18,8 @@ PAIRS = [
     for task in candidate.tasks
 ]
 QUICK: dict[str, Any] = {  # hyperparameters that make a fit short, where a candidate has them
-    "epochs": 3, "max_iter": 20, "nodes": 8, "n_estimators": 10, "rounds": 20, "steps": 20, "patience": 3, "hidden": 8, "width": 8,
-    "trees": 10,
+    "epochs": 3, "max_iter": 20, "nodes": 8, "n_estimators": 10, "rounds": 20, "steps": 20, "patience": 3, "hidden": 8,
+    "width": 8, "trees": 10,
 }  # fmt: skip
 WORDS = {"ill": ["fever cough sputum", "fever chills pain"], "well": ["routine visit", "no complaint at all"]}
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from engine import registry
 from engine.artefact_guard import MOST_BACKGROUND
 from engine.calibration import Calibrator
+from engine.combining import Stack
 from engine.encoding import Encoded, Encoder
 from engine.errors import ArtefactError
 from engine.fitted import Fitted, Member
@@ -19,6 +20,8 @@ from engine.preprocessing.pipeline import Preprocessor
 from engine.preprocessing.steps import Arrays
 from engine.recipe import Recipe
 from engine.schema import FILE_KINDS, Kind, Schema
+from engine.tasks import special
+from engine.tasks.models import build
 
 NOT_KEPT = (Kind.TEXT, *FILE_KINDS)  # of these the background is empty cells
 PLAIN = (
@@ -40,6 +43,7 @@ def describe_fitted(fitted: Fitted) -> dict[str, Any]:
         **{name: getattr(fitted, name) for name in (*PLAIN, *LATER)},
         "recipe": fitted.recipe.to_dict(), "schema": fitted.schema.to_dict(), "classes": fitted.classes_.tolist(),
         "settings": fitted.encoder.settings, "calibration": fitted.calibrator.method,
+        "details": fitted.details,
         "members": [
             {"candidate": member.candidate, "hyperparameters": member.hyperparameters, "weight": member.weight,
              "choices": member.preprocessor.choices, "estimators": sorted(member.model.estimators())}
@@ -56,6 +60,8 @@ def state_arrays(fitted: Fitted) -> Arrays:
     arrays: Arrays = {"uncertainty": np.array([fitted.reach, fitted.spread])}
     arrays |= {f"calibration/{name}": array for name, array in fitted.calibrator.state.items()}
     arrays |= {f"novelty/{name}": array for name, array in fitted.novelty.arrays().items()}
+    if fitted.stack is not None:
+        arrays |= {f"stack/{name}": array for name, array in fitted.stack.arrays().items()}
     if fitted.reaches is not None:
         arrays["reaches"] = fitted.reaches
     if fitted.background is not None:
@@ -74,17 +80,24 @@ def rebuild_fitted(
     encoder = Encoder(schema, model["settings"])
     state = files["state.safetensors"]
     members = [
-        _member(i, entry, model["task"], encoder, recipe, files, estimators)
+        _member(i, entry, model, encoder, recipe, files, estimators)
         for i, entry in enumerate(model["members"])
     ]
+    own, details = special(model["task"]), dict(model.get("details", {}))
+    make = Calibrator if own is None else own.calibrator
     reach, spread = (float(value) for value in state["uncertainty"])
     return Fitted(
         recipe=recipe, schema=schema, classes_=np.array(model["classes"]), encoder=encoder, members=members,
-        calibrator=Calibrator(model["calibration"], _under(state, "calibration/")),
+        calibrator=make(model["calibration"], _under(state, "calibration/")), details=details,
         novelty=Novelty(encoder).restore(_under(state, "novelty/")), reach=reach, spread=spread,
         background=_background(encoder, _under(state, "background/")), reaches=state.get("reaches"),
+        stack=_stack(_under(state, "stack/")),
         **{name: model[name] for name in PLAIN}, decision=model.get("decision"), referral=model.get("referral"),
     )  # fmt: skip
+
+
+def _stack(arrays: Arrays) -> Stack | None:
+    return Stack(arrays["weights"], arrays["bias"]) if arrays else None
 
 
 def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
@@ -94,7 +107,7 @@ def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
 def _member(
     position: int,
     entry: Mapping[str, Any],
-    task: str,
+    whole: Mapping[str, Any],
     encoder: Encoder,
     recipe: Recipe,
     files: Mapping[str, Arrays],
@@ -106,7 +119,7 @@ def _member(
     preprocessor = Preprocessor(encoder, entry["choices"], recipe.seed).restore(
         _under(arrays, "preprocessing/")
     )
-    model = candidate.model(task=task, seed=recipe.seed, **hyperparameters)
+    model = build(candidate, whole["task"], recipe.seed, hyperparameters, whole.get("details", {}))
     own = {name: estimators[f"member_{position}_{name}.skops"] for name in entry["estimators"]}
     for name, estimator in own.items():
         if not type(estimator).__module__.startswith("sklearn."):

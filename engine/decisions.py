@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engine.calibration import conformal_quantile, logit, operating_point, wilson
 from engine.metrics import Floats, Ints, Outcomes, score
+from engine.tasks import special
 
 if TYPE_CHECKING:
     from engine.fitted import Fitted
@@ -105,6 +106,9 @@ def uncertainty(fitted: Fitted, probabilities: Floats | None, ood_score: Floats)
     several: from the second class). Numbers: how unlike the training data the record is, as the conformal interval has
     the same width for all.
     """
+    own = special(fitted.task)
+    if own is not None:
+        return own.unsure(fitted, probabilities, ood_score)
     if probabilities is None:
         return ood_score
     p = probabilities

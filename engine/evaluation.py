@@ -28,6 +28,7 @@ from engine.promises import coverage_report, referral_report, risk_coverage, row
 from engine.schema import Role
 from engine.split import resamples
 from engine.subgroups import FEWEST, OTHERS, columns_for, largest_gap, values_of, without_rare
+from engine.tasks import special
 from engine.training_data import labels_of, patients_of
 from engine.validation import metrics_of
 
@@ -96,6 +97,10 @@ def evaluate(
     Raises EngineError ("column_missing", "no_labels").
     """
     frame = frame.rename(columns=str)
+    if special(fitted.task) is not None:
+        from engine.tasks.evaluation import evaluate_special
+
+        return evaluate_special(fitted, frame, groups, bootstrap, seed)
     codes, rows, left_out = _truth(fitted, frame)
     labelled = frame.iloc[rows].reset_index(drop=True)
     outcomes, prediction = outcomes_of(fitted, labelled, codes, files)
@@ -171,7 +176,7 @@ def outcomes_of(
 
 def measure(outcomes: Outcomes, patients: Ints, bootstrap: int, seed: int) -> dict[str, dict[str, Any]]:
     """All metrics of the task with their intervals."""
-    names = metrics_of("regression" if outcomes.probabilities is None else "classification")
+    names = metrics_of(outcomes.task)
     point = score_all(outcomes, np.ones((1, outcomes.n)), names)
     count = min(bootstrap, max(100, MOST_CELLS // max(outcomes.n, 1)))
     drawn: dict[str, list[Floats]] = {name: [] for name in names}
@@ -197,6 +202,8 @@ def _entry(name: str, value: float, drawn: list[Floats], outcomes: Outcomes) -> 
 
 
 def _why_undefined(name: str, outcomes: Outcomes) -> str:
+    if special(outcomes.task) is not None:
+        return "not defined for these records"
     if outcomes.probabilities is None:
         return "the target does not vary in these records"
     if len(np.unique(outcomes.truth)) < 2:
@@ -350,6 +357,9 @@ def _predictions(
 def outcomes_from(predictions: Mapping[str, Any]) -> Outcomes:
     """Stored `Report.predictions` back as outcomes. Raises EngineError ("predictions_invalid")."""
     try:
+        own = special(predictions["task"])
+        if own is not None:
+            return own.restored(predictions)
         if predictions["task"] == "regression":
             return Outcomes(
                 np.array(predictions["true"], dtype=float), np.array(predictions["decided"], dtype=float)

@@ -19,6 +19,7 @@ from engine.fitted import Fitted, Member
 from engine.metrics import Floats, Ints
 from engine.regions import Regions, regions_of
 from engine.schema import FILE_KINDS, Kind
+from engine.tasks import special
 from engine.transformers.text import WIDE_SCRIPTS
 from engine.tree_reasons import paths_of, tree_shapley
 
@@ -35,6 +36,8 @@ class Reasons:
 
     Two classes explain the positive one, several the decided one. `words`: column -> [(term, contribution)];
     `regions`: column of files -> where in the file (engine.regions).
+    Grades explain the expected grade (0, 1, ...), survival the log risk at the horizon, several labels the likeliest
+    of them, with the contributions to all labels in `by_label`.
     """
 
     explained: str | None
@@ -44,13 +47,15 @@ class Reasons:
     contributions: list[dict[str, Any]]
     words: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
     regions: dict[str, Regions] = field(default_factory=dict)
+    by_label: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
         words = {column: [list(pair) for pair in pairs] for column, pairs in self.words.items()}
         regions = {column: found.to_dict() for column, found in self.regions.items()}
-        return {"explained": self.explained, "base": self.base, "score": self.score, "unit": self.unit,
-                "contributions": self.contributions, "words": words, "regions": regions}  # fmt: skip
+        known = {"explained": self.explained, "base": self.base, "score": self.score, "unit": self.unit,
+                 "contributions": self.contributions, "words": words, "regions": regions}  # fmt: skip
+        return known | ({"by_label": self.by_label} if self.by_label else {})
 
 
 def explain(
@@ -81,21 +86,48 @@ def _explain_one(
         base, values = _counted(fitted, encoded, code)
     else:
         base, values = _shapley(fitted, encoded, code)
-    contributions = [
-        {"column": name, "value": _shown(fitted, name, record), "contribution": float(value),
-         "direction": "for" if value >= 0 else "against"}
-        for name, value in zip(names, values, strict=True)
-    ]  # fmt: skip
-    contributions.sort(key=lambda item: -abs(item["contribution"]))
+    contributions, own = _listed(fitted, record, values), special(fitted.task)
     explained = str(fitted.classes_[code]) if fitted.classify else None
     unit = "log odds" if fitted.classify else "target"
+    by_label: dict[str, list[dict[str, Any]]] = {}
+    if own is not None:
+        unit, labels = own.unit, own.scored(fitted)
+        if labels is not None:
+            explained, by_label = labels[code], _by_label(fitted, encoded, record, labels, code, contributions)
     return Reasons(
         explained, float(base), float(base + values.sum()), unit, contributions, _words(fitted, record, code, files),
-        regions_of(fitted, record, code, files, score_of),
+        regions_of(fitted, record, code, files, score_of), by_label,
     )
 
 
+def _by_label(
+    fitted: Fitted, encoded: Encoded, record: Mapping[str, Any], labels: list[str], code: int,
+    contributions: list[dict[str, Any]],
+) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
+    """The contributions to each label's score; those of label `code` are known already."""
+    found = {}
+    for other, label in enumerate(labels):
+        masked = _counted if len(fitted.encoder.names) <= MOST_COUNTED else _shapley
+        values = None if other == code else masked(fitted, encoded, other)[1]
+        found[label] = contributions if values is None else _listed(fitted, record, values)
+    return found
+
+
+def _listed(fitted: Fitted, record: Mapping[str, Any], values: Floats) -> list[dict[str, Any]]:
+    """A dictionary per column, the largest contribution first."""
+    listed = [
+        {"column": name, "value": _shown(fitted, name, record), "contribution": float(value),
+         "direction": "for" if value >= 0 else "against"}
+        for name, value in zip(fitted.encoder.names, values, strict=True)
+    ]  # fmt: skip
+    listed.sort(key=lambda item: -abs(item["contribution"]))
+    return listed
+
+
 def _explained_code(fitted: Fitted, encoded: Encoded) -> int:
+    own = special(fitted.task)
+    if own is not None:
+        return own.explained(fitted, fitted.raw(encoded))
     if not fitted.classify:
         return 0
     if len(fitted.classes_) == 2:
@@ -112,7 +144,9 @@ def _shown(fitted: Fitted, name: str, record: Mapping[str, Any]) -> Any:
 
 def score_of(fitted: Fitted, encoded: Encoded, code: int) -> Floats:
     """(n,) log odds of the class before calibration, or the predicted numbers."""
-    raw = fitted.raw(encoded)
+    raw, own = fitted.raw(encoded), special(fitted.task)
+    if own is not None:
+        return own.score(fitted, raw)[:, code]
     return logit(raw[:, code]) if fitted.classify else raw
 
 
@@ -125,6 +159,8 @@ def _exact_members(fitted: Fitted) -> list[ExactMember] | None:
     The log odds of a mean of probabilities, or of one class among several, are no sum of the members' own.
     """
     if fitted.classify and (len(fitted.members) > 1 or len(fitted.classes_) > 2):
+        return None
+    if special(fitted.task) is not None and len(fitted.members) > 1:
         return None
     found = [_exact_member(fitted, member) for member in fitted.members]
     known = [each for each in found if each is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engine.calibration import Calibrator, logit
 from engine.candidates.base import Model, sigmoid
 from engine.cautions import Warning_, warnings_of
+from engine.combining import Stack
 from engine.decisions import decide_by, refers
 from engine.encoding import Encoded, Encoder
 from engine.files import Files, Folder
@@ -21,6 +22,7 @@ from engine.novelty import Novelty
 from engine.preprocessing.pipeline import Preprocessor
 from engine.recipe import Recipe
 from engine.schema import Schema
+from engine.tasks import special
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Fitted:
     data, with the sensitivity and specificity it reached there. `validation`: metrics on out-of-fold predictions.
     `reach`: conformal limit of all classes, `reaches` (k,) of each when they have their own. `decision` (several
     classes): the rule when it is not the largest probability, and its price. `referral`: the limit of abstention.
+    `details`: what the tasks of `engine.tasks` have decided and learned beyond that, as JSON.
     """
 
     recipe: Recipe
@@ -90,9 +93,11 @@ class Fitted:
     validation: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     background: Encoded | None = None
+    stack: Stack | None = None
     reaches: Floats | None = None
     decision: dict[str, Any] | None = None
     referral: dict[str, Any] | None = None
+    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def classify(self) -> bool:
@@ -118,9 +123,11 @@ class Fitted:
         return self.predict_encoded(self.encoder.from_records(records, Files.of(files)))
 
     def raw(self, encoded: Encoded) -> Floats:
-        """Uncalibrated probabilities (n, k) or numbers (n,), the weighted mean of the members."""
+        """Uncalibrated probabilities (n, k) or numbers (n,), the weighted mean of the members or what the stack makes of them."""
         if len(self.members) == 1:
             return self.members[0].raw(encoded)
+        if self.stack is not None:
+            return self.stack.apply([member.raw(encoded) for member in self.members])
         total: Floats = sum(member.weight * member.raw(encoded) for member in self.members)  # type: ignore[assignment]
         return total
 
@@ -130,6 +137,11 @@ class Fitted:
         ood = self.novelty.score(encoded)
         strange = ood > 1.0
         warnings = warnings_of(self.encoder, encoded, strange)
+        own = special(self.task)
+        if own is not None:
+            about = {"out_of_distribution": strange, "ood_score": ood, "warnings": warnings}
+            made = own.predict(self, raw, about)
+            return replace(made, refer=refers(self, made.probabilities, ood))
         if not self.classify:
             interval = np.column_stack([raw - self.reach, raw + self.reach])
             refer = refers(self, None, ood)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 CLASSIFICATION, REGRESSION = "classification", "regression"
+ORDINAL, MULTILABEL, SURVIVAL = "ordinal", "multilabel", "survival"
 CALIBRATION_BINS = 10
 
 
@@ -43,6 +44,15 @@ def _error(name: str, label: str, upper: float | None, task: str, description: s
     return Metric(name, label, "lower", 0.0, upper, (task,), description, source)
 
 
+def _labelled(name: str, label: str, description: str, source: str) -> Metric:
+    return Metric(name, label, "higher", 0.0, 1.0, (MULTILABEL,), description, source)
+
+
+def _timed(name: str, label: str, description: str, source: str) -> Metric:
+    return Metric(name, label, "higher", 0.0, 1.0, (SURVIVAL,), description, source)
+
+
+_MANY = "Tsoumakas & Katakis 2007, doi:10.4018/jdwm.2007070101"
 _CONFUSION = "Fawcett 2006, An introduction to ROC analysis, doi:10.1016/j.patrec.2005.10.010"
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -75,9 +85,50 @@ METRICS: dict[str, Metric] = {
                "Willmott & Matsuura 2005, doi:10.3354/cr030079"),
         Metric("r2", "R²", "higher", None, 1.0, (REGRESSION,), "Share of the target's variance that is explained.",
                "Draper & Smith 1998, Applied Regression Analysis"),
+        # ordinal grades, coded 0, 1, ... in their order
+        _error("ranked_probability", "Ranked probability score", 1.0, ORDINAL, "Mean squared difference between the predicted "
+               "and the observed cumulative probabilities of the grades.", "Epstein 1969, Journal of Applied Meteorology 8(6)"),
+        Metric("quadratic_kappa", "Weighted kappa", "higher", -1.0, 1.0, (ORDINAL,), "Agreement beyond chance, where a miss "
+               "counts by its square in grades.", "Cohen 1968, doi:10.1037/h0026256"),
+        _error("grade_error", "Mean error in grades", None, ORDINAL, "How many grades the decision is off on average.",
+               "Gaudette & Japkowicz 2009, doi:10.1007/978-3-642-01818-3_25"),
+        _error("balanced_grade_error", "Balanced error in grades", None, ORDINAL, "The mean error in grades of each grade, "
+               "averaged.", "Baccianella et al. 2009, doi:10.1109/ISDA.2009.230"),
+        Metric("within_one", "Within one grade", "higher", 0.0, 1.0, (ORDINAL,), "Share of records decided at most one grade "
+               "off.", "Gaudette & Japkowicz 2009, doi:10.1007/978-3-642-01818-3_25"),
+        Metric("exact_grade", "Exact grade", "higher", 0.0, 1.0, (ORDINAL,), "Share of records decided exactly.", _CONFUSION),
+        # several labels at once; a label counts where it is known
+        _labelled("label_roc_auc", "ROC AUC of the labels", "ROC AUC of each label that occurs and is absent, averaged.",
+                  "Hanley & McNeil 1982, doi:10.1148/radiology.143.1.7063747"),
+        _labelled("label_pr_auc", "PR AUC of the labels", "Average precision of each label, averaged.",
+                  "Davis & Goadrich 2006, doi:10.1145/1143844.1143874 (step-wise average precision)"),
+        _labelled("macro_f1", "F1 (macro)", "F1 of each label that occurs, averaged.", _MANY),
+        _labelled("micro_f1", "F1 (micro)", "F1 of all labels taken together.", _MANY),
+        _labelled("subset_accuracy", "All labels right", "Share of records, all of whose labels are known, that are decided "
+                  "without a fault.", _MANY),
+        _error("hamming_loss", "Hamming loss", 1.0, MULTILABEL, "Share of labels decided wrongly.", _MANY),
+        _error("label_brier", "Brier score of the labels", 1.0, MULTILABEL, "Mean squared difference between probability and "
+               "outcome of each label, averaged over the labels.", "Brier 1950, Monthly Weather Review 78(1)"),
+        # risk over time
+        _timed("concordance", "Concordance", "Chance that of two patients the one with the earlier event had the larger risk.",
+               "Harrell et al. 1982, doi:10.1001/jama.1982.03320430047030"),
+        _timed("uno_concordance", "Concordance (Uno)", "Concordance that does not depend on who was censored when.",
+               "Uno et al. 2011, doi:10.1002/sim.4154"),
+        _timed("horizon_auc", "ROC AUC at the horizon", "Chance that a patient with the event before the horizon had a larger "
+               "risk than one without.", "Uno et al. 2007, doi:10.1198/016214507000000149"),
+        _error("integrated_brier", "Integrated Brier score", 1.0, SURVIVAL, "Mean squared difference between predicted and "
+               "observed freedom of the event, over time.",
+               "Graf et al. 1999, doi:10.1002/(SICI)1097-0258(19990915/30)18:17/18<2529"),
+        _error("horizon_brier", "Brier score at the horizon", 1.0, SURVIVAL, "Mean squared difference between predicted and "
+               "observed freedom of the event at the horizon.",
+               "Graf et al. 1999, doi:10.1002/(SICI)1097-0258(19990915/30)18:17/18<2529"),
+        _error("horizon_calibration", "Calibration error at the horizon", 1.0, SURVIVAL, "Mean distance between predicted risk "
+               "at the horizon and the observed (Kaplan-Meier), over bins of equal mass.",
+               "Royston & Altman 2013, doi:10.1186/1471-2288-13-33"),
     )
 }  # fmt: skip
-AUTO = {"binary": "roc_auc", "multi": "log_loss", REGRESSION: "rmse"}
+AUTO = {"binary": "roc_auc", "multi": "log_loss", REGRESSION: "rmse", ORDINAL: "ranked_probability",
+        MULTILABEL: "label_roc_auc", SURVIVAL: "concordance"}  # fmt: skip
 NEEDS_DECISION = frozenset(["accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1"])
 
 
@@ -98,14 +149,21 @@ class Outcomes:
         """How many records."""
         return len(self.truth)
 
+    @property
+    def task(self) -> str:
+        """The task whose metrics these are."""
+        return REGRESSION if self.probabilities is None else CLASSIFICATION
+
+    def scores(self, weights: Floats, wanted: frozenset[str]) -> dict[str, Floats]:
+        """The wanted metrics (and perhaps others) for each row of `weights` (B, n)."""
+        if self.probabilities is None:
+            return _regression(self, weights)
+        return _classification(self, weights, wanted)
+
 
 def score_all(outcomes: Outcomes, weights: Floats, names: tuple[str, ...] | None = None) -> dict[str, Floats]:
     """Each metric for each row of `weights` (B, n); NaN where it is undefined (one class only, ...)."""
-    if outcomes.probabilities is None:
-        scores = _regression(outcomes, weights)
-    else:
-        wanted = frozenset(names or METRICS)
-        scores = _classification(outcomes, weights, wanted)
+    scores = outcomes.scores(weights, frozenset(names or METRICS))
     return scores if names is None else {name: scores[name] for name in names}
 
 

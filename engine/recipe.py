@@ -10,7 +10,8 @@ from engine.errors import EngineError
 from engine.schema import Kind
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "task": ("auto", "classification", "regression"),
+    "task": ("auto", "classification", "regression", "ordinal", "multilabel", "survival"),
+    "grade_cost": ("absolute", "squared", "exact"),
     "scaling": ("search", "none", "minmax", "symmetric", "zscore"),
     "normalisation": ("search", "none", "l2", "yeo-johnson", "quantile"),
     "imputation": ("search", "mode", "mean", "median", "label_mean"),
@@ -38,6 +39,11 @@ class Recipe:
     classes): {"sensitivity": 0.95}, {"specificity": 0.9} or {"cost_of_miss": 5}; empty: the largest Youden index.
     `decision` (several classes): by the "largest" probability or by probability over "prior". `allow_leaks`: use columns
     that look as if they gave the answer away, too.
+    `order`: the grades of an ordinal target, the least first (numbers need none); `grade_cost`: whether a miss costs by
+    its distance in grades, its square, or the same for all. `targets`: the columns of several labels, of which `target`
+    is one; without them `target` holds lists of labels, split at `separator` (default: any of ; ； | 、 and line ends).
+    `event`: whether the event was seen at the time that `target` tells (survival); `horizon`: the time by which risk
+    is told, in the target's unit.
     """
 
     target: str
@@ -65,14 +71,49 @@ class Recipe:
     abstain: float = 0.0
     operating_point: dict[str, float] = field(default_factory=dict)
     decision: str = "auto"
+    order: tuple[str, ...] = ()
+    grade_cost: str = "absolute"
+    targets: tuple[str, ...] = ()
+    separator: str | None = None
+    event: str | None = None
+    horizon: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ignore", tuple(self.ignore))
+        for name in ("ignore", "order", "targets"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "candidates", tuple(self.candidates))
         self._check_choices()
         self._check_candidates()
         self._check_numbers()
         self._check_promises()
+        self._check_task()
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The columns that hold the answer: the target and what belongs to it."""
+        others = [name for name in self.targets if name != self.target]
+        return (self.target, *others, *(() if self.event is None else (self.event,)))
+
+    def _check_task(self) -> None:
+        """The fields of one task are refused with another; with "auto" they say which task is meant."""
+        owned = {"ordinal": ("order",), "multilabel": ("targets", "separator"), "survival": ("event", "horizon")}
+        given = {task: next((n for n in names if getattr(self, n) not in ((), None)), None) for task, names in owned.items()}
+        meant = [task for task, name in given.items() if name is not None]
+        for task in meant:
+            if self.task not in ("auto", task) or len(meant) > 1:
+                raise _invalid(str(given[task]), f"belongs to the task {task}")
+        if self.task == "auto" and meant:
+            object.__setattr__(self, "task", meant[0])
+        if self.task == "survival" and self.event is None:
+            raise _invalid("event", "is required: the column that tells whether the event was seen")
+        if self.event is not None and self.event == self.target:
+            raise _invalid("event", "must be another column than the target")
+        if len(set(self.order)) != len(self.order) or len(self.order) == 1:
+            raise _invalid("order", "must list at least two different grades")
+        horizon = self.horizon
+        number = isinstance(horizon, (int, float)) and not isinstance(horizon, bool)
+        if horizon is not None and not (number and 0 < horizon < float("inf")):
+            raise _invalid("horizon", "must be a number above 0")
 
     def _check_choices(self) -> None:
         if not isinstance(self.target, str) or not self.target:
@@ -131,6 +172,7 @@ class Recipe:
         """A JSON-able form; `from_dict` turns it back."""
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data["ignore"], data["candidates"] = list(self.ignore), list(self.candidates)
+        data["order"], data["targets"] = list(self.order), list(self.targets)
         data["columns"], data["rates"] = dict(self.columns), dict(self.rates)
         data["operating_point"] = dict(self.operating_point)
         data["hyperparameters"] = {name: dict(values) for name, values in self.hyperparameters.items()}

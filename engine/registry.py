@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.errors import EngineError
 from engine.schema import Kind
+from engine.tasks import REDUCED
 
 if TYPE_CHECKING:
     from engine.candidates.base import Model
@@ -83,6 +84,10 @@ class Candidate:
     model: type[Model]
     reference: bool = False
     combines: bool = False
+
+    def can(self, task: str) -> bool:
+        """Whether it can do a task, itself or put as questions of yes or no (`engine.tasks`)."""
+        return task in self.tasks or (task in REDUCED and "classification" in self.tasks)
 
     def defaults(self) -> dict[str, Any]:
         """Every hyperparameter with its default."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.metrics import Floats, Ints
+from engine.tasks import special
 
 Fold = tuple[Ints, Ints]
 MIDDLING = 5_000  # above this many records three folds are enough
@@ -19,6 +20,9 @@ def strata_of(y: Floats | Ints, task: str) -> Ints:
     """What is balanced between folds: the classes, or for regression five bins of the target."""
     if task == "classification":
         return y.astype(np.int64)
+    own = special(task)
+    if own is not None and (strata := own.strata(y.astype(float))) is not None:
+        return strata
     edges = np.quantile(y, (0.2, 0.4, 0.6, 0.8))
     return np.searchsorted(edges, y).astype(np.int64)
 

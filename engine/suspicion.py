@@ -21,11 +21,13 @@ from engine.metrics import Floats, Ints
 from engine.recipe import Recipe
 from engine.schema import ColumnSpec, Kind, Role, Schema
 from engine.subgroups import is_site
+from engine.tasks import special
 from engine.training_data import TrainingData
 
 MIRRORS = 0.8  # kappa (or share of variance) from which what is missing tells the label
 ONE_SOURCE = 0.8  # kappa from which a hospital or a device tells the label
 PURE_PATIENTS = 20  # patients of a value that all have the same label before that is no accident
+STRONGEST = ("leak", "source_per_class", "leak_missing", "leak_afterwards")
 CODED = re.compile(r"[A-Za-z]{0,4}[-_/]?\d{4,}")
 
 # Known only after what is to be told: written down at discharge, after death, at follow-up, after an operation.
@@ -59,11 +61,29 @@ class Suspicion:
 
 def suspicions(data: TrainingData, recipe: Recipe) -> list[Suspicion]:
     """All of them; a column is named once, for the strongest reason."""
+    own = special(data.task)
+    if own is not None:
+        return _special(own.plain(data), recipe)
     found: dict[str | None, Suspicion] = {}
     for each in (*_leaks(data, recipe), *_sources(data, recipe), *_missing(data, recipe), *_afterwards(data)):
         found.setdefault(each.column, each)
     rows = [*_pure_sources(data, recipe, found), *_coded(data, recipe), *_contradictions(data)]
     return [*found.values(), *rows]
+
+
+def _special(parts: list[TrainingData], recipe: Recipe) -> list[Suspicion]:
+    """Of a task that is several plain ones: each thing once, a column for the strongest reason. Alike rows with other
+    labels are no contradiction there: one of two may only have been followed for a shorter time."""
+    found: dict[str, Suspicion] = {}
+    for each in (each for part in parts for each in suspicions(part, recipe)):
+        known = None if each.column is None else found.get(each.column)
+        if each.column is not None and (known is None or _rank(each) < _rank(known)):
+            found[each.column] = each
+    return list(found.values())
+
+
+def _rank(each: Suspicion) -> int:
+    return STRONGEST.index(each.code) if each.code in STRONGEST else len(STRONGEST)
 
 
 def without(data: TrainingData, columns: set[str]) -> TrainingData:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from engine.cells import is_missing, sort_classes, to_category, to_number
+from engine.cells import sort_classes
+from engine.columns import categories_of, numbers_of, present_in
 from engine.encoding import Encoded, Encoder
 from engine.errors import EngineError
 from engine.files import Files
@@ -17,7 +19,11 @@ from engine.metrics import METRICS, Floats, Ints
 from engine.recipe import Recipe
 from engine.schema import FILE_KINDS, Kind, Role, Schema, describe_column, infer_schema
 from engine.split import patient_codes
+from engine.tasks import special
 from engine.transformers import TRANSFORMERS
+
+if TYPE_CHECKING:
+    from engine.tasks.base import Task
 
 FEWEST_PATIENTS = 5  # a category of fewer patients is not kept: it could name one
 MOST_CLASSES = 10  # whole numbers with at most this many different values are classes, else an amount
@@ -25,7 +31,11 @@ MOST_CLASSES = 10  # whole numbers with at most this many different values are c
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Labelled rows only. `y`: codes 0..k-1 or numbers, as floats; `patients`: codes from 0."""
+    """Labelled rows only. `y`: codes 0..k-1 or numbers, as floats; `patients`: codes from 0.
+
+    The tasks of `engine.tasks` have their labels in `targets` and what they decided once in `details`; their `y` is one
+    number per record that guides preprocessing and balances folds.
+    """
 
     frame: pd.DataFrame
     schema: Schema
@@ -35,11 +45,30 @@ class TrainingData:
     patients: Ints
     unlabelled: int
     files: Files = field(default_factory=Files)
+    targets: NDArray[Any] | None = None
+    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def classify(self) -> bool:
         """Whether this is classification."""
         return self.task == "classification"
+
+    @property
+    def grouped(self) -> bool:
+        """Whether `y` are codes without an order."""
+        return self.classify or self.task == "multilabel"
+
+    @property
+    def answers(self) -> NDArray[Any]:
+        """What candidates learn: class codes as whole numbers, numbers, or the task's own targets."""
+        if self.targets is not None:
+            return self.targets
+        return self.y.astype(np.int64) if self.classify else self.y
+
+    def work(self, candidate: str) -> int:
+        """How many rows a candidate is fitted on."""
+        task = special(self.task)
+        return len(self.y) if task is None else task.rows(self, candidate)
 
     def encode(self) -> tuple[Encoder, Encoded]:
         """The feature columns as blocks."""
@@ -57,7 +86,7 @@ def check_columns(frame: pd.DataFrame, recipe: Recipe) -> None:
     if not frame.columns.is_unique:
         twice = str(frame.columns[frame.columns.duplicated()][0])
         raise EngineError("column_duplicate", f"Two columns are called “{twice}”.", {"column": twice})
-    for name in (recipe.target, recipe.patient, *recipe.columns, *recipe.ignore, *recipe.rates):
+    for name in (*recipe.answers, recipe.patient, *recipe.columns, *recipe.ignore, *recipe.rates):
         if name is not None and name not in frame.columns:
             raise EngineError("column_missing", f"There is no column “{name}”.", {"column": name})
 
@@ -68,12 +97,12 @@ def task_of(labels: list[Any], recipe: Recipe) -> str:
         return recipe.task
     if recipe.columns.get(recipe.target) in (Kind.CATEGORY.value, Kind.TEXT.value):
         return "classification"
-    parsed = [to_number(value) for value in labels]
-    if any(problem == "not_a_number" for _, problem in parsed) or any(
+    parsed, odd = numbers_of(labels)
+    if any(problem == "not_a_number" for _, problem in odd) or any(
         isinstance(v, (bool, np.bool_)) for v in labels
     ):
         return "classification"
-    numbers = {number for number, _ in parsed if np.isfinite(number)}
+    numbers = set(np.unique(parsed[np.isfinite(parsed)]).tolist())
     whole = all(number.is_integer() for number in numbers)
     return "classification" if whole and len(numbers) <= MOST_CLASSES else "regression"
 
@@ -81,16 +110,16 @@ def task_of(labels: list[Any], recipe: Recipe) -> str:
 def labels_of(series: pd.Series[Any], task: str, keep_words: bool = False) -> list[Any]:
     """Each row's label as a class name or number; None where it is missing."""
     if task == "classification":
-        return [to_category(value, keep_words) for value in series.tolist()]
-    numbers = [to_number(value)[0] for value in series.tolist()]
-    return [number if np.isfinite(number) else None for number in numbers]
+        return list(categories_of(series.tolist(), keep_words))
+    numbers = numbers_of(series.tolist())[0]
+    return [number if math.isfinite(number) else None for number in numbers.tolist()]
 
 
 def patients_of(frame: pd.DataFrame, patient: str | None) -> Ints:
     """Patients numbered from 0; without a patient column, or in a row without a patient, each row is its own."""
     if patient is None or patient not in frame.columns:
         return np.arange(len(frame))
-    names = [to_category(value) for value in frame[patient].tolist()]
+    names = categories_of(frame[patient].tolist())
     return patient_codes(
         np.array([(i, "") if n is None else (-1, n) for i, n in enumerate(names)], dtype="object,object")
     )
@@ -100,7 +129,10 @@ def prepare(frame: pd.DataFrame, recipe: Recipe, files: Files | None = None) -> 
     """Raises EngineError when a column is missing, or nothing is labelled."""
     frame = frame.rename(columns=str)
     check_columns(frame, recipe)
-    present = [value for value in frame[recipe.target].tolist() if not is_missing(value, recipe.keep_words)]
+    own = special(recipe.task)
+    if own is not None:
+        return _prepare_special(frame, recipe, own, files or Files())
+    present = present_in(frame[recipe.target].tolist(), recipe.keep_words)
     task = task_of(present, recipe)
     labels = labels_of(frame[recipe.target], task, recipe.keep_words)
     rows = [i for i, label in enumerate(labels) if label is not None]
@@ -123,12 +155,29 @@ def prepare(frame: pd.DataFrame, recipe: Recipe, files: Files | None = None) -> 
     )
 
 
+def _prepare_special(frame: pd.DataFrame, recipe: Recipe, task: Task, files: Files) -> TrainingData:
+    rows, truth, classes, details = task.read(frame, recipe)
+    if not len(rows):
+        raise EngineError("no_labels", f"No row has a value in “{recipe.target}”.", {"column": recipe.target})
+    labelled = frame.iloc[rows].reset_index(drop=True)
+    draft = infer_schema(labelled, target=recipe.target, patient=recipe.patient, keep_words=recipe.keep_words)
+    patient = next((c.name for c in draft.columns if c.role is Role.PATIENT), None)
+    patients = patients_of(labelled, patient)
+    schema = _final_schema(labelled, recipe, draft, patients)
+    guide = task.guide(truth, patients, details)
+    return TrainingData(
+        labelled, schema, task.name, np.array(classes), guide, patients, len(frame) - len(rows), files, truth, details
+    )
+
+
 def _final_schema(frame: pd.DataFrame, recipe: Recipe, draft: Schema, patients: Ints) -> Schema:
     columns = []
     for column in draft.columns:
         chosen = recipe.columns.get(column.name)
         role = column.role
-        if column.name in recipe.ignore:
+        if column.name in recipe.answers:
+            role = Role.TARGET
+        elif column.name in recipe.ignore:
             role = Role.IGNORE
         elif role is Role.IGNORE and chosen is not None and column.missing_share < 1.0:
             role = Role.FEATURE  # the user said what it is, so it is meant to be used
@@ -157,6 +206,8 @@ def metric_of(recipe: Recipe, task: str, classes: int) -> str:
     """What validation maximises. Raises EngineError when the metric is not one of this task."""
     from engine.metrics import AUTO
 
+    if recipe.metric == "auto" and special(task) is not None:
+        return AUTO[task]
     if recipe.metric == "auto":
         return AUTO["regression" if task == "regression" else "binary" if classes == 2 else "multi"]
     if task not in METRICS[recipe.metric].tasks:

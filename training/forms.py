@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy
 from datasets.models import Dataset, Role
 from jobs.profiles import HEAVY, PROFILES
 from training import metrics, words
-from training.options import STEPS, choice_label
+from training.options import STEPS, TASKS, choice_label
 
 HYPER = "hp__"
 
@@ -59,7 +59,7 @@ class StartForm(forms.Form):
         own = next((c.name for c in columns if c.role == Role.TARGET), None)
         default = _("the data set's own: %(name)s") % {"name": own} if own else _("please choose")
         self._choices("target", [("", default), *((c.name, c.name) for c in columns)])
-        self._choices("task", [(c, choice_label(c)) for c in CHOICES["task"]])
+        self._choices("task", [(c, choice_label(c)) for c in TASKS])
         self._choices(
             "metric", [("auto", choice_label("auto")), *((n, metrics.label(n)) for n in metrics.known())]
         )

@@ -52,11 +52,14 @@ MEANINGS: dict[str, Promise] = {
 }
 
 
+OFFERED = frozenset(["classification", "regression"])
+
+
 def known() -> dict[str, Any]:
-    """The engine's metrics by name."""
+    """The engine's metrics by name, of the tasks that the portal offers."""
     from engine import METRICS
 
-    return METRICS
+    return {name: metric for name, metric in METRICS.items() if set(metric.tasks) & OFFERED}
 
 
 def label(name: str) -> str:

@@ -7,6 +7,8 @@ from django.utils.translation import gettext_lazy
 
 from training import metrics, words
 
+# What the portal offers of the engine's tasks; the others are for the engine in a notebook, so far.
+TASKS = ("auto", "classification", "regression")
 STEPS: dict[str, tuple[Any, Any]] = {
     "scaling": (gettext_lazy("Scaling"), gettext_lazy("Brings numbers to a common scale.")),
     "normalisation": (
@@ -63,7 +65,7 @@ def describe_options() -> dict[str, Any]:
     }
     options["task"] = {
         "default": "auto",
-        "choices": list(CHOICES["task"]),
+        "choices": list(TASKS),
         "meaning": _("What is to be learned."),
     }
     options["metric"] = {

@@ -34,6 +34,16 @@ def train(
         torch.set_num_threads(threads)
 
 
+class Asked(nn.Module):
+    """The log loss of many questions of yes or no, summed over those that were asked: NaN marks the others."""
+
+    def forward(self, scores: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+        asked = ~torch.isnan(answers)
+        known = torch.where(asked, answers, torch.zeros_like(answers))
+        losses = nn.functional.binary_cross_entropy_with_logits(scores, known, reduction="none")
+        return (losses * asked).sum() / len(scores)
+
+
 def _build(settings: NetworkModel, inputs: int, outputs: int) -> nn.Sequential:
     activation = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "silu": nn.SiLU}[settings.activation]
     parts: list[nn.Module] = []
@@ -49,9 +59,10 @@ def _loop(
 ) -> tuple[Layers, Curve]:  # fmt: skip
     network = _build(settings, X.shape[1], outputs)
     classify = settings.task == "classification"
-    loss_of: nn.Module = nn.CrossEntropyLoss() if classify else nn.MSELoss()
+    many = settings.task == "many"
+    loss_of: nn.Module = nn.CrossEntropyLoss() if classify else Asked() if many else nn.MSELoss()
     inputs = torch.from_numpy(X.astype(np.float32))
-    targets = torch.from_numpy(y.astype(np.int64) if classify else y.astype(np.float32)[:, None])
+    targets = torch.from_numpy(y.astype(np.int64) if classify else y.astype(np.float32).reshape(len(y), -1))
     train_index, held_index = torch.from_numpy(train_rows), torch.from_numpy(held_rows)
     optimiser = torch.optim.AdamW(
         network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay

@@ -285,6 +285,8 @@ def _looks_like_date(value: Any) -> bool:
 
 def looks_like_identifier(series: pd.Series[Any], kind: Kind) -> bool:
     """Different in (nearly) every row and short: a name tag, nothing to learn from."""
+    if kind not in (Kind.NUMBER, Kind.TEXT, Kind.CATEGORY):
+        return False  # cells of files may be arrays, which can't be counted
     cells = present_in(series.tolist())
     if len(cells) < 20 or len(set(cells)) < 0.95 * len(cells):
         return False

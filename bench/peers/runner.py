@@ -56,18 +56,22 @@ class Engine(Peer):
             target="target", patient=self.task["group"], task=self.task["task"], columns=self.task["kinds"], seed=self.seed,
             time_budget=self.budget,
         )  # fmt: skip
-        self.fitted = engine.fit(train, recipe)
+        self.fitted = engine.fit(self._paths(train), recipe)
         self.classes = self.fitted.classes_.tolist()
         name = "r2" if not self.classify else "roc_auc"
         own = self.fitted.validation["metrics"].get(name, {}).get("value")
         self.own, self.chosen = own, self.fitted.candidate
 
     def predict(self, frame: pd.DataFrame) -> Any:
-        found = self.fitted.predict(frame)
+        found = self.fitted.predict(self._paths(frame))
         return found.probabilities if self.classify else found.value
 
     def one(self, frame: pd.DataFrame) -> Any:
-        return self.fitted.predict_records(frame.to_dict("records"))
+        return self.fitted.predict_records(self._paths(frame).to_dict("records"))
+
+    def _paths(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Texts open no files (see engine.files); a Path, which only a caller can make, does."""
+        return frame.assign(**{name: frame[name].map(Path) for name in self.task["files"]})
 
 
 class AutoGluon(Peer):

@@ -38,7 +38,7 @@ from engine import ArtefactError
 
 NAMED = {
     "boosting-classification": ("",),
-    "linear-classification": ("estimator_",),
+    "linear-classification": ("estimator_", "endless"),
 }  # model → beginnings of attacks
 MEMORY = 6 * 2**30  # bytes of address space
 FLIPS, CUTS, MUTATIONS = 16, 4, 60  # per file; per model

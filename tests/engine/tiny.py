@@ -9,18 +9,28 @@ import pytest
 import engine
 from engine import registry
 from engine.schema import Kind
+from engine.tasks import REDUCED
 
 ROWS = 72
-PAIRS = [
+PLAIN = [
     (candidate.name, task)
     for candidate in registry.CANDIDATES.values()
     if not candidate.combines
     for task in candidate.tasks
+    if task not in REDUCED
+]
+PAIRS = PLAIN + [
+    (candidate.name, task)
+    for candidate in registry.CANDIDATES.values()
+    if not candidate.combines and not candidate.reference and "classification" in candidate.tasks
+    for task in REDUCED  # what can tell classes apart can do these too
 ]
 QUICK: dict[str, Any] = {  # hyperparameters that make a fit short, where a candidate has them
     "epochs": 3, "max_iter": 20, "nodes": 8, "n_estimators": 10, "rounds": 20, "steps": 20, "patience": 3, "hidden": 8,
-    "trees": 10,
+    "width": 8, "trees": 10,
 }  # fmt: skip
+GRADES = ("none", "mild", "severe")
+TARGETS = ["y", "other", "died"]  # columns that belong to a target
 WORDS = {"ill": ["fever cough sputum", "fever chills pain"], "well": ["routine visit", "no complaint at all"]}
 
 
@@ -51,24 +61,40 @@ def table(name: str, task: str, seed: int = 0, rows: int = ROWS) -> pd.DataFrame
     if Kind.TEXT in kinds:
         notes = [f"{rng.choice(WORDS['ill' if s else 'well'])} day {rng.integers(9)}" for s in sick]
         frame["note"] = [None if rng.random() < 0.2 else note for note in notes]
-    frame["y"] = _target(task, sick, rng)
-    return frame
+    if Kind.IMAGE in kinds:  # decoded already; None where it is missing
+        pictures = rng.integers(0, 90, (rows, 16, 16)).astype(np.uint8)
+        pictures[sick, 4:10, 4:10] += 120
+        frame["scan"] = pd.Series([p if rng.random() > 0.1 else None for p in pictures], dtype=object)
+    return frame.assign(**_target(task, sick, rng))
 
 
-def _target(task: str, sick: Any, rng: np.random.Generator) -> Any:
-    noisy = np.where(rng.random(len(sick)) < 0.15, ~sick, sick)
+def _target(task: str, sick: Any, rng: np.random.Generator) -> dict[str, Any]:
+    """`y`, and what else belongs to the target."""
+    n = len(sick)
+    noisy = np.where(rng.random(n) < 0.15, ~sick, sick)
     if task == "classification":
-        return np.where(noisy, "ill", "well")
+        return {"y": np.where(noisy, "ill", "well")}
     if task == "regression":
-        return np.where(sick, 5.0, 1.0) + rng.normal(0, 1, len(sick))
+        return {"y": np.where(sick, 5.0, 1.0) + rng.normal(0, 1, n)}
+    if task == "ordinal":
+        return {"y": [GRADES[min(int(s) + int(rng.random() < 0.4), 2)] for s in noisy]}
+    if task == "multilabel":
+        return {"y": np.where(noisy, "yes", "no"), "other": np.where(rng.random(n) < 0.4, "yes", "no")}
+    if task == "survival":
+        time, end = rng.exponential(np.where(sick, 2.0, 8.0)), rng.uniform(1, 9, n)
+        return {"y": np.minimum(time, end), "died": np.where(time <= end, "yes", "no")}
     pytest.skip(f"no tiny data for the task {task} yet")
 
 
 def recipe(name: str, task: str, **changes: Any) -> engine.Recipe:
     """A quick recipe for exactly this candidate."""
-    frame_kinds = {"note": "text"} if Kind.TEXT in registry.get(name).kinds else {}
+    kinds = registry.get(name).kinds
+    frame_kinds = {column: kind.value for column, kind in (("note", Kind.TEXT), ("scan", Kind.IMAGE)) if kind in kinds}
     settings: dict[str, Any] = {
         "target": "y", "patient": "mrn", "task": task, "columns": frame_kinds, "candidates": (name,), "time_budget": 0.5,
         "hyperparameters": {name: quick(name)} if quick(name) else {}, "allow_leaks": True,
     }  # fmt: skip
-    return engine.Recipe(**{**settings, **changes})
+    own: dict[str, dict[str, Any]] = {
+        "ordinal": {"order": GRADES}, "multilabel": {"targets": ("y", "other")}, "survival": {"event": "died", "horizon": 3.0},
+    }  # fmt: skip
+    return engine.Recipe(**{**settings, **own.get(task, {}), **changes})

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from engine import registry
     from engine.artefact import fingerprint, load, save
     from engine.checks import Problem, check, leak_report
+    from engine.chunked import fit_chunks
     from engine.comparison import compare
     from engine.errors import ArtefactError, EngineError, Stopped
     from engine.evaluation import Report, evaluate
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "artefact": ("fingerprint", "load", "save"),
     "checks": ("Problem", "check", "leak_report"),
+    "chunked": ("fit_chunks",),
     "comparison": ("compare",),
     "errors": ("ArtefactError", "EngineError", "Stopped"),
     "evaluation": ("Report", "evaluate"),
@@ -49,8 +51,8 @@ _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names
 __all__ = [
     "METRICS", "ArtefactError", "CandidateResult", "ColumnSpec", "EngineError", "Fitted", "Kind", "Metric",
     "Prediction", "Problem", "Progress", "Reasons", "Recipe", "Report", "Role", "Schema", "Search", "Stopped",
-    "check", "compare", "evaluate", "explain", "fingerprint", "fit", "fit_candidates", "infer_schema", "leak_report",
-    "load", "registry", "save", "time_split",
+    "check", "compare", "evaluate", "explain", "fingerprint", "fit", "fit_candidates", "fit_chunks", "infer_schema",
+    "leak_report", "load", "registry", "save", "time_split",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from engine import pipelines, registry
 from engine.artefact_guard import MOST_BACKGROUND
 from engine.calibration import Calibrator
+from engine.combining import Stack
 from engine.encoding import Encoded, Encoder
 from engine.errors import ArtefactError
 from engine.fitted import Fitted, Member
@@ -66,6 +67,8 @@ def state_arrays(fitted: Fitted) -> Arrays:
     arrays: Arrays = {"uncertainty": np.array([fitted.reach, fitted.spread])}
     arrays |= {f"calibration/{name}": array for name, array in fitted.calibrator.state.items()}
     arrays |= {f"novelty/{name}": array for name, array in fitted.novelty.arrays().items()}
+    if fitted.stack is not None:
+        arrays |= {f"stack/{name}": array for name, array in fitted.stack.arrays().items()}
     if fitted.reaches is not None:
         arrays["reaches"] = fitted.reaches
     if fitted.background is not None:
@@ -97,9 +100,14 @@ def rebuild_fitted(
         calibrator=make(model["calibration"], _under(state, "calibration/")), details=details,
         novelty=Novelty(encoder).restore(_under(state, "novelty/")), reach=reach, spread=spread,
         background=_background(encoder, _under(state, "background/")), reaches=state.get("reaches"),
+        stack=_stack(_under(state, "stack/")),
         **{name: model[name] for name in PLAIN}, decision=model.get("decision"), referral=model.get("referral"),
     )  # fmt: skip
     return fitted if pipeline is None else pipeline.restore(fitted, model["pipeline"], _under(state, "pipeline/"))
+
+
+def _stack(arrays: Arrays) -> Stack | None:
+    return Stack(arrays["weights"], arrays["bias"]) if arrays else None
 
 
 def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:

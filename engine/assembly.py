@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.calibration import Calibrator, conformal_quantile
 from engine.candidates.base import StopCheck
+from engine.combining import Combination, Stack
 from engine.decisions import choose_point, class_reaches, price_of, referral_limit, uncertainty, undercovered
 from engine.fitted import Fitted, Member
 from engine.metrics import METRICS, Floats, Ints, Outcomes, score_all
@@ -23,6 +24,7 @@ from engine.tasks.models import build
 from engine.validation import RESAMPLES, TrialResult, Validator, metrics_of, summary
 
 BACKGROUND = 32
+ONE_ERROR = 0.8413  # of a normal distribution lies below its mean plus one deviation
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Contender:
     results: list[tuple[float, TrialResult]]
     rows: Ints
     raw: Floats
+    stack: Stack | None = None
 
 
 class Assembler:
@@ -60,9 +63,9 @@ class Assembler:
         model.fit(X, data.answers, patients=data.patients, stop=stop)
         return Member(candidate.name, {**candidate.defaults(), **hyperparameters}, preprocessor, model)
 
-    def combine(self, contenders: Sequence[Contender], weights: Floats) -> Contender | None:
-        """The weighted mean of the contenders; None when one of them has all the weight."""
-        used = [(c, float(w)) for c, w in zip(contenders, weights, strict=True) if w > 0]
+    def combine(self, contenders: Sequence[Contender], found: Combination) -> Contender | None:
+        """The combination of the contenders; None when one of them has all the weight."""
+        used = [(c, float(w)) for c, w in zip(contenders, found.weights, strict=True) if w != 0]
         if len(used) < 2:
             return None
         members = [
@@ -70,8 +73,8 @@ class Assembler:
             for c, w in used
             for m in c.members
         ]
-        raw: Floats = sum(w * c.raw for c, w in used)  # type: ignore[assignment]
-        return Contender("ensemble", members, [(w, c.results[0][1]) for c, w in used], used[0][0].rows, raw)
+        results = [(w, c.results[0][1]) for c, w in used]
+        return Contender("ensemble", members, results, used[0][0].rows, found.raw, found.stack)
 
     def assemble(self, contender: Contender, metric: str) -> Fitted:
         """Calibration, threshold, prediction sets and validation figures, all from out-of-fold predictions."""
@@ -80,9 +83,8 @@ class Assembler:
         fitted = Fitted(
             self.recipe, data.schema, data.task, data.classes, metric, contender.name, _hyperparameters(contender),
             _preprocessing(contender), self.validator.encoder, contender.members, Calibrator(), self.novelty,
-            reach=float("inf"), spread=self.validator.spread(contender.results), background=self.background,
-            out_of_fold=(rows, contender.raw),
-            details=dict(data.details),
+            reach=float("inf"), spread=self.validator.spread(contender.results, contender.stack), background=self.background,
+            out_of_fold=(rows, contender.raw), stack=contender.stack, details=dict(data.details),
         )  # fmt: skip
         own = special(data.task)
         outcomes: Outcomes
@@ -138,14 +140,18 @@ class Assembler:
                            "unlabelled": self.data.unlabelled}  # fmt: skip
 
     def _method(self) -> str:
-        folds, column = len(self.validator.folds), self.recipe.split_by
+        folds, column = self.validator.own, self.recipe.split_by
         if column is not None:
             steps = f"{folds} steps forward in time" if folds > 1 else "one step forward in time"
             return f"{steps} by “{column}”, each judged on later records of other patients"
         return f"{folds}-fold cross-validation by patient" if folds > 1 else "one held-out fifth of the patients"
 
     def clearly_better(self, one: Contender, other: Contender) -> bool:
-        """Whether `one` is better than `other` in at least 97.5% of the resamples of the patients."""
+        """Whether `one` is better than `other` by more than a standard error: in 84% of the resamples of the patients.
+
+        The one-standard-error rule (Breiman et al. 1984, Classification and Regression Trees, section 3.4.3): within it the
+        simpler one is taken.
+        """
         rows, metric = one.rows, self.validator.metric
         patients = np.unique(self.data.patients[rows], return_inverse=True)[1]
         a, b = self.validator.outcomes(one.raw, rows), self.validator.outcomes(other.raw, rows)
@@ -153,13 +159,14 @@ class Assembler:
         for weights in resamples(patients, RESAMPLES, self.recipe.seed):
             difference = score_all(a, weights, (metric,))[metric] - score_all(b, weights, (metric,))[metric]
             better.append(difference > 0 if METRICS[metric].better == "higher" else difference < 0)
-        return bool(np.mean(np.concatenate(better)) >= 0.975)
+        return bool(np.mean(np.concatenate(better)) >= ONE_ERROR)
 
 
 def _hyperparameters(contender: Contender) -> dict[str, Any]:
     if len(contender.members) == 1:
         return contender.members[0].hyperparameters
-    return {"weights": {member.candidate: member.weight for member in contender.members},
+    return {"method": "mean" if contender.stack is None else "stack",
+            "weights": {member.candidate: member.weight for member in contender.members},
             **{member.candidate: member.hyperparameters for member in contender.members}}  # fmt: skip
 
 

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from engine import pipelines, registry
-from engine.cells import is_missing, to_number
+from engine.cells import is_missing
+from engine.columns import categories_of, numbers_of
 from engine.copies import shared
 from engine.errors import EngineError
 from engine.files import FileRefused, Files, Folder, cell_key, source_of
 from engine.recipe import Recipe
-from engine.schema import FILE_KINDS, Kind, Role, looks_like_identifier
+from engine.schema import FILE_KINDS, ColumnSpec, Kind, Role, looks_like_identifier
 from engine.suspicion import Suspicion, suspicions, without
 from engine.tasks import special
 from engine.time_order import forward_folds, times_of
@@ -306,7 +307,8 @@ def _columns(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterato
                 "“{column}” looks like an identifier; nothing general can be learned from it.",
             )
         if column.kind is Kind.NUMBER:
-            problems = Counter(to_number(cell)[1] for cell in data.frame[column.name].tolist())
+            odd = numbers_of(data.frame[column.name].tolist())[1]
+            problems = Counter(problem for _, problem in odd)
             for code, text in (
                 ("infinite", "{count} values of “{column}” are infinite and count as missing."),
                 ("not_a_number", "{count} values of “{column}” are no numbers and count as missing."),
@@ -317,9 +319,9 @@ def _columns(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterato
 
 
 def _duplicates(data: TrainingData) -> Iterator[Problem]:
-    names = [column.name for column in data.schema.features]
-    rows = Counter(zip(*(map(_plain, data.frame[name].tolist()) for name in names), strict=True))
-    copies = sum(count - 1 for count in rows.values())
+    texts = [_plain(column, data.frame[column.name].tolist()) for column in data.schema.features]
+    codes = [pd.factorize(np.array(column, dtype=object))[0] for column in texts]
+    copies = int(pd.DataFrame(dict(enumerate(codes))).duplicated().sum()) if codes else 0
     if copies:
         yield _problem(
             "duplicates",
@@ -331,8 +333,12 @@ def _duplicates(data: TrainingData) -> Iterator[Problem]:
         )
 
 
-def _plain(cell: Any) -> str | None:
-    return None if is_missing(cell) else cell_key(cell)
+
+def _plain(column: ColumnSpec, cells: list[Any]) -> list[str | None]:
+    """Cells as texts that are equal when the cells are; a file is told by its name or its content."""
+    if column.kind in FILE_KINDS:
+        return [None if is_missing(cell) else cell_key(cell) for cell in cells]
+    return list(categories_of(cells))
 
 
 SUSPICIOUS = {

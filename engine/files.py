@@ -8,6 +8,7 @@ that the caller names; a table that says `/etc/passwd` opens nothing.
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,6 +47,12 @@ class Files:
         if isinstance(files, Files):
             return files
         return cls(None if files is None else Path(files))
+
+
+def folder_of(given: Path | None) -> Path | None:
+    """The folder of pretrained weights: the given one, else that of the environment."""
+    named = os.environ.get("AIMASS_WEIGHTS", "")
+    return given if given is not None else Path(named) if named else None
 
 
 Folder = Files | Path | str | None  # what the public functions take as `files`

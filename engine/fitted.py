@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engine.calibration import Calibrator, logit
 from engine.candidates.base import Model, sigmoid
 from engine.cautions import Warning_, warnings_of
+from engine.combining import Stack
 from engine.decisions import decide_by, refers
 from engine.encoding import Encoded, Encoder
 from engine.files import Files, Folder
@@ -92,6 +93,7 @@ class Fitted:
     validation: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     background: Encoded | None = None
+    stack: Stack | None = None
     reaches: Floats | None = None
     decision: dict[str, Any] | None = None
     referral: dict[str, Any] | None = None
@@ -122,9 +124,11 @@ class Fitted:
         return self.predict_encoded(self.encoder.from_records(records, Files.of(files)))
 
     def raw(self, encoded: Encoded) -> Floats:
-        """Uncalibrated probabilities (n, k) or numbers (n,), the weighted mean of the members."""
+        """Uncalibrated probabilities (n, k) or numbers (n,), the weighted mean of the members or what the stack makes of them."""
         if len(self.members) == 1:
             return self.members[0].raw(encoded)
+        if self.stack is not None:
+            return self.stack.apply([member.raw(encoded) for member in self.members])
         total: Floats = sum(member.weight * member.raw(encoded) for member in self.members)  # type: ignore[assignment]
         return total
 

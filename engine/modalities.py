@@ -33,15 +33,16 @@ def modalities_of(kinds: Sequence[Kind]) -> dict[str, tuple[Kind, ...]]:
 def what_each_adds(
     validator: Validator, contenders: Sequence[Contender], best: str, budget: float, stop: StopCheck | None
 ) -> dict[str, Any] | None:
-    """{candidate, metric, value, without: [{modality, columns, value, difference, low, high}]}; None for one modality.
+    """{candidate, metric, value, without: [{modality, columns, value, difference, low, high}]}.
+    None for one modality, and for other tasks than classification and regression.
 
     The best candidate is fitted again on every fold without the columns of one modality, with the settings that it
     has; where that would take too long (by its estimated cost), the quickest other candidate is. `difference` is the
     gain from having the modality (positive: it helps), `low` to `high` its 95% interval, patients resampled.
     """
     found = modalities_of(list(validator.encoded.blocks))
-    if len(found) < 2:
-        return None
+    if len(found) < 2 or validator.data.task not in ("classification", "regression"):
+        return None  # the other tasks have outcomes of their own
     contender = _affordable(validator, contenders, best, budget, len(found))
     if contender is None:
         return None

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine.cells import is_missing, to_category, to_days, to_number
+from engine.cells import to_days, to_number
+from engine.columns import categories_of, numbers_of, present_in
 from engine.errors import EngineError
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -186,7 +187,7 @@ def describe_column(
     Categories seen in fewer than `minimum_patients` patients (rows, when `patients` is None) are left out.
     """
     values = series.tolist()
-    present = [value for value in values if not is_missing(value, keep_words)]
+    present = present_in(values, keep_words)
     kind = kind or _kind_of(series, present)
     missing = 1.0 - len(present) / len(values) if values else 0.0
     if kind is Kind.CATEGORY:
@@ -195,7 +196,7 @@ def describe_column(
         )
     if kind in (Kind.NUMBER, Kind.DATE):
         parse = to_number if kind is Kind.NUMBER else to_days
-        numbers = np.array([number for number, _ in map(parse, present)], dtype=float)
+        numbers = numbers_of(present, parse)[0]
         numbers = numbers[np.isfinite(numbers)]
         if len(numbers):
             quantiles = tuple(float(q) for q in np.quantile(numbers, QUANTILES))
@@ -214,12 +215,14 @@ def describe_column(
 def _categories(
     values: list[Any], patients: np.ndarray[Any, Any] | None, minimum: int, keep_words: bool
 ) -> tuple[str, ...]:
-    seen: dict[str, set[Any]] = {}
-    for row, value in enumerate(values):
-        category = to_category(value, keep_words)
-        if category is not None:
-            seen.setdefault(category, set()).add(row if patients is None else patients[row])
-    return tuple(sorted(name for name, who in seen.items() if len(who) >= minimum))
+    names = categories_of(values, keep_words)
+    known = {name: code for code, name in enumerate(sorted({name for name in names if name is not None}))}
+    codes = np.array([known[name] if name is not None else -1 for name in names], dtype=np.int64)
+    who = np.arange(len(codes)) if patients is None else np.asarray(patients)
+    who = np.unique(who, return_inverse=True)[1] if patients is not None else who
+    pairs = np.unique(codes[codes >= 0] * (len(who) + 1) + who[codes >= 0]) // (len(who) + 1)
+    enough = np.bincount(pairs, minlength=len(known)) >= minimum
+    return tuple(name for name, code in known.items() if enough[code])
 
 
 def _kind_of(series: pd.Series[Any], present: list[Any]) -> Kind:
@@ -282,12 +285,16 @@ def _looks_like_date(value: Any) -> bool:
 
 def looks_like_identifier(series: pd.Series[Any], kind: Kind) -> bool:
     """Different in (nearly) every row and short: a name tag, nothing to learn from."""
-    values = [to_category(value) for value in series.tolist()]
-    present = [value for value in values if value is not None]
+    cells = present_in(series.tolist())
+    if len(cells) < 20 or len(set(cells)) < 0.95 * len(cells):
+        return False
+    if kind is Kind.NUMBER and not np.all(numbers_of(cells)[0] % 1 == 0):
+        return False
+    present = [value for value in categories_of(cells) if value is not None]
     if len(present) < 20 or len(set(present)) < 0.95 * len(present):
         return False
     if kind is Kind.NUMBER:
-        numbers = np.array([to_number(value)[0] for value in present])
+        numbers = numbers_of(present)[0]
         whole = bool(np.all(np.isfinite(numbers)) and np.all(numbers == np.round(numbers)))
         return whole and bool(np.ptp(numbers) <= 1.05 * len(numbers) or numbers.min() >= 10**5)
     return kind in (Kind.TEXT, Kind.CATEGORY) and all(

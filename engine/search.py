@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from joblib import parallel_config
 from threadpoolctl import threadpool_limits
 
 from engine import pipelines, registry
 from engine.assembly import Assembler, Contender
 from engine.candidates.base import Curve
-from engine.candidates.ensemble import greedy_weights
 from engine.checks import Problem, check, left_out, refuse, unreadable_files
+from engine.clock import Clock, Deadline, OutOfTime
+from engine.combining import Combination, parts_of, stacked, weighted
 from engine.copies import one_side
 from engine.errors import EngineError, Stopped
 from engine.files import Files, Folder
-from engine.fitted import Fitted
-from engine.metrics import METRICS, gain, score
+from engine.fitted import Fitted, Member
+from engine.metrics import METRICS, Floats, Ints, gain, score
 from engine.modalities import what_each_adds
-from engine.plan import Plan, Trial, make_plans
+from engine.plan import CELLS_A_SECOND, Plan, make_plans
 from engine.positive import default_positive
 from engine.recipe import Recipe
 from engine.schema import Kind
-from engine.split import LARGE, Fold, folds
+from engine.split import Fold, deal, folds
 from engine.suspicion import without
 from engine.tasks import special
 from engine.time_order import forward_folds
-from engine.training_data import TrainingData, metric_of, prepare
+from engine.training_data import TrainingData, metric_of, patients_of, prepare
 from engine.transformers.text import COMPONENTS
+from engine.tuning import Found, Stop, Tuner, plain
 from engine.validation import Validator
 
 FROZEN_SHARE = 0.5  # of the budget at most for the features of pretrained networks
+REPEATED_FROM = 20.0  # seconds of budget
+VERY_SMALL, REPEATS = 300, 3  # records up to which settings are compared on several ways of making the folds
+REPORT_FIXED, REPORT_PER_ROW = 0.15, 4e-5  # seconds that calibration and intervals of one candidate take at first guess
+FEWEST_SAMPLED, RARE_RECORDS, MOST_STRATA = 2_000, 200, 200
 EMPTY_CURVE: Curve = {"epoch": [], "train_loss": [], "validation_loss": []}
 
 
@@ -66,12 +74,16 @@ class CandidateResult:
     reason: str = ""
     curve: Curve = field(default_factory=lambda: {name: [] for name in EMPTY_CURVE})
     fitted: Fitted | None = None
+    trials: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
 class Search:
     """All candidates, the best of them, the reference to compare with, and what was noticed in the data.
 
+    `trials`: everything tried, in order: candidate, hyperparameters, preprocessing, folds, share of the training patients,
+    score, seconds, and `stopped` ("" finished, "weak" given up early, "time"). `cuts`: what the budget in seconds left out;
+    where there is any, the numbers depend on how quick the machine was.
     `left_out`: [{column, code, why, params}] of the suspicious columns that nothing was learned from.
     """
 
@@ -81,6 +93,8 @@ class Search:
     problems: list[Problem]
     unlabelled: int
     modalities: dict[str, Any] | None = None  # what each adds: see engine.modalities
+    trials: list[dict[str, Any]] = field(default_factory=list)
+    cuts: list[str] = field(default_factory=list)
     left_out: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -95,9 +109,12 @@ def fit(
     files: Folder = None,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
+    cores: int | None = None,
 ) -> Fitted:
     """The best candidate of `fit_candidates`."""
-    return fit_candidates(frame, recipe, files=files, on_progress=on_progress, should_stop=should_stop).best
+    return fit_candidates(
+        frame, recipe, files=files, on_progress=on_progress, should_stop=should_stop, cores=cores
+    ).best
 
 
 def fit_candidates(
@@ -107,30 +124,37 @@ def fit_candidates(
     files: Folder = None,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
+    cores: int | None = None,
 ) -> Search:
     """Try the recipe's candidates on training data (never give it the locked test split).
 
     `files`: the folder below which texts in columns of files name them (see engine.files).
+    `cores` above 1 starts that many processes for the folds; None leaves it to joblib's configuration (by default one
+    process: each further one takes some 250 MB). The numbers are the same with any number of cores. The recipe's budget
+    in seconds is kept; where the machine was too slow for what had been planned, `cuts` says what was left out.
     Rows without a label are left out and counted. Raises EngineError with the first problem that forbids training,
     or when no candidate could be fitted; Stopped when `should_stop()` answers True.
     """
     own = pipelines.of(recipe.task)
     if own is not None:
         return own.fit_candidates(frame, recipe, on_progress=on_progress, should_stop=should_stop)
-    watch = Watch(on_progress, should_stop)
+    watch, clock = Watch(on_progress, should_stop), Clock(recipe.time_budget)
     watch.say(0.0, "check", "Checking the data")
+    rows = len(frame)
+    frame = affordable(frame, recipe)
     given = Files.of(files)
     if given.seconds is None:
         given = replace(given, seconds=FROZEN_SHARE * recipe.time_budget)
     data = prepare(frame, recipe, given)
     problems = check(frame, recipe, files=files)
     refuse(problems)
+    if len(frame) < rows:
+        problems.append(sampled(len(frame), rows))
     suspicious = left_out(problems)
     data = without(data, {str(each["column"]) for each in suspicious})
     metric = metric_of(recipe, data.task, len(data.classes))
-    threads = 1 if len(data.y) < LARGE else None
-    with threadpool_limits(limits=threads):
-        run = _Run(data, recipe, metric, watch)
+    with threadpool_limits(limits=1), used_cores(cores):
+        run = _Run(data, recipe, metric, watch, clock)
         found = run.search(problems + unreadable_files(run.encoded.issues))
     found.left_out = suspicious
     for result in found.candidates:
@@ -174,27 +198,39 @@ class Watch:
 class _Run:
     """One search over prepared data."""
 
-    def __init__(self, data: TrainingData, recipe: Recipe, metric: str, watch: Watch) -> None:
-        self.data, self.recipe, self.metric, self.watch = data, recipe, metric, watch
+    def __init__(self, data: TrainingData, recipe: Recipe, metric: str, watch: Watch, clock: Clock) -> None:
+        self.data, self.recipe, self.metric, self.watch, self.clock = data, recipe, metric, watch, clock
         self.encoder, self.encoded = data.encode()
         self.positive = positive_code(data, recipe)
         splits = splits_of(data, recipe)
+        own = len(splits)
+        if len(data.y) <= VERY_SMALL and recipe.time_budget >= REPEATED_FROM and recipe.split_by is None:
+            # one way of dealing few patients into folds says little: settings see several
+            for repeat in range(1, REPEATS):
+                splits = splits + splits_of(data, replace(recipe, seed=(recipe.seed + repeat) % 2**32))
         self.validator = Validator(
-            data, self.encoder, self.encoded, splits, metric, self.positive, recipe.seed, recipe
+            data, self.encoder, self.encoded, splits, metric, self.positive, recipe.seed, recipe, own
         )
         self.assembler = Assembler(self.validator, recipe)
-        self.deadline = time.process_time() + recipe.time_budget
-        self.done, self.total = 0.0, 1.0
+        self.trials: list[dict[str, Any]] = []
+        self.report_seconds = REPORT_FIXED + REPORT_PER_ROW * sum(len(held) for _, held in splits[:own])
+        self.done, self.total, self.ceiling = 0.0, 1.0, 1.0
+        self.must = False
 
     def search(self, problems: list[Problem]) -> Search:
         plans = make_plans(self.data, self.recipe, self._widths(), len(self.validator.folds))
         self.total = sum(plan.seconds for plan in plans if plan.trials) * 1.1 + 0.05
-        results, contenders = [], []
-        for position, plan in enumerate(plans):
-            result, contender = self._candidate(plan, len(plans) - position)
-            results.append(result)
+        outcome: dict[str, CandidateResult] = {}
+        contenders: list[Contender] = []
+        for plan, deadline, tail in self._in_turn(plans):
+            waiting = [other for other in plans if other.trials and other.candidate.name not in outcome]
+            self.must = not contenders and waiting == [plan]
+            result, contender = self._candidate(plan, deadline, tail)
+            outcome[plan.candidate.name] = result
             if contender is not None:
                 contenders.append(contender)
+        results = [outcome[plan.candidate.name] for plan in plans]
+        contenders.sort(key=lambda c: [plan.candidate.name for plan in plans].index(c.name))
         if not contenders:
             reasons = "; ".join(f"{r.name}: {r.reason}" for r in results)
             raise EngineError(
@@ -210,8 +246,31 @@ class _Run:
         if adds is not None:
             best.validation["modalities"] = adds
         best.training["baseline"] = {"metric": self.metric, "value": baseline.validation_score}
+        for result in results:
+            if result.fitted is not None:
+                of_all = result.fitted is best or result.name == "ensemble"
+                result.fitted.training |= self._account(self.trials if of_all else result.trials)
         self.watch.say(1.0, "done", "Finished", best.candidate)
-        return Search(best, results, baseline, problems, self.data.unlabelled, adds)
+        cuts = list(self.clock.cuts)
+        return Search(best, results, baseline, problems, self.data.unlabelled, adds, self.trials, cuts)
+
+    def _in_turn(self, plans: list[Plan]) -> Iterator[tuple[Plan, float, float]]:
+        """The quickest first, so that there is always something to give back; each with its share of the time left.
+
+        Yields the plan, the moment until which it may start trials, and the seconds that what comes after it needs.
+        """
+        waiting = sorted(plans, key=lambda plan: plan.seconds / max(plan.runs, 1))
+        while waiting:
+            plan = waiting.pop(0)
+            tail = self.report_seconds * (2 + bool(waiting))
+            seconds = [other.seconds for other in (plan, *waiting)]
+            share = max(plan.seconds / sum(seconds), 0.5 / len(seconds)) if sum(seconds) > 0 else 1.0
+            free = self.clock.left() - self.report_seconds * (2 + sum(bool(other.trials) for other in waiting))
+            yield plan, time.monotonic() + max(free, 0.0) * share, tail
+
+    def _account(self, trials: list[dict[str, Any]]) -> dict[str, Any]:
+        """What was tried, and whether the same search elsewhere would give the same numbers to the last digit."""
+        return {"trials": trials, "repeatable": not self.clock.cuts, "cuts": list(self.clock.cuts)}
 
     def _widths(self) -> tuple[int, int]:
         """About how many features a row has that are not 0, and how many a dense model sees."""
@@ -221,55 +280,71 @@ class _Run:
             return table, table
         return table + sum(column.nnz for column in texts) // self.encoded.n, table + COMPONENTS
 
-    def _candidate(self, plan: Plan, left: int) -> tuple[CandidateResult, Contender | None]:
+    def _candidate(self, plan: Plan, deadline: float, tail: float) -> tuple[CandidateResult, Contender | None]:
         result = CandidateResult(plan.candidate.name, plan.candidate.label, metric=self.metric)
         if plan.reason:
             result.reason = plan.reason
             return result, None
-        began = time.monotonic()
+        began, first = time.monotonic(), len(self.trials)
         try:
-            contender = self._try(
-                plan, time.process_time() + (self.deadline - time.process_time()) / left, result
-            )
+            contender = self._try(plan, deadline, tail, result)
         except Stopped:
             raise
+        except OutOfTime:
+            result.reason = "the time budget was used up"
+            self.clock.cut(f"{plan.candidate.name}: {result.reason}")
+            return result, None
         except (ArithmeticError, ValueError, RuntimeError, MemoryError, np.linalg.LinAlgError) as error:
             result.status, result.reason = "failed", f"{type(error).__name__}: {error}"
             return result, None
+        result.trials = self.trials[first:]
         self._report(result, contender)
         result.fit_seconds = time.monotonic() - began
         return result, contender
 
-    def _try(self, plan: Plan, deadline: float, result: CandidateResult) -> Contender:
-        name, choices, best, chosen = plan.candidate.name, dict(plan.first), None, plan.given
-        for number, trial in enumerate(plan.trials):
-            if best is not None and time.process_time() > deadline:
-                result.reason = (
-                    f"stopped after {number} of {len(plan.trials)} trials: the time budget was used up"
-                )
-                break
-            hyperparameters, tried = self._changed(trial, chosen, choices, plan.given)
-            outcome = self.validator.run(plan.candidate, hyperparameters, tried, self._tick(plan, number))
-            if best is None or outcome.beats(best):
-                best, chosen, choices = outcome, hyperparameters, tried
-            self.done += plan.seconds / (len(plan.trials) + 1)
-            self.watch.say(
-                self.done / self.total, "trial", f"{plan.candidate.label}: trial {number + 1} of {len(plan.trials)}",
-                name, trial=number + 1, trials=len(plan.trials), score=self._plain(best.mean), curve=outcome.curve,
-            )  # fmt: skip
-        assert best is not None
-        member = self.assembler.member(plan.candidate, chosen, choices, self._tick(plan, len(plan.trials)))
-        self.done += plan.seconds / (len(plan.trials) + 1)
-        self.watch.say(self.done / self.total, "fit", f"{plan.candidate.label}: fitted on all records", name)
-        return Contender(name, [member], [(1.0, best)], best.rows, best.raw)
+    def _try(self, plan: Plan, deadline: float, tail: float, result: CandidateResult) -> Contender:
+        """Raises OutOfTime when there was no time for even one trial."""
+        count, done = plan.runs + 1, [0]
 
-    @staticmethod
-    def _changed(
-        trial: Trial, chosen: dict[str, Any], choices: dict[str, str], given: dict[str, Any]
-    ) -> tuple[dict[str, Any], dict[str, str]]:
-        if trial.move is not None:
-            return chosen, {**choices, trial.move[0]: trial.move[1]}
-        return {**trial.hyperparameters, **given}, choices
+        def told(estimated: float, best: Found | None, curve: Curve) -> None:
+            done[0] += 1
+            number = min(done[0], plan.runs)
+            self.done = min(self.done + plan.seconds / count, self.ceiling)
+            self.watch.say(
+                self.done / self.total, "trial", f"{plan.candidate.label}: trial {number} of {plan.runs}",
+                plan.candidate.name, trial=number, trials=plan.runs,
+                score=None if best is None else self._plain(best.result.mean), curve=curve,
+            )  # fmt: skip
+
+        self.ceiling = self.done + plan.seconds * plan.runs / count
+        ask = self._tick(plan, plan.runs)
+        tuner = Tuner(self.validator, plan, self.clock, deadline, tail, ask, self.trials, told, must=self.must)
+        found = tuner.tune()
+        result.reason = tuner.ended
+        member = self._member(plan, found, ask, tail)
+        self.done = self.ceiling + plan.seconds / count
+        self.watch.say(
+            self.done / self.total, "fit", f"{plan.candidate.label}: fitted on all records", plan.candidate.name
+        )
+        kept = self.validator.kept(found.result)
+        return Contender(plan.candidate.name, [member], [(1.0, kept)], kept.rows, kept.raw)
+
+    def _member(self, plan: Plan, found: Found, ask: Callable[[Curve], None], tail: float) -> Member:
+        """Fitted on all records; where there is no time left for that, the first fold's model, which saw most of them."""
+        name, estimated = plan.candidate.name, plan.cost(found.hyperparameters)
+        began = time.monotonic()
+        if self.clock.seconds_for(name, estimated) + tail <= self.clock.left():
+            try:
+                stop = Stop(ask, Deadline(self.clock.limit - tail))
+                return self.assembler.member(plan.candidate, found.hyperparameters, found.choices, stop)
+            except OutOfTime:
+                pass
+            finally:
+                self.clock.note(name, estimated, time.monotonic() - began)
+        self.clock.cut(f"{name}: the model of the first validation split was kept, as there was no time for a last fit")
+        preprocessor, model = found.result.pairs[0]
+        hyperparameters = {**plan.candidate.defaults(), **found.hyperparameters}
+        return Member(name, hyperparameters, preprocessor, model)
 
     def _tick(self, plan: Plan, number: int) -> Callable[[Curve], None]:
         base, share = self.done, plan.seconds / (len(plan.trials) + 1)
@@ -292,12 +367,12 @@ class _Run:
         return tick
 
     def _plain(self, gained: float) -> float | None:
-        if not np.isfinite(gained):
-            return None
-        return gained if METRICS[self.metric].better == "higher" else -gained
+        return plain(gained, METRICS[self.metric].better)
 
     def _report(self, result: CandidateResult, contender: Contender) -> Fitted:
+        began = time.monotonic()
         fitted = self.assembler.assemble(contender, self.metric)
+        self.report_seconds = max(self.report_seconds, 1.2 * (time.monotonic() - began))
         own = fitted.validation
         result.hyperparameters, result.preprocessing = fitted.hyperparameters, fitted.preprocessing
         result.validation_score = own["value"]
@@ -324,11 +399,8 @@ class _Run:
         given = registry.validate("ensemble", self.recipe.hyperparameters.get("ensemble", {}))
         rounds = given.get("rounds", spec.defaults()["rounds"])
         began = time.monotonic()
-        rows = contenders[0].rows
-        weights = greedy_weights(
-            [c.raw for c in contenders], lambda raw: self.validator.gain(raw, rows), rounds
-        )
-        combined = self.assembler.combine(contenders, weights)
+        found = self._combination(contenders, rounds)
+        combined = self.assembler.combine(contenders, found)
         if combined is None:
             result.reason = "one candidate alone does as well"
             return single
@@ -340,9 +412,25 @@ class _Run:
         result.reason = "not better than the best single candidate beyond chance"
         return single
 
+    def _combination(self, contenders: list[Contender], rounds: int) -> Combination:
+        """The weighted mean, or the stack where it is better on records that had no part in its weights."""
+        rows, data = contenders[0].rows, self.data
+        held = [held for _, held in self.validator.folds[: self.validator.own]]
+        parts = parts_of(rows, held, data.y, data.patients, data.task, self.recipe.seed)
+        raws = [contender.raw for contender in contenders]
+
+        def gained(raw: Floats, positions: Ints) -> float:
+            return self.validator.gain(raw, rows[positions])
+
+        mean = weighted(raws, parts, gained, rounds)
+        if special(data.task) is not None:  # their rows are not probabilities that sum to 1
+            return mean
+        stack = stacked(raws, data.y[rows], parts, gained)
+        return stack if stack is not None and stack.gain > mean.gain else mean
+
     def _baseline(self) -> CandidateResult:
         spec = registry.get("baseline")
-        rows = np.concatenate([held for _, held in self.validator.folds])
+        rows = np.concatenate([held for _, held in self.validator.folds[: self.validator.own]])
         y, own = self.data.y, special(self.data.task)
         raw = np.full(len(rows), y.mean())
         if self.data.classify:
@@ -359,6 +447,41 @@ class _Run:
             status="done",
             validation_score=self._plain(gain(self.metric, value)),
         )
+
+
+def used_cores(cores: int | None) -> Any:
+    """joblib's configuration for so many processes; None leaves what the caller has configured."""
+    if cores is None:
+        return nullcontext()
+    if cores <= 1:
+        return parallel_config(backend="sequential")
+    return parallel_config(backend="loky", n_jobs=cores, inner_max_num_threads=1)
+
+
+def affordable(frame: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
+    """All rows, or as many as can be read and checked in a part of the budget: whole patients, the target's mix kept.
+
+    A class of few records loses none. Larger tables than this are what `fit_chunks` is for.
+    """
+    most = max(FEWEST_SAMPLED, int(CELLS_A_SECOND * recipe.time_budget / max(frame.shape[1], 1)))
+    if len(frame) <= most or recipe.target not in frame.columns:
+        return frame
+    strata = pd.factorize(frame[recipe.target].astype(str))[0].astype(np.int64)
+    size = np.bincount(strata)
+    if len(size) > MOST_STRATA:  # an amount
+        strata, size = np.zeros(len(frame), dtype=np.int64), np.array([len(frame)])
+    patients = patients_of(frame, recipe.patient)
+    kept = deal(patients, strata, -(-len(frame) // most), recipe.seed) == 0
+    return frame[kept | (size[strata] <= RARE_RECORDS)]
+
+
+def sampled(used: int, of: int) -> Problem:
+    """Says that only some of the rows were learned from."""
+    return Problem(
+        "sampled", "warning", None,
+        f"{used} of {of} rows were learned from: more can't be read in the time budget. Give it more time, or train in chunks.",
+        {"count": used, "total": of},
+    )  # fmt: skip
 
 
 def positive_code(data: TrainingData, recipe: Recipe) -> int:

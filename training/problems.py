@@ -101,6 +101,9 @@ TEXTS: dict[str, Any] = {
     "only_leaks": _(
         "Without the columns that give the answer away (%(names)s) there is nothing to learn from."
     ),
+    "sampled": _(
+        "%(count)s of %(total)s rows were learned from: more can't be read in the time budget. Give it more time."
+    ),
     "column_missing": _("There is no column “%(column)s”."),
     "column_duplicate": _("Two columns are called “%(column)s”."),
     "recipe_unknown_key": _("There is no option “%(key)s”."),

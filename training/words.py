@@ -7,9 +7,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
 CANDIDATES: dict[str, str] = {
+    "additive": _("Additive model"),
     "baseline": _("Baseline"),
     "boosting": _("Boosted trees"),
     "ensemble": _("Ensemble"),
+    "forest": _("Randomised trees"),
     "fusion": _("Fusion network"),
     "linear": _("Linear model"),
     "network": _("Neural network"),
@@ -36,6 +38,10 @@ HYPERPARAMETERS: dict[str, str] = {
     "width": _("width"),
     "augmentation": _("augmentation"),
     "allow_flip": _("allow mirroring"),
+    "networks": _("networks"),
+    "trees": _("trees"),
+    "knots": _("knots"),
+    "l1_ratio": _("lasso share"),
 }
 SENTENCES: frozenset[str] = frozenset(
     (
@@ -59,6 +65,15 @@ SENTENCES: frozenset[str] = frozenset(
         _(
             "Whether files may be mirrored while learning. Leave it off where left and right matter, as in a chest film."
         ),
+        _(
+            "Many trees with random thresholds, averaged: steady on small tables and a good partner of linear models."
+        ),
+        _("A linear model in which each number may act along a smooth curve instead of a straight line."),
+        # what their hyperparameters mean
+        _("Number of trees."),
+        _("Points at which each curve may bend."),
+        _("Share of the penalty that sets weak coefficients to zero (lasso)."),
+        _("Networks that are trained from different seeds and averaged."),
         _("How much each tree may correct."),
         _("Number of rounds (trees per class)."),
         _("Largest number of leaves of a tree."),
@@ -81,6 +96,8 @@ SENTENCES: frozenset[str] = frozenset(
         _("Stop after so many epochs without a better validation loss."),
         # why a candidate was not used
         _("would take longer than the time budget allows"),
+        _("the time budget was used up"),
+        _("there is no number that a curve could be drawn for"),
         _("one candidate alone does as well"),
         _("not better than the best single candidate beyond chance"),
         # why a metric is undefined

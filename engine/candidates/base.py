@@ -53,6 +53,10 @@ class Model(BaseEstimator):
         """Loss by epoch, for models that have one."""
         return {"epoch": [], "train_loss": [], "validation_loss": []}
 
+    def shorter(self) -> list[tuple[dict[str, Any], Model]]:
+        """What the model was on its way, as hyperparameters that would have ended there: trials that cost no fit."""
+        return []
+
     def linear_terms(self) -> Floats | None:
         """Coefficients (outputs, features) when the log odds are linear in the features, else None."""
         return None
@@ -94,6 +98,11 @@ class Model(BaseEstimator):
     def cost(cls, rows: int, width: int, classes: int, hyperparameters: Mapping[str, Any]) -> float:
         """About how many seconds one fit takes on one core; decides (repeatably) how much is tried."""
         return 0.01
+
+    @classmethod
+    def startup(cls) -> float:
+        """About how many seconds the first fit in this process takes longer, for what must be loaded first."""
+        return 0.0
 
 
 def softmax(scores: Floats) -> Floats:

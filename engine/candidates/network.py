@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from engine.registry import Hyperparameter, candidate
 from engine.split import hold_out
 
 MANY = 20_000  # records
+FEW = 5_000
+TORCH_SECONDS = 3.0  # that loading it takes on an idle machine
 ACTIVATIONS = ("relu", "tanh", "gelu", "silu")
 
 
@@ -33,6 +37,8 @@ ACTIVATIONS = ("relu", "tanh", "gelu", "silu")
         Hyperparameter("epochs", "int", 60, "At most this many passes over the training data.", low=1, high=5000),
         Hyperparameter("patience", "int", 10, "Stop after so many epochs without a better validation loss.",
                        low=1, high=5000),
+        Hyperparameter("networks", "int", 1, "Networks that are trained from different seeds and averaged.",
+                       low=1, high=50),
     ),
 )  # fmt: skip
 class NetworkModel(Model):
@@ -46,7 +52,7 @@ class NetworkModel(Model):
     def __init__(
         self, *, task: str = "classification", hidden_layers: int = 2, nodes: int = 64, activation: str = "relu",
         learning_rate: float = 0.003, dropout: float = 0.2, weight_decay: float = 0.01, batch_size: int = 64,
-        epochs: int = 60, patience: int = 10, seed: int = 0,
+        epochs: int = 60, patience: int = 10, networks: int = 1, seed: int = 0,
     ) -> None:  # fmt: skip
         self.task = task
         self.hidden_layers = hidden_layers
@@ -58,6 +64,7 @@ class NetworkModel(Model):
         self.batch_size = batch_size
         self.epochs = epochs
         self.patience = patience
+        self.networks = networks
         self.seed = seed
 
     def fit(
@@ -71,20 +78,32 @@ class NetworkModel(Model):
         self.classes_ = np.arange(int(y.max()) + 1) if classify else np.arange(0)
         self._centre, self._spread = (0.0, 1.0) if classify else (float(np.mean(y)), float(np.std(y)) or 1.0)
         target: Any = y if classify else (y - self._centre) / self._spread
-        train_rows, held_rows = hold_out(y, self.task, patients, self.seed)
         outputs = len(self.classes_) if classify else 1
-        layers, self._curve = train(
-            self, np.asarray(X, dtype=float), target, train_rows, held_rows, outputs, stop
-        )
-        self.layers_: list[tuple[Floats, Floats]] = layers
+        X = np.asarray(X, dtype=float)
+        found = []
+        for number in range(self.networks):  # each with a seed and an inner split of its own
+            one = copy(self)
+            one.seed = (self.seed + 7919 * number) % 2**32
+            train_rows, held_rows = hold_out(y, self.task, patients, one.seed)
+            found.append(train(one, X, target, train_rows, held_rows, outputs, stop))
+        self.layers_: list[tuple[Floats, Floats]] = found[0][0]
+        self.others_: list[list[tuple[Floats, Floats]]] = [layers for layers, _ in found[1:]]
+        self._curve = found[0][1]
         return self
 
     def raw(self, X: Matrix) -> Floats:
         """Probabilities (n, k) or numbers (n,)."""
-        hidden = np.asarray(X, dtype=float)
-        for weight, bias in self.layers_[:-1]:
+        X = np.asarray(X, dtype=float)
+        raw = self._answer(X, self.layers_)
+        for layers in self.others_:
+            raw = raw + self._answer(X, layers)
+        return raw / self.networks if self.others_ else raw
+
+    def _answer(self, X: Floats, layers: list[tuple[Floats, Floats]]) -> Floats:
+        hidden = X
+        for weight, bias in layers[:-1]:
             hidden = _activate(hidden @ weight.T + bias, self.activation)
-        weight, bias = self.layers_[-1]
+        weight, bias = layers[-1]
         scores: Floats = hidden @ weight.T + bias
         return (
             softmax(scores) if self.task == "classification" else scores[:, 0] * self._spread + self._centre
@@ -98,15 +117,21 @@ class NetworkModel(Model):
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Weights and biases as trained (float32), and the target's centre and spread."""
         named: dict[str, NDArray[Any]] = {"target": np.array([self._centre, self._spread])}
-        for i, (weight, bias) in enumerate(self.layers_):
-            named[f"weight_{i}"], named[f"bias_{i}"] = weight.astype(np.float32), bias.astype(np.float32)
+        for k, layers in enumerate([self.layers_, *self.others_]):
+            prefix = f"{k}/" if k else ""
+            for i, (weight, bias) in enumerate(layers):
+                named[f"{prefix}weight_{i}"] = weight.astype(np.float32)
+                named[f"{prefix}bias_{i}"] = bias.astype(np.float32)
         return named
 
     def restore(self, estimators: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Model:
         """From the stored arrays."""
         count = sum(name.startswith("weight_") for name in arrays)
-        pairs = [(arrays[f"weight_{i}"], arrays[f"bias_{i}"]) for i in range(count)]
-        self.layers_ = [(weight.astype(float), bias.astype(float)) for weight, bias in pairs]
+        every = [
+            [(arrays[f"{k}weight_{i}"].astype(float), arrays[f"{k}bias_{i}"].astype(float)) for i in range(count)]
+            for k in ("", *(f"{k}/" for k in range(1, self.networks)))
+        ]
+        self.layers_, self.others_ = every[0], every[1:]
         self._centre, self._spread = (float(value) for value in arrays["target"])
         self.classes_ = np.arange(len(self.layers_[-1][1])) if self.task == "classification" else np.arange(0)
         return self
@@ -114,12 +139,20 @@ class NetworkModel(Model):
     @classmethod
     def trials(cls, task: str, rows: int, width: int, classes: int) -> list[dict[str, Any]]:
         """From a middling network to a small, strongly held one and a wide one; large data in large steps."""
-        steps = {"batch_size": 512, "epochs": 20, "patience": 4} if rows > MANY else {}
+        steps: dict[str, Any] = {"batch_size": 512, "epochs": 20, "patience": 4} if rows > MANY else {}
+        if rows <= FEW:  # on few records networks differ by chance as much as settings do: their mean is better than each
+            steps = {"networks": 5}
         return [
             steps,
             {"hidden_layers": 1, "nodes": 32, "dropout": 0.3, "weight_decay": 0.1, **steps},
             {"hidden_layers": 2, "nodes": 128, "dropout": 0.4, "activation": "silu", **steps},
+            *([{"hidden_layers": 1, "nodes": 32, "dropout": 0.3, "weight_decay": 0.1}] if rows <= FEW else []),
         ]
+
+    @classmethod
+    def startup(cls) -> float:
+        """Loading torch."""
+        return 0.0 if "torch" in sys.modules else TORCH_SECONDS
 
     @classmethod
     def cost(cls, rows: int, width: int, classes: int, hyperparameters: Mapping[str, Any]) -> float:
@@ -127,7 +160,8 @@ class NetworkModel(Model):
         batch, epochs = hyperparameters.get("batch_size", 64), hyperparameters.get("epochs", 60)
         nodes, layers = hyperparameters.get("nodes", 64), hyperparameters.get("hidden_layers", 2)
         weights = width * nodes + max(layers - 1, 0) * nodes * nodes + nodes * classes
-        return float(epochs * (math.ceil(rows / batch) * 5e-4 + 6e-10 * rows * weights))
+        networks = hyperparameters.get("networks", 1)
+        return float(networks * epochs * (math.ceil(rows / batch) * 5e-4 + 6e-10 * rows * weights))
 
 
 def _activate(x: Floats, name: str) -> Floats:

@@ -14,13 +14,13 @@ NO_CATEGORIES: NDArray[np.uint32] = np.zeros((0, 8), dtype=np.uint32)
 
 
 class FlatTrees:
-    """The trees of a HistGradientBoosting estimator, read-only.
+    """The trees of a HistGradientBoosting estimator (of its first `rounds` only, if given), read-only.
 
     Node arrays are joined over all trees; a leaf points to itself, so that walking `depth` steps always ends in one.
     """
 
-    def __init__(self, estimator: Any) -> None:
-        self.predictors = [list(stage) for stage in estimator._predictors]
+    def __init__(self, estimator: Any, rounds: int | None = None) -> None:
+        self.predictors = [list(stage) for stage in estimator._predictors[:rounds]]
         self.baseline: Floats = np.asarray(estimator._baseline_prediction, dtype=float).reshape(1, -1)
         self.outputs = self.baseline.shape[1]
         trees = [tree.nodes for stage in self.predictors for tree in stage]

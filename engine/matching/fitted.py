@@ -184,9 +184,7 @@ class MatchFitted(PipelineFitted):
                                     "message": _MESSAGES[code].format(column=self.text)})  # fmt: skip
         value = np.array([own[0].reference if own else "" for own in matches], dtype=object)
         promised = sets if self.calibrated and np.isfinite(self.reach) else None
-        return MatchPrediction(
-            value, None, interval, promised, ood > 1.0, ood, warnings, matches=matches, probability=best
-        )
+        return MatchPrediction(value, None, interval, promised, ood > 1.0, ood, warnings, matches=matches, probability=best)
 
     def _match(self, reference: int, score: float, p: float) -> Match:
         return Match(self.name_of(int(reference)), int(reference), float(score), float(p) if np.isfinite(p) else None)

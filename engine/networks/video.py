@@ -16,8 +16,10 @@ LIGHT, CONTRAST, MOVE, ZOOM, FRAMES_LOST = 0.15, 0.2, 0.1, 0.1, 0.2  # at streng
 
 
 class VideoEncoder(nn.Module):
-    """(batch, frames, channels, h, w) to (batch, width). Every frame is seen with its difference from the clip's
-    middle frame, so that what moves stands out where and when it does. Black frames are those that a short clip lacks. `stages`: see SignalEncoder.
+    """(batch, frames, channels, h, w) to (batch, width).
+
+    Every frame is seen with its difference from the clip's middle frame, so that what moves stands out where and when it
+    does. Black frames are those that a short clip lacks. `stages`: see SignalEncoder.
     """
 
     def __init__(self, channels: int, width: int) -> None:

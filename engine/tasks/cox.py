@@ -22,7 +22,7 @@ class Cox(Model):
     `minimised`).
 
     Own fit (L-BFGS, O(n) per step, sparse matrices too): scikit-survival is GPL-3, which the product can't be bound
-    by (the tests compare with it), and lifelines takes neither sparse matrices nor hundreds of features.
+    by (the tests compare with it).
     """
 
     task = "survival"

@@ -19,8 +19,8 @@ class ProportionalOdds(Model):
     """logit P(grade > k) = x·b - t_k with t_0 < t_1 < ... (McCullagh 1980, doi:10.1111/j.2517-6161.1980.tb01109.x),
     penalised like the linear candidate (see `minimised`).
 
-    Own fit (L-BFGS with exact gradients): mord has not been released since 2022, and statsmodels' OrderedModel knows
-    neither penalties nor sparse matrices.
+    Own fit (L-BFGS with exact gradients), so that the penalty is the linear candidate's and sparse matrices are taken;
+    statsmodels' OrderedModel, which knows no penalty, gives the tests their golden values.
     """
 
     task = "ordinal"

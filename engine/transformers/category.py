@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.cells import to_category
+from engine.cells import is_missing
+from engine.columns import categories_of
 from engine.metrics import Floats, Ints
 from engine.preprocessing.steps import Arrays
 from engine.schema import Kind
@@ -25,6 +26,8 @@ class CategoryTransformer(Transformer):
         super().__init__(specs, settings)
         self.codes = [{name: i for i, name in enumerate(spec.categories or ())} for spec in self.specs]
         self.folded = [{name.casefold(): i for name, i in codes.items()} for codes in self.codes]
+        # words such as “none” that training took as values
+        self.worded = [any(is_missing(name) for name in codes) for codes in self.codes]
         self.sizes = np.array([len(codes) for codes in self.codes], dtype=np.int64)
         self.offsets = np.concatenate([[0], np.cumsum(self.sizes + 2)]).astype(np.int64)
 
@@ -34,16 +37,14 @@ class CategoryTransformer(Transformer):
         rows = len(columns[0]) if columns else 0
         block = np.empty((rows, len(columns)))
         for j, cells in enumerate(columns):
-            codes = self.codes[j]
-            for i, cell in enumerate(cells):
-                name = to_category(cell)
-                if name is None and isinstance(cell, str) and cell.strip() in codes:
-                    name = cell.strip()  # a word such as “none” that training took as a value
-                if name is None:
-                    block[i, j] = np.nan
-                    continue
-                code = codes.get(name)
-                block[i, j] = self._fallback(i, j, name, issues) if code is None else code
+            codes: dict[str | None, float] = {None: np.nan}
+            codes.update((name, float(code)) for name, code in self.codes[j].items())
+            names = categories_of(cells)
+            if self.worded[j]:
+                names = [_as_known(cell, name, self.codes[j]) for cell, name in zip(cells, names, strict=True)]
+            block[:, j] = [codes.get(name, -1) for name in names]
+            for i in np.flatnonzero(block[:, j] == -1):
+                block[i, j] = self._fallback(int(i), j, str(names[i]), issues)
         return block, issues
 
     def _fallback(self, row: int, column: int, name: str, issues: list[Issue]) -> float:
@@ -84,6 +85,11 @@ class CategoryTransformer(Transformer):
         """From where a missing value goes."""
         self.missing = arrays["missing"]
         return self
+
+
+def _as_known(cell: Any, name: str | None, codes: Mapping[str, int]) -> str | None:
+    known = name is None and isinstance(cell, str) and cell.strip() in codes
+    return str(cell).strip() if known else name
 
 
 def _mode(codes: Floats, size: np.int64) -> int:

@@ -14,7 +14,7 @@ from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 
 from engine.cells import is_missing
-from engine.files import FileRefused, Files, source_of
+from engine.files import FileRefused, Files, folder_of, source_of
 from engine.metrics import Floats, Ints
 from engine.preprocessing.steps import Arrays
 from engine.schema import ColumnSpec, Kind
@@ -25,6 +25,7 @@ COMPONENTS = 128
 MOST_ROWS = 4000  # that the components are learned from
 FURTHEST = 10.0  # deviations; what lies beyond says only that it lies far out
 AT_ONCE = 32  # cells that one thread decodes in a row
+LEARNED = ("mean", "span", "components", "marked")  # of each column's features
 FEW = 4  # cells; up to here threads cost more than they save
 
 Source = Path | NDArray[Any]
@@ -106,13 +107,9 @@ class FileTransformer(Transformer):
             return {}
         from engine import weights
 
-        files, chosen = files or Files(), []
+        files = files or Files()
         cells = sum(not is_missing(cell) for column in columns for cell in column)
-        left = float("inf") if files.seconds is None else files.seconds * min(2, cpu_count())
-        for entry in weights.available(weights.folder_of(files.weights), cls.looks):
-            left -= cells * entry.seconds
-            if left >= 0:
-                chosen.append(weights.recorded(entry))
+        chosen = weights.affordable(folder_of(files.weights), cls.looks, cells, files.seconds)
         return {"weights": chosen} if chosen else {}
 
     def part(self, column: int) -> FileTransformer:
@@ -169,9 +166,7 @@ class FileTransformer(Transformer):
             return []
         from engine import weights
 
-        folder = weights.folder_of(files.weights)
-        wanted = [weights.required(folder, e["name"], e["sha256"]) for e in self.settings["weights"]]
-        return [weights.embedder(entry) for entry in wanted]
+        return weights.required_all(folder_of(files.weights), self.settings["weights"])
 
     def _all(self, cells: list[tuple[int, int, Any]], files: Files, frozen: list[Any]) -> list[Any]:
         with warnings.catch_warnings():  # around the threads: what decoders grumble about is no news to the caller
@@ -269,14 +264,14 @@ class FileTransformer(Transformer):
         self.columns: list[dict[str, NDArray[Any]]] = []
         for j in range(len(self.specs)):
             present = block.present[:, j]
-            self.columns.append(_learn(block.features[present, j].astype(float), len(present)))
+            self.columns.append(learn(block.features[present, j].astype(float), len(present)))
         return self
 
     def transform(self, block: Block) -> Floats:
         """(n, features): each column's standardised features or components, 0 where the cell is absent, and a marker."""
         parts = []
         for j, learned in enumerate(self.columns):
-            X = _standard(block.features[:, j].astype(float), learned)
+            X = standard(block.features[:, j].astype(float), learned)
             if learned["components"].size:
                 X = X @ learned["components"].astype(float)
             parts.append(X)
@@ -287,7 +282,7 @@ class FileTransformer(Transformer):
     @property
     def origins(self) -> Ints:
         """Features and marker come from their own column."""
-        counts = [_outputs(learned) for learned in self.columns]
+        counts = [outputs(learned) for learned in self.columns]
         return np.repeat(np.arange(len(self.columns)), counts)
 
     def arrays(self) -> Arrays:
@@ -296,12 +291,11 @@ class FileTransformer(Transformer):
 
     def restore(self, arrays: Arrays, choices: Mapping[str, str]) -> FileTransformer:
         """From the learned state of each column."""
-        names = ("mean", "span", "components", "marked")
-        self.columns = [{name: arrays[f"{j}.{name}"] for name in names} for j in range(len(self.specs))]
+        self.columns = [{name: arrays[f"{j}.{name}"] for name in LEARNED} for j in range(len(self.specs))]
         return self
 
 
-def _learn(X: Floats, rows: int) -> dict[str, NDArray[Any]]:
+def learn(X: Floats, rows: int) -> dict[str, NDArray[Any]]:
     known = np.isfinite(X)
     count = np.maximum(known.sum(axis=0), 1)
     mean = np.where(known, X, 0.0).sum(axis=0) / count
@@ -311,11 +305,11 @@ def _learn(X: Floats, rows: int) -> dict[str, NDArray[Any]]:
         "components": np.zeros((0, 0), dtype=np.float32), "marked": np.array([int(0 < len(X) < rows)]),
     }  # fmt: skip
     if X.shape[1] > WIDE and len(X) > 2:
-        learned["components"] = _components(_standard(X, learned))
+        learned["components"] = _components(standard(X, learned))
     return learned
 
 
-def _standard(X: Floats, learned: Mapping[str, NDArray[Any]]) -> Floats:
+def standard(X: Floats, learned: Mapping[str, NDArray[Any]]) -> Floats:
     Z: Floats = np.nan_to_num((X - learned["mean"]) / learned["span"])  # what is not known lies at the mean
     return np.clip(Z, -FURTHEST, FURTHEST)
 
@@ -335,7 +329,7 @@ def _components(Z: Floats) -> NDArray[np.float32]:
     return np.ascontiguousarray((directions * signs / deviation)[:, ::-1]).astype(np.float32)
 
 
-def _outputs(learned: Mapping[str, NDArray[Any]]) -> int:
+def outputs(learned: Mapping[str, NDArray[Any]]) -> int:
     components = learned["components"]
     return (components.shape[1] if components.size else len(learned["mean"])) + int(learned["marked"][0])
 

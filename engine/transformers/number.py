@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.cells import to_number
+from engine.columns import numbers_of
 from engine.metrics import Floats, Ints
 from engine.preprocessing.imputation import Imputation
 from engine.preprocessing.normalisation import Normalisation, unit_rows
@@ -31,12 +32,11 @@ class NumberTransformer(Transformer):
         rows = len(columns[0]) if columns else 0
         block = np.empty((rows, len(columns)))
         for j, cells in enumerate(columns):
-            for i, cell in enumerate(cells):
-                block[i, j], problem = self.parse(cell)
-                if problem is not None:
-                    issues.append(
-                        Issue(i, self.specs[j].name, problem, None if problem == "not_a_number" else cell)
-                    )
+            block[:, j], odd = numbers_of(cells, self.parse)
+            issues.extend(
+                Issue(i, self.specs[j].name, problem, None if problem == "not_a_number" else cells[i])
+                for i, problem in odd
+            )
         return block, issues
 
     def expand(self, block: Block) -> Floats:

@@ -12,10 +12,12 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from engine.cells import to_text
+from engine.files import Files, folder_of
 from engine.metrics import Floats, Ints
 from engine.preprocessing.steps import Arrays
 from engine.schema import ColumnSpec, Kind
 from engine.transformers.base import Block, Issue, Transformer, transformer
+from engine.transformers.files import LEARNED, learn, outputs, standard
 
 BUCKETS = 2**17  # of each of the two n-gram kinds
 WIDTH = 2 * BUCKETS
@@ -33,17 +35,31 @@ class TextTransformer(Transformer):
 
     Hashing keeps no word: a bucket's number can't be turned back into a name, and a bucket that occurs in one
     patient only (as a name does) is dropped. Characters serve scripts without spaces (Chinese) and misspellings.
+    Where a pretrained sentence encoder is found (engine.weights), its vectors are further columns of the matrix.
     """
 
+    reads_files = True  # not cells: the folder of weights
+
     @classmethod
-    def settle(cls, specs: Sequence[ColumnSpec], columns: Sequence[Sequence[Any]]) -> dict[str, Any]:
-        """Which character n-grams suit each column."""
-        return {"columns": [_characters_for(cells) for cells in columns]}
+    def settle(
+        cls, specs: Sequence[ColumnSpec], columns: Sequence[Sequence[Any]], files: Files | None = None
+    ) -> dict[str, Any]:
+        """Which character n-grams suit each column, and the sentence encoders that there is the time for."""
+        settings: dict[str, Any] = {"columns": [_characters_for(cells) for cells in columns]}
+        files = files or Files()
+        if (folder := folder_of(files.weights)) is not None:
+            from engine import weights
+
+            texts = sum(to_text(cell) is not None for cells in columns for cell in cells)
+            chosen = weights.affordable(folder, Kind.TEXT, texts, files.seconds)
+            settings |= {"weights": chosen} if chosen else {}
+        return settings
 
     def __init__(self, specs: Sequence[ColumnSpec], settings: Mapping[str, Any] | None = None) -> None:
         super().__init__(specs, settings)
         own = self.settings.get("columns") or [{"analyzer": "none"} for _ in self.specs]
         self.counters = [_counters(each) for each in own]
+        self.extra = sum(int(entry["width"]) for entry in self.settings.get("weights", ()))
 
     def count(self, column: int, texts: Sequence[str]) -> Any:
         """(n, WIDTH) counts of the n-grams of each text."""
@@ -55,10 +71,25 @@ class TextTransformer(Transformer):
             return sparse.csr_matrix((counts.data, counts.indices, counts.indptr), shape=(len(texts), WIDTH))
         return sparse.hstack([counts, characters.transform(texts)], format="csr")
 
-    def encode(self, columns: Sequence[Sequence[Any]]) -> tuple[Block, list[Issue]]:
-        """Missing text has no n-grams."""
+    def encode(
+        self, columns: Sequence[Sequence[Any]], files: Files | None = None
+    ) -> tuple[Block, list[Issue]]:
+        """Missing text has no n-grams, and vectors of zeros. Raises EngineError ("weights_missing")."""
         texts = [[(to_text(cell) or "")[:MOST_CHARACTERS] for cell in cells] for cells in columns]
-        return [self.count(j, column) for j, column in enumerate(texts)], []
+        counts = [self.count(j, column) for j, column in enumerate(texts)]
+        if not self.extra:
+            return counts, []
+        from engine import weights
+
+        frozen = weights.required_all(folder_of((files or Files()).weights), self.settings["weights"])
+        vectors = [np.concatenate([each.embed_texts(column) for each in frozen], axis=1) for column in texts]
+        return [sparse.hstack([c, sparse.csr_matrix(v)], format="csr") for c, v in zip(counts, vectors, strict=True)], []
+
+    def _counts(self, column: Any) -> Any:
+        return column[:, :WIDTH] if self.extra else column
+
+    def _vectors(self, block: Block) -> list[Floats]:
+        return [np.asarray(column[:, WIDTH:].todense(), dtype=float) for column in block] if self.extra else []
 
     def take(self, block: Block, rows: Ints) -> Block:
         """Some rows of every column."""
@@ -70,7 +101,7 @@ class TextTransformer(Transformer):
 
     def background(self, block: Block, rows: Ints) -> Block:
         """Empty texts: nobody's words are kept."""
-        return [sparse.csr_matrix((len(rows), WIDTH)) for _ in self.specs]
+        return [sparse.csr_matrix((len(rows), WIDTH + self.extra)) for _ in self.specs]
 
     def join(self, first: Block, second: Block) -> Block:
         """The rows of both, column by column."""
@@ -81,7 +112,7 @@ class TextTransformer(Transformer):
     ) -> TextTransformer:
         """Buckets of at least two patients, their inverse frequencies, and for dense models their components."""
         self.dense = choices.get("text") == "dense"
-        frequency = np.concatenate([_patients_with(column, patients) for column in block])
+        frequency = np.concatenate([_patients_with(self._counts(column), patients) for column in block])
         n = int(patients.max()) + 1
         enough = np.flatnonzero(frequency >= 2)
         common = enough[np.argsort(-frequency[enough], kind="stable")[:MOST_BUCKETS]]
@@ -89,6 +120,7 @@ class TextTransformer(Transformer):
         self.components = np.zeros((0, 0))
         if self.dense and len(self.kept) > 1:
             self._reduce(self._weighted(block))
+        self.learned = [learn(vectors[np.any(vectors != 0, axis=1)], 0) for vectors in self._vectors(block)]
         return self
 
     def _reduce(self, X: Any) -> None:
@@ -121,7 +153,8 @@ class TextTransformer(Transformer):
         return np.divide(known, total, out=np.full(len(total), np.nan), where=total > 0)
 
     def _join(self, block: Block) -> Any:
-        return block[0] if len(block) == 1 else sparse.hstack(block, format="csr")
+        counts = [self._counts(column) for column in block]
+        return counts[0] if len(counts) == 1 else sparse.hstack(counts, format="csr")
 
     def _weighted(self, block: Block) -> Any:
         counts = self._join(block)
@@ -138,26 +171,39 @@ class TextTransformer(Transformer):
     def transform(self, block: Block) -> Any:
         """Rows of unit length: CSR, or dense components. Term weight: (1 + ln count) * idf (Manning et al. 2008, 6.4)."""
         X = self._weighted(block)
+        extra = [self._projected(v, learned) for v, learned in zip(self._vectors(block), self.learned, strict=True)]
         if not self.dense:
-            return X
-        return np.asarray(X @ self.components) if len(self.components) else np.zeros((X.shape[0], 0))
+            return sparse.hstack([X, *map(sparse.csr_matrix, extra)], format="csr") if extra else X
+        reduced = np.asarray(X @ self.components) if len(self.components) else np.zeros((X.shape[0], 0))
+        return np.concatenate([reduced, *extra], axis=1) if extra else reduced
+
+    @staticmethod
+    def _projected(vectors: Floats, learned: Mapping[str, Any]) -> Floats:
+        """Standardised, then components; 0 (the mean) where there is no text."""
+        there = np.any(vectors != 0, axis=1)
+        Z = standard(vectors, learned) * there.reshape(-1, 1)
+        return Z @ learned["components"].astype(float) if learned["components"].size else Z
 
     @property
     def origins(self) -> Ints:
         """Components of several text columns are counted to the first."""
-        if self.dense:
-            return np.zeros(self.components.shape[1], dtype=np.int64)
-        return np.asarray(self.kept // WIDTH, dtype=np.int64)
+        own = np.zeros(self.components.shape[1]) if self.dense else self.kept // WIDTH
+        counts = np.array([outputs(learned) for learned in self.learned], dtype=np.int64)
+        extra = np.repeat(np.arange(len(counts)), counts)
+        return np.concatenate([own, extra]).astype(np.int64)
 
     def arrays(self) -> Arrays:
         """Bucket numbers, their weights and the components."""
-        return {"kept": self.kept, "idf": self.idf, "components": self.components.astype(np.float32)}
+        state: Arrays = {"kept": self.kept, "idf": self.idf, "components": self.components.astype(np.float32)}
+        return state | {f"vectors.{j}.{n}": a for j, each in enumerate(self.learned) for n, a in each.items()}
 
     def restore(self, arrays: Arrays, choices: Mapping[str, str]) -> TextTransformer:
         """From bucket numbers, weights and components."""
         self.dense = choices.get("text") == "dense"
         self.components = arrays["components"].astype(float)
         self._adopt(arrays["kept"], arrays["idf"])
+        count = len(self.specs) if self.extra else 0
+        self.learned = [{n: arrays[f"vectors.{j}.{n}"] for n in LEARNED} for j in range(count)]
         return self
 
 

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from engine import EngineError, Recipe, check, fit_candidates
+from engine.schema import Kind
+from engine.transformers import TRANSFORMERS
 from tests.engine.conftest import make_patients
 
 RECIPE = Recipe(target="diagnosis", patient="mrn")
@@ -81,7 +83,8 @@ def test_a_strong_honest_column_is_no_leak() -> None:
     assert "leak" not in codes(frame)
 
 
-def test_doubtful_columns_and_rows_are_named() -> None:
+def test_doubtful_columns_and_rows_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(TRANSFORMERS, Kind.VOLUME)  # a kind that nothing handles
     frame = make_patients()
     frame["token"] = [f"t{i:05x}" for i in range(len(frame))]
     frame["nothing"] = None

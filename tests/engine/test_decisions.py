@@ -78,7 +78,7 @@ def test_the_cost_of_a_miss_sets_the_threshold_and_no_other_is_much_cheaper() ->
 def test_the_model_decides_by_what_was_asked(patients, recipe) -> None:
     from dataclasses import replace
 
-    asked = replace(recipe, candidates=("linear",), time_budget=1.0, operating_point={"sensitivity": 0.95})
+    asked = replace(recipe, candidates=("linear",), time_budget=0.3, operating_point={"sensitivity": 0.95})
     model = engine.fit(patients, asked)
     unseen = make_patients(600, seed=11)
     result, truth = model.predict(unseen), unseen["diagnosis"] == "yes"
@@ -95,7 +95,7 @@ def rare_classes(n: int, seed: int) -> pd.DataFrame:
 
 
 def test_probability_over_prior_lifts_balanced_accuracy_and_says_its_price() -> None:
-    options = {"target": "y", "candidates": ("linear",), "time_budget": 1.0}
+    options = {"target": "y", "candidates": ("linear",), "time_budget": 0.3}
     train, test = rare_classes(900, 0), rare_classes(3000, 1)
     plain = engine.fit(train, engine.Recipe(**options, metric="accuracy"))
     balanced = engine.fit(train, engine.Recipe(**options, metric="balanced_accuracy"))
@@ -121,7 +121,7 @@ def test_the_rule_is_the_bayes_rule_for_the_mean_sensitivity() -> None:
 
 
 def test_everything_new_survives_a_save(tmp_path) -> None:
-    recipe = engine.Recipe(target="y", candidates=("linear",), time_budget=1.0, metric="balanced_accuracy", abstain=0.2,
+    recipe = engine.Recipe(target="y", candidates=("linear",), time_budget=0.3, metric="balanced_accuracy", abstain=0.2,
                            sets="class", coverage=0.9)  # fmt: skip
     train = rare_classes(600, 0)
     model = engine.fit(train, recipe)
@@ -158,7 +158,7 @@ def test_a_model_stored_before_these_existed_still_loads(tmp_path, fitted, patie
 @pytest.mark.parametrize("rate", [0.1, 0.3])
 def test_the_asked_rate_is_referred_and_those_kept_are_decided_better(rate: float) -> None:
     recipe = engine.Recipe(
-        target="diagnosis", patient="mrn", candidates=("linear",), time_budget=1.0, abstain=rate
+        target="diagnosis", patient="mrn", candidates=("linear",), time_budget=0.3, abstain=rate
     )
     model = engine.fit(make_patients(500, seed=1), recipe)
     report = engine.evaluate(model, make_patients(900, seed=2), bootstrap=100, groups=None)
@@ -181,7 +181,7 @@ def test_the_asked_rate_is_referred_and_those_kept_are_decided_better(rate: floa
 def test_strange_records_are_referred_and_nobody_where_nothing_was_asked(fitted, patients) -> None:
     assert not fitted["linear"].predict(patients).refer.any()
     recipe = engine.Recipe(
-        target="diagnosis", patient="mrn", candidates=("linear",), time_budget=1.0, abstain=0.05
+        target="diagnosis", patient="mrn", candidates=("linear",), time_budget=0.3, abstain=0.05
     )
     model = engine.fit(patients, recipe)
     odd = model.predict_records([{"age": 900, "pressure": 999, "smoker": "never", "seen": "2024-06-01"}])
@@ -191,13 +191,13 @@ def test_strange_records_are_referred_and_nobody_where_nothing_was_asked(fitted,
 def test_regression_and_several_classes_refer_at_the_rate_too(amounts) -> None:
     frame, _ = amounts
     model = engine.fit(
-        frame.iloc[:300], engine.Recipe(target="target", candidates=("linear",), time_budget=1.0, abstain=0.2)
+        frame.iloc[:300], engine.Recipe(target="target", candidates=("linear",), time_budget=0.3, abstain=0.2)
     )
     assert model.predict(frame.iloc[300:]).refer.mean() == pytest.approx(0.2, abs=0.12)
     report = engine.evaluate(model, frame.iloc[300:], bootstrap=20)
     assert report.referral["kept"]["metrics"]["rmse"]["value"] > 0
     several = engine.fit(
-        rare_classes(600, 0), engine.Recipe(target="y", candidates=("linear",), time_budget=1.0, abstain=0.2)
+        rare_classes(600, 0), engine.Recipe(target="y", candidates=("linear",), time_budget=0.3, abstain=0.2)
     )
     assert several.predict(rare_classes(2000, 1)).refer.mean() == pytest.approx(0.2, abs=0.06)
 
@@ -217,7 +217,7 @@ def test_the_limit_counts_each_patient_once_and_strange_records_first() -> None:
 @pytest.mark.parametrize("coverage", [0.8, 0.9])
 def test_sets_and_intervals_cover_what_was_promised(coverage: float, amounts) -> None:
     recipe = engine.Recipe(
-        target="diagnosis", patient="mrn", candidates=("linear",), time_budget=1.0, coverage=coverage
+        target="diagnosis", patient="mrn", candidates=("linear",), time_budget=0.3, coverage=coverage
     )
     model = engine.fit(make_patients(700, seed=3), recipe)
     report = engine.evaluate(model, make_patients(1500, seed=4), bootstrap=100, groups=None)
@@ -230,7 +230,7 @@ def test_sets_and_intervals_cover_what_was_promised(coverage: float, amounts) ->
     frame, models = amounts
     numbers = engine.fit(
         frame.iloc[:300],
-        engine.Recipe(target="target", candidates=("linear",), time_budget=1.0, coverage=coverage),
+        engine.Recipe(target="target", candidates=("linear",), time_budget=0.3, coverage=coverage),
     )
     reached = engine.evaluate(numbers, frame.iloc[300:], bootstrap=50).coverage
     assert reached["reached"]["value"] == pytest.approx(coverage, abs=0.09)
@@ -242,7 +242,7 @@ def test_sets_and_intervals_cover_what_was_promised(coverage: float, amounts) ->
 
 def test_a_small_class_that_is_covered_too_rarely_gets_a_limit_of_its_own() -> None:
     train, test = rare_classes(1500, 5), rare_classes(4000, 6)
-    options = {"target": "y", "candidates": ("linear",), "time_budget": 1.0, "coverage": 0.9}
+    options = {"target": "y", "candidates": ("linear",), "time_budget": 0.3, "coverage": 0.9}
     of = {}
     for sets in ("all", "auto"):
         model = engine.fit(train, engine.Recipe(**options, sets=sets))

@@ -13,7 +13,7 @@ from PIL import Image
 
 import engine
 from engine.files import FileRefused, resolve
-from engine.transformers.files import FileBlock, Tensors, _components, _standard
+from engine.transformers.files import FileBlock, Tensors, _components, standard
 
 N = 90
 
@@ -267,7 +267,7 @@ def test_components_are_those_of_scikit_learn(rows: int, features: int) -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(rows, 6)) @ rng.normal(size=(6, features)) + 0.1 * rng.normal(size=(rows, features))
     learned = {"mean": X.mean(axis=0), "span": X.std(axis=0)}
-    Z = _standard(X, learned)
+    Z = standard(X, learned)
     own = Z @ _components(Z)
     theirs = PCA(n_components=own.shape[1], svd_solver="full").fit_transform(Z)
     ratio = own.std(axis=0)[0] / theirs.std(axis=0)[0]

@@ -39,10 +39,10 @@ def test_a_wrong_value_is_named(change, named: str) -> None:
 
 def test_describe_gives_every_hyperparameter_with_default_meaning_and_limits() -> None:
     described = {entry["name"]: entry for entry in json.loads(json.dumps(registry.describe()))}
-    assert set(described) == {"baseline", "linear", "boosting", "network", "ensemble"}
+    assert set(described) == {"additive", "baseline", "boosting", "ensemble", "forest", "fusion", "linear", "network"}
     network = {h["name"] for h in described["network"]["hyperparameters"]}
     assert network == {"hidden_layers", "nodes", "activation", "learning_rate", "dropout", "weight_decay", "batch_size",
-                       "epochs", "patience"}  # fmt: skip
+                       "epochs", "patience", "networks"}  # fmt: skip
     for entry in described.values():
         for h in entry["hyperparameters"]:
             assert h["meaning"]
@@ -50,7 +50,7 @@ def test_describe_gives_every_hyperparameter_with_default_meaning_and_limits() -
             assert h["choices"] or h["low"] < h["high"]
 
 
-@pytest.mark.parametrize("name", ["baseline", "linear", "boosting", "network", "ensemble"])
+@pytest.mark.parametrize("name", ["additive", "baseline", "boosting", "ensemble", "forest", "linear", "network"])
 def test_described_defaults_are_those_of_the_model(name: str) -> None:
     assert registry.get(name).defaults().items() <= registry.get(name).model().get_params().items()
 

@@ -31,7 +31,7 @@ def ward(n: int = 700, seed: int = 0) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def model() -> engine.Fitted:
     return engine.fit(
-        ward(), Recipe(target="y", candidates=("linear",), time_budget=1.0, ignore=("hospital",))
+        ward(), Recipe(target="y", candidates=("linear",), time_budget=0.3, ignore=("hospital",))
     )
 
 

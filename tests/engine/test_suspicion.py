@@ -13,7 +13,7 @@ from engine.search import splits_of
 from engine.training_data import prepare
 from tests.engine.conftest import make_patients
 
-RECIPE = Recipe(target="diagnosis", patient="mrn", candidates=("linear",), time_budget=1.0)
+RECIPE = Recipe(target="diagnosis", patient="mrn", candidates=("linear",), time_budget=0.3)
 
 
 def codes(frame: pd.DataFrame, recipe: Recipe = RECIPE) -> dict[str, str | None]:
@@ -122,7 +122,7 @@ def test_hospitals_that_each_send_one_class_are_left_out() -> None:
 def test_the_source_of_real_ultrasound_clips_tells_the_finding(shared_data: Path) -> None:
     clips = pd.read_csv(shared_data / "pocus_lung_us_video_ccby" / "labels.csv")
     frame = clips[["label", "frames", "fps", "source_url", "patient"]]
-    recipe = Recipe(target="label", patient="patient", candidates=("linear",), time_budget=1.0)
+    recipe = Recipe(target="label", patient="patient", candidates=("linear",), time_budget=0.3)
     found = {p.code: p for p in check(frame, recipe)}
     assert found["source_per_class"].column == "source_url"  # one hospital sent the healthy, journals the sick
     assert found["source_per_class"].params["percent"] >= 80

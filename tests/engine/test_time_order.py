@@ -14,7 +14,7 @@ from engine.time_order import forward_folds, times_of
 from engine.training_data import prepare
 from tests.engine.conftest import make_patients
 
-RECIPE = Recipe(target="diagnosis", patient="mrn", split_by="seen", candidates=("linear",), time_budget=1.0)
+RECIPE = Recipe(target="diagnosis", patient="mrn", split_by="seen", candidates=("linear",), time_budget=0.3)
 
 
 def test_each_fold_is_judged_later_and_on_other_patients() -> None:
@@ -118,6 +118,6 @@ def test_what_orders_nothing_is_an_error(column: str, values: float | None, code
 def test_numbers_are_split_too(amounts) -> None:
     frame, _ = amounts
     model = engine.fit(
-        frame, Recipe(target="target", split_by="age", candidates=("linear",), time_budget=1.0)
+        frame, Recipe(target="target", split_by="age", candidates=("linear",), time_budget=0.3)
     )
     assert "forward in time" in model.validation["method"]

@@ -245,19 +245,20 @@ def clips(n: int, seed: int) -> pd.DataFrame:
     sick = rng.random(n) < 0.5
     cells: list[np.ndarray | None] = []
     for each in sick:
-        frames = moving_square(14, 48, 3.0 if each else 1.0, int(rng.integers(0, 20)))[..., 0]
+        frames = moving_square(20, 48, 3.0 if each else 1.0, int(rng.integers(0, 20)))[..., 0]
         cells.append((frames + rng.integers(0, 20, frames.shape)).clip(0, 255).astype(np.uint8))
     cells[3] = None
     return pd.DataFrame({"clip": pd.Series(cells, dtype=object), "sex": rng.choice(["f", "m"], n),
                          "y": np.where(sick, "sick", "well")})  # fmt: skip
 
 
+@pytest.mark.slow  # decodes and describes 80 clips
 def test_how_quickly_something_moves_is_learned_and_stored(tmp_path: Path) -> None:
     recipe = engine.Recipe(target="y", columns={"clip": "video"}, candidates=("linear",), time_budget=3.0)
-    model = engine.fit(clips(36, 0), recipe)
-    test = clips(16, 1)
+    model = engine.fit(clips(50, 0), recipe)
+    test = clips(30, 1)
     there = test["clip"].notna().to_numpy()
-    assert (model.predict(test).value == test["y"])[there].mean() > 0.95
+    assert (model.predict(test).value == test["y"])[there].mean() > 0.9
     again = engine.load(engine.save(model, tmp_path / "m"))
     assert np.array_equal(again.predict(test).probabilities, model.predict(test).probabilities)
     write(tmp_path / "x.avi", np.repeat(test["clip"][0][..., None], 3, axis=3), "mjpeg")

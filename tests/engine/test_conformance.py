@@ -110,7 +110,7 @@ def test_a_missing_column_one_row_and_no_row(name: str, task: str, fits: dict) -
 def test_odd_training_tables(name: str, task: str) -> None:
     """Missing labels, infinity and text among the numbers, an empty and a constant column."""
     frame = tiny.table(name, task).astype(object)
-    frame.loc[frame.index[:5], "y"] = None
+    frame.loc[frame.index[:5], [column for column in tiny.TARGETS if column in frame]] = None
     frame["empty"], frame["same"] = None, 1.0
     if "crp" in frame:
         frame.loc[frame.index[[7, 8]], "crp"] = [float("inf"), "n/a or so"]

@@ -204,7 +204,9 @@ def _rows(data: DataSet, seed: int) -> tuple[Any, Any]:
     everyone = np.arange(len(data.frame))
     if data.group is None:
         strata = data.frame["target"] if data.task == "classification" else None
-        return tuple(train_test_split(everyone, test_size=data.test_share, random_state=seed, stratify=strata))
+        return tuple(
+            train_test_split(everyone, test_size=data.test_share, random_state=seed, stratify=strata)
+        )
     for attempt in range(200):  # until every class is on both sides
         split = GroupShuffleSplit(1, test_size=data.test_share, random_state=1000 * attempt + seed)
         train, test = next(split.split(everyone, groups=data.frame[data.group]))

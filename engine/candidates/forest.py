@@ -110,7 +110,20 @@ class ForestModel(Model):
         for name in ("left", "right", "roots"):  # a forged artefact must not make numpy read anywhere else
             if len(arrays[name]) and not 0 <= int(arrays[name].min()) <= int(arrays[name].max()) < nodes:
                 raise ValueError(f"{name} points outside the trees")
-        return self._adopt(arrays)
+        self._adopt(arrays)
+        if self.depth_ != self._deepest():
+            raise ValueError("the trees are not as deep as they claim to be")
+        return self
+
+    def _deepest(self) -> int:
+        """Steps from a root to the furthest leaf. Raises ValueError for a branch that leads back, which has no end."""
+        depth, at = 0, self.roots_
+        while len(at := at[self.left_[at] != at]):
+            children = np.concatenate([self.left_[at], self.right_[at]])
+            if (children <= np.concatenate([at, at])).any():
+                raise ValueError("a branch leads back")
+            depth, at = depth + 1, np.unique(children)
+        return depth
 
     @classmethod
     def trials(cls, task: str, rows: int, width: int, classes: int) -> list[dict[str, Any]]:

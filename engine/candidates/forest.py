@@ -59,7 +59,7 @@ class ForestModel(Model):
         if len(y) > MOST_ROWS:
             settings |= {"bootstrap": True, "max_samples": MOST_ROWS, "max_leaf_nodes": LEAVES}
         if self.task == "classification":
-            weight = "balanced" if self.class_weight == "balanced" else None
+            weight = _balanced(y) if self.class_weight == "balanced" else None
             forest: Any = ExtraTreesClassifier(class_weight=weight, **settings)
         else:
             forest = ExtraTreesRegressor(**settings)
@@ -136,6 +136,12 @@ class ForestModel(Model):
         trees, share = hyperparameters.get("trees", 200), hyperparameters.get("max_features", 0.3)
         used = min(rows, MOST_ROWS)
         return float(trees * (1.2e-3 + used * (1e-6 + 2.5e-8 * share * width) * np.log2(max(used, 2)) / 6))
+
+
+def _balanced(y: Floats | Ints) -> dict[int, float]:
+    """scikit-learn's “balanced” weights of the classes, spelled out: with a warm start it warns of the word."""
+    codes, counts = np.unique(y, return_counts=True)
+    return {int(code): len(y) / (len(codes) * int(count)) for code, count in zip(codes, counts, strict=True)}
 
 
 def _flat(trees: list[Any], classify: bool) -> dict[str, NDArray[Any]]:

@@ -181,7 +181,8 @@ def scores_of(network: FusionNetwork, X: Bundle, rows: Ints, shapes: Shapes) -> 
     """(rows, outputs) scores without any randomness."""
     network.eval()
     if not len(rows):
-        return np.zeros((0, network.head[-1].out_features), dtype=np.float32)
+        last: Any = network.head[-1]
+        return np.zeros((0, last.out_features), dtype=np.float32)
     table = X.table[rows]
     table = np.asarray(table.todense() if hasattr(table, "todense") else table, dtype=np.float32)
     parts = []

@@ -86,7 +86,12 @@ class Candidate:
     combines: bool = False
 
     def can(self, task: str) -> bool:
-        """Whether it can do a task, itself or put as questions of yes or no (`engine.tasks`)."""
+        """Whether it can do a task, itself or put as questions of yes or no (`engine.tasks`).
+
+        Survival repeats a record for every stretch of time; files and table together (a Bundle) are not repeated.
+        """
+        if task == "survival" and self.model.wants_tensors:
+            return task in self.tasks
         return task in self.tasks or (task in REDUCED and "classification" in self.tasks)
 
     def defaults(self) -> dict[str, Any]:

@@ -26,11 +26,18 @@ def latest(runs: Iterable[Run]) -> dict[str, dict[str, dict[int, Run]]]:
 
 def report(runs: Iterable[Run]) -> str:
     """All tables as Markdown."""
-    found = latest(runs)
+    found = {name: _common(peers) for name, peers in latest(runs).items()}
     parts = [_one_set(name, found[name]) for name in SETS if name in found]
     parts.append(table("Who is first", ["data", "first by score", "engine − best other", "first by loss",
                                          "engine − best other"], _places(found)))  # fmt: skip
     return "\n".join(parts)
+
+
+def _common(peers: Mapping[str, Mapping[int, Run]]) -> dict[str, dict[int, Run]]:
+    """Only the splits that every peer was tried on, where there are some: means over other splits compare nothing."""
+    tried = [set(runs) for runs in peers.values()]
+    seeds = set.intersection(*tried) or set.union(*tried)
+    return {peer: {seed: run for seed, run in runs.items() if seed in seeds} for peer, runs in peers.items()}
 
 
 def _one_set(name: str, peers: Mapping[str, Mapping[int, Run]]) -> str:

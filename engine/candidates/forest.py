@@ -59,7 +59,7 @@ class ForestModel(Model):
         if len(y) > MOST_ROWS:
             settings |= {"bootstrap": True, "max_samples": MOST_ROWS, "max_leaf_nodes": LEAVES}
         if self.task == "classification":
-            weight = "balanced" if self.class_weight == "balanced" else None
+            weight = _balanced(y) if self.class_weight == "balanced" else None
             forest: Any = ExtraTreesClassifier(class_weight=weight, **settings)
         else:
             forest = ExtraTreesRegressor(**settings)
@@ -110,7 +110,20 @@ class ForestModel(Model):
         for name in ("left", "right", "roots"):  # a forged artefact must not make numpy read anywhere else
             if len(arrays[name]) and not 0 <= int(arrays[name].min()) <= int(arrays[name].max()) < nodes:
                 raise ValueError(f"{name} points outside the trees")
-        return self._adopt(arrays)
+        self._adopt(arrays)
+        if self.depth_ != self._deepest():
+            raise ValueError("the trees are not as deep as they claim to be")
+        return self
+
+    def _deepest(self) -> int:
+        """Steps from a root to the furthest leaf. Raises ValueError for a branch that leads back, which has no end."""
+        depth, at = 0, self.roots_
+        while len(at := at[self.left_[at] != at]):
+            children = np.concatenate([self.left_[at], self.right_[at]])
+            if (children <= np.concatenate([at, at])).any():
+                raise ValueError("a branch leads back")
+            depth, at = depth + 1, np.unique(children)
+        return depth
 
     @classmethod
     def trials(cls, task: str, rows: int, width: int, classes: int) -> list[dict[str, Any]]:
@@ -123,6 +136,12 @@ class ForestModel(Model):
         trees, share = hyperparameters.get("trees", 200), hyperparameters.get("max_features", 0.3)
         used = min(rows, MOST_ROWS)
         return float(trees * (1.2e-3 + used * (1e-6 + 2.5e-8 * share * width) * np.log2(max(used, 2)) / 6))
+
+
+def _balanced(y: Floats | Ints) -> dict[int, float]:
+    """scikit-learn's “balanced” weights of the classes, spelled out: with a warm start it warns of the word."""
+    codes, counts = np.unique(y, return_counts=True)
+    return {int(code): len(y) / (len(codes) * int(count)) for code, count in zip(codes, counts, strict=True)}
 
 
 def _flat(trees: list[Any], classify: bool) -> dict[str, NDArray[Any]]:

@@ -180,6 +180,9 @@ def files_of(X: Bundle, rows: Ints, shapes: Shapes) -> dict[Kind, tuple[torch.Te
 def scores_of(network: FusionNetwork, X: Bundle, rows: Ints, shapes: Shapes) -> NDArray[np.float32]:
     """(rows, outputs) scores without any randomness."""
     network.eval()
+    if not len(rows):
+        last: Any = network.head[-1]
+        return np.zeros((0, last.out_features), dtype=np.float32)
     table = X.table[rows]
     table = np.asarray(table.todense() if hasattr(table, "todense") else table, dtype=np.float32)
     parts = []

@@ -94,14 +94,15 @@ def test_odd_cells_at_prediction_never_fail_and_are_told(name: str, task: str, f
 def test_a_missing_column_one_row_and_no_row(name: str, task: str, fits: dict) -> None:
     fitted, frame = fitted_of(fits, name, task), tiny.table(name, task, seed=3)
     whole = fitted.predict(frame)
+    near = 1e-5 if registry.get(name).model.wants_tensors else 1e-9  # torch adds in another order for another batch
     for column in fitted.encoder.names:
         result = fitted.predict(frame.drop(columns=column))
         sound(result, len(frame))
         assert any(w["code"] == "missing_column" and w["column"] == column for w in result.warnings[0])
     one = fitted.predict(frame.iloc[[5]])
-    assert np.allclose(one.interval[0], whole.interval[5], rtol=0, atol=1e-9)
+    assert np.allclose(one.interval[0], whole.interval[5], rtol=0, atol=near)
     record = fitted.predict_records([frame.iloc[5].to_dict()])
-    assert np.allclose(record.interval[0], whole.interval[5], rtol=0, atol=1e-9)
+    assert np.allclose(record.interval[0], whole.interval[5], rtol=0, atol=near)
     assert len(fitted.predict(frame.head(0)).value) == 0
     sound(fitted.predict_records([{}]), 1)
 
@@ -110,7 +111,7 @@ def test_a_missing_column_one_row_and_no_row(name: str, task: str, fits: dict) -
 def test_odd_training_tables(name: str, task: str) -> None:
     """Missing labels, infinity and text among the numbers, an empty and a constant column."""
     frame = tiny.table(name, task).astype(object)
-    frame.loc[frame.index[:5], "y"] = None
+    frame.loc[frame.index[:5], [column for column in tiny.TARGETS if column in frame]] = None
     frame["empty"], frame["same"] = None, 1.0
     if "crp" in frame:
         frame.loc[frame.index[[7, 8]], "crp"] = [float("inf"), "n/a or so"]

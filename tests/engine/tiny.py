@@ -22,8 +22,9 @@ PLAIN = [
 PAIRS = PLAIN + [
     (candidate.name, task)
     for candidate in registry.CANDIDATES.values()
-    if not candidate.combines and not candidate.reference and "classification" in candidate.tasks
-    for task in REDUCED  # what can tell classes apart can do these too
+    if not candidate.combines and not candidate.reference
+    for task in REDUCED
+    if candidate.can(task)  # what can tell classes apart can do these too
 ]
 QUICK: dict[str, Any] = {  # hyperparameters that make a fit short, where a candidate has them
     "epochs": 3, "max_iter": 20, "nodes": 8, "n_estimators": 10, "rounds": 20, "steps": 20, "patience": 3, "hidden": 8,

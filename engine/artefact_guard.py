@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from engine.errors import ArtefactError
+from engine.errors import ArtefactError, EngineError
 from engine.fitted import Fitted, Prediction
 from engine.preprocessing.normalisation import LANDMARKS
 from engine.preprocessing.pipeline import Preprocessor
@@ -289,7 +289,18 @@ def _indices(array: Any, end: int) -> bool:
 
 
 def try_out(fitted: Fitted) -> None:
-    """An empty record and the background are predicted: shapes fit together, and numbers come out. Raises ValueError."""
+    """An empty record and the background are predicted: shapes fit together, and numbers come out. Raises ValueError.
+
+    Where pretrained weights are missing here, nothing can be predicted, and so it is said at the first prediction.
+    """
+    try:
+        _try_out(fitted)
+    except EngineError as error:
+        if error.code != "weights_missing":
+            raise
+
+
+def _try_out(fitted: Fitted) -> None:
     inspect_preprocessor(fitted.novelty.table)
     for member in fitted.members:
         inspect_preprocessor(member.preprocessor)

@@ -52,7 +52,7 @@ def what_each_adds(
         blocks = {kind: block for kind, block in validator.encoded.blocks.items() if kind not in kinds}
         reduced = replace(validator, encoded=Encoded(validator.encoded.n, blocks))
         own = {k: v for k, v in member.hyperparameters.items() if k in get(member.candidate).defaults()}
-        without = reduced.run(get(member.candidate), own, member.preprocessor.choices, stop).raw
+        without = reduced.kept(reduced.run(get(member.candidate), own, member.preprocessor.choices, stop)).raw
         columns = [spec.name for kind in kinds for spec in validator.encoder.specs[kind]]
         entries.append({"modality": name, "columns": columns, **_compared(validator, whole, without, contender.rows)})
     value = score(validator.outcomes(whole, contender.rows), validator.metric)

@@ -261,9 +261,11 @@ def test_how_quickly_something_moves_is_learned_and_stored(tmp_path: Path) -> No
     assert (model.predict(test).value == test["y"])[there].mean() > 0.9
     again = engine.load(engine.save(model, tmp_path / "m"))
     assert np.array_equal(again.predict(test).probabilities, model.predict(test).probabilities)
-    write(tmp_path / "x.avi", np.repeat(test["clip"][0][..., None], 3, axis=3), "mjpeg")
+    given = model.predict(test)  # the surest of the right ones: writing a clip as a file loses a little of it
+    row = int(np.argmax(np.where((given.value == test["y"]) & there, given.probabilities.max(axis=1), 0.0)))
+    write(tmp_path / "x.avi", np.repeat(test["clip"][row][..., None], 3, axis=3), "mjpeg")
     found = again.predict(pd.DataFrame({"clip": ["x.avi", "gone.avi"], "sex": ["f", "m"]}), files=tmp_path)
-    assert found.value[0] == test["y"][0]
+    assert found.value[0] == test["y"][row]
     assert [w["code"] for w in found.warnings[1]] == ["file_missing"]
 
 

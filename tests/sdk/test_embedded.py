@@ -40,9 +40,10 @@ out["values"] = asyncio.run(in_a_notebook())
 out["details"] = sorted(am.inference(rows.head(1), details=True)[0])
 out["evaluated"] = am.evaluate(frame.head(100))["roc_auc"]
 try:
-    am.train(frame.assign(copy=frame["diagnosis"]), "diagnosis", dataset="Leaky", quiet=True)
+    leaky = frame[["diagnosis"]].assign(mrn=[f"p{i}" for i in range(len(frame))], copy=frame["diagnosis"])
+    am.train(leaky, "diagnosis", dataset="Leaky", quiet=True)
 except am.TrainingRefused as error:
-    out["refused"] = [p["column"] for p in error.problems if p["severity"] == "error"]
+    out["refused"] = [p["code"] for p in error.problems if p["severity"] == "error"]
 try:
     am.train(dataset="Cancer", colour="blue", quiet=True)
 except am.AIMassError as error:
@@ -67,6 +68,6 @@ def test_train_evaluate_and_inference(tmp_path: Path) -> None:
     assert out["values"].count("malignant") > 20, "the first thirty patients of the study are mostly malignant"
     assert {"value", "probability", "interval", "warnings", "id"} <= set(out["details"])
     assert out["evaluated"] > 0.9
-    assert out["refused"] == ["copy"]
+    assert out["refused"] == ["only_leaks"]
     assert "colour" in out["unknown"]
     assert (tmp_path / "secret_key").stat().st_mode & 0o077 == 0

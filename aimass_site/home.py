@@ -159,7 +159,7 @@ def recent_jobs(actor: Actor) -> list[Job]:
     """The latest background work, newest first."""
     if not actor.may(Permission.VIEW_JOBS):
         return []
-    fields = ("id", "title", "state", "fraction", "created_at", "subject_url")
+    fields = ("id", "title", "title_params", "state", "fraction", "created_at", "subject_url")
     return list(Job.objects.for_organisation(actor.organisation).only(*fields).order_by("-created_at", "-id")[:5])
 
 

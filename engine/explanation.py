@@ -205,7 +205,7 @@ def _separable(member: Member) -> bool:
 
 def _exact(members: list[ExactMember], encoded: Encoded, code: int) -> tuple[float, Floats]:
     parts = [member(encoded, code) for member in members]
-    values: Floats = sum(own for _, own in parts)  # type: ignore[assignment]
+    values: Floats = np.sum([own for _, own in parts], axis=0)
     return sum(base for base, _ in parts), values
 
 

@@ -42,10 +42,10 @@ class Prediction:
     out_of_distribution: NDArray[np.bool_]
     ood_score: Floats
     warnings: list[list[Warning_]]
-    refer: NDArray[np.bool_] = None  # type: ignore[assignment]  # not given: nobody
+    refer: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))  # not given: nobody
 
     def __post_init__(self) -> None:
-        if self.refer is None:
+        if not len(self.refer):
             object.__setattr__(self, "refer", np.zeros(len(self.value), dtype=bool))
 
 

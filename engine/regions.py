@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from engine.candidates.fusion import FusionModel
 from engine.encoding import Encoded
-from engine.files import FileRefused, Files, source_of
+from engine.files import FileRefused, Files
 from engine.metrics import Floats
 from engine.schema import FILE_KINDS, Kind
 from engine.transformers.files import Decoded, FileTransformer
@@ -114,13 +114,11 @@ def _items(fitted: Fitted, record: Mapping[str, Any], files: Files) -> Iterator[
         for column, spec in enumerate(specs):
             cell = record.get(spec.name)
             try:
-                source = source_of(cell, files.folder)
-                if source is not None:
-                    yield (kind, column), transformer.part(column).read(source)
-            except FileRefused:
+                item = transformer.part(column).opened(cell, files)
+            except FileRefused:  # a warning beside the prediction says it already
                 continue
-            except Exception:  # noqa: S112  a decoder raises whatever it likes; the cell is missing and was reported
-                continue
+            if item is not None:
+                yield (kind, column), item
 
 
 def _ready(fitted: Fitted, record: Mapping[str, Any], items: Mapping[Place, Any]) -> dict[str, Any]:
@@ -281,15 +279,15 @@ def _moments(clip: Clip) -> list[tuple[float, float]]:
 
 def _calmed(clip: Clip, start: float, end: float) -> Clip:
     """The clip with the motion and light of a moment as they usually are. What moved in a part only is not known."""
-    changes: dict[str, Floats] = {}
-    for name in ("motion", "flow", "light"):
-        series = getattr(clip, name).copy()
+
+    def calm(series: Floats) -> Floats:
         when = np.arange(len(series)) / clip.rate
         inside = (when >= start) & (when < end)
-        if inside.any() and not inside.all():
-            series[inside] = np.median(series[~inside])
-        changes[name] = series
-    return replace(clip, **changes)  # type: ignore[arg-type]
+        if not inside.any() or inside.all():
+            return series
+        return np.where(inside, np.median(series[~inside]), series)
+
+    return replace(clip, motion=calm(clip.motion), flow=calm(clip.flow), light=calm(clip.light))
 
 
 HIDERS: dict[Kind, Callable[[Any], list[Hidden]]] = {

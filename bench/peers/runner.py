@@ -9,6 +9,7 @@ import re
 import sys
 import time
 import warnings
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ ONE_ROW = 30  # one-row predictions, of which the median counts
 PATIENCE = 20.0  # seconds after which fewer repetitions have to do
 
 
-class Peer:
+class Peer(ABC):
     """`fit`, then `predict`: probabilities in the order of `classes`, or numbers. `own` is the peer's own estimate."""
 
     own: float | None = None
@@ -31,11 +32,13 @@ class Peer:
         self.task, self.budget, self.seed, self.threads = task, budget, seed, threads
         self.classify = task["task"] == "classification"
 
+    @abstractmethod
     def fit(self, train: pd.DataFrame) -> None:
-        raise NotImplementedError
+        """Learn from a table with its target, within the budget."""
 
+    @abstractmethod
     def predict(self, frame: pd.DataFrame) -> Any:
-        raise NotImplementedError
+        """Probabilities (n, k) in the order of `classes`, or numbers (n,)."""
 
     def one(self, frame: pd.DataFrame) -> Any:
         """The quickest way of this peer for a single row, from the row as the caller has it; made ready by `ready`."""

@@ -46,8 +46,9 @@ def detect(path: Path) -> tuple[str, bool]:
 
 def few_zeros(content: bytes | str) -> bool:
     """Whether zeros are stray ones in a text, whose rows are refused one by one, and no sign of something else."""
-    zero, line = (b"\x00", b"\n") if isinstance(content, bytes) else ("\x00", "\n")
-    return content.count(zero) <= content.count(line)  # type: ignore[arg-type]
+    if isinstance(content, bytes):
+        return content.count(b"\x00") <= content.count(b"\n")
+    return content.count("\x00") <= content.count("\n")
 
 
 def _wide(path: Path, head: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -11,18 +12,18 @@ from torch import nn
 from engine.schema import Kind
 
 
-class KindNetwork:
+class KindNetwork(ABC):
     """How a network looks at one kind. One instance per kind is registered by @encoder.
 
     Tensors arrive as float32 (batch, *tensor_shape); those stored as uint8 lie in [0, 1].
     """
 
+    @abstractmethod
     def build(self, tensor_shape: tuple[int, ...], width: int) -> nn.Module:
         """A module from (batch, *tensor_shape) to (batch, width). It standardises its input itself.
 
         No batch statistics at prediction: a record's result must not depend on which others are asked with it.
         """
-        raise NotImplementedError
 
     def augment(
         self, batch: torch.Tensor, generator: torch.Generator, settings: Mapping[str, Any]

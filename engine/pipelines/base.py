@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -44,7 +45,7 @@ class Setting(Hyperparameter):
         return value
 
 
-class Pipeline:
+class Pipeline(ABC):
     """One task from table to model. Stateless: everything learned is in the model that `fit_candidates` gives."""
 
     name: ClassVar[str]
@@ -69,33 +70,33 @@ class Pipeline:
             if column is not None and column not in frame.columns:
                 raise EngineError("column_missing", f"There is no column “{column}”.", {"column": column})
 
+    @abstractmethod
     def check(self, frame: pd.DataFrame, recipe: Recipe) -> list[Problem]:
         """All problems, errors first; may raise EngineError for what can't even be read."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fit_candidates(
         self, frame: pd.DataFrame, recipe: Recipe, *, on_progress: OnProgress | None, should_stop: ShouldStop | None
     ) -> Search:
         """As engine.fit_candidates."""
-        raise NotImplementedError
 
+    @abstractmethod
     def evaluate(
         self, fitted: Any, frame: pd.DataFrame, groups: Sequence[str], bootstrap: int, seed: int
     ) -> Report:
         """As engine.evaluate."""
-        raise NotImplementedError
 
+    @abstractmethod
     def explain(self, fitted: Any, records: Sequence[Mapping[str, Any]]) -> list[Reasons]:
         """As engine.explain."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scores(self, predictions: Mapping[str, Any], weights: Floats) -> dict[str, Floats]:
         """Every metric for each row of `weights` (B, n), from what a report stores as `predictions` of n records."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restore(self, fitted: Fitted, state: Mapping[str, Any], arrays: Arrays) -> Fitted:
         """The inverse of `PipelineFitted.state` and `.own_arrays`."""
-        raise NotImplementedError
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,86 +27,86 @@ Details = dict[str, Any]  # JSON: what of the task is decided once from the trai
 Truth = Any  # (n,) codes, (n, labels) with NaN where unknown, or (n, 2) time and event
 
 
-class Task:
+class Task(ABC):
     """Stateless; everything learned is in `Fitted.details` (JSON), `Fitted.calibrator` and `Fitted.reach`."""
 
     name: ClassVar[str]
     unit: ClassVar[str]  # of what `score` gives
 
+    @abstractmethod
     def read(self, frame: pd.DataFrame, recipe: Recipe) -> tuple[Ints, Truth, list[str], Details]:
         """(rows with a label, their truth, classes, details). Raises EngineError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reread(self, fitted: Fitted, frame: pd.DataFrame) -> tuple[Ints, Truth, dict[str, int]]:
         """(rows with a known label, their truth, how many were left out and why) of other records."""
-        raise NotImplementedError
 
+    @abstractmethod
     def guide(self, truth: Truth, patients: Ints, details: Details) -> Floats:
         """(n,) one number per record, by which folds are balanced and preprocessing is guided."""
-        raise NotImplementedError
 
     def strata(self, guide: Floats) -> Ints | None:
         """(n,) what is balanced between folds, or None for fifths of the guide."""
         return None
 
+    @abstractmethod
     def problems(self, frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
         """What is wrong or doubtful about the labels."""
-        raise NotImplementedError
 
+    @abstractmethod
     def plain(self, data: TrainingData) -> list[TrainingData]:
         """The same records as plain classifications and regressions, in which leaks are sought."""
-        raise NotImplementedError
 
     def rows(self, data: TrainingData, candidate: str) -> int:
         """How many rows a candidate is fitted on; estimates its time."""
         return len(data.y)
 
+    @abstractmethod
     def build(
         self, candidate: Candidate, seed: int, hyperparameters: Mapping[str, Any], details: Details
     ) -> Model:
         """The candidate's model for this task; its `fit` takes the truth as `read` gives it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def baseline(self, data: TrainingData, n: int) -> Floats:
         """What one would say of n records knowing nothing of them, shaped like a model's `raw`."""
-        raise NotImplementedError
 
     def prior(self, data: TrainingData) -> list[float]:
         """One row of `baseline`."""
         row: list[float] = self.baseline(data, 1)[0].tolist()
         return row
 
+    @abstractmethod
     def outcomes(self, data: TrainingData, rows: Ints, raw: Floats, metric: str) -> Outcomes:
         """Truth beside uncalibrated predictions, for the search."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, fitted: Fitted, validator: Validator, contender: Contender) -> Outcomes:
         """Calibration, thresholds, prediction sets and intervals from out-of-fold predictions, which are returned."""
-        raise NotImplementedError
 
+    @abstractmethod
     def calibrator(self, method: str, state: dict[str, Any]) -> Any:
         """The stored calibrator."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predict(self, fitted: Fitted, raw: Floats, about: Mapping[str, Any]) -> Prediction:
         """`about` holds out_of_distribution, ood_score and warnings."""
-        raise NotImplementedError
 
+    @abstractmethod
     def judged(self, fitted: Fitted, truth: Truth, raw: Floats) -> Outcomes:
         """Truth beside the finished model's calibrated predictions."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reference(self, fitted: Fitted, truth: Truth, raw: Floats) -> Outcomes:
         """Truth beside the same prediction for everybody (n rows of `training["prior"]`)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restored(self, predictions: Mapping[str, Any]) -> Outcomes:
         """Stored `Report.predictions` as outcomes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stored(self, fitted: Fitted, outcomes: Outcomes) -> dict[str, Any]:
         """JSON from which `restored` makes the outcomes again."""
-        raise NotImplementedError
 
     def curves(self, fitted: Fitted, outcomes: Outcomes) -> dict[str, Any]:
         """For charts."""
@@ -131,9 +132,9 @@ class Task:
         """Which column of `score` a single record's (1, k) predictions are explained by."""
         return 0
 
+    @abstractmethod
     def score(self, fitted: Fitted, raw: Floats) -> Floats:
         """(n, q) what contributions add up to."""
-        raise NotImplementedError
 
     def scored(self, fitted: Fitted) -> list[str] | None:
         """The names of the columns of `score` when there are several."""

@@ -207,7 +207,7 @@ class Multilabel(Task):
         truth, patients = data.answers[rows], np.unique(data.patients[rows], return_inverse=True)[1]
         calibrator = ManyCalibrators().fit(contender.raw, truth, patients, validator.seed)
         p = calibrator.apply(contender.raw)
-        fitted.calibrator = calibrator  # type: ignore[assignment]
+        fitted.calibrator = calibrator  # type: ignore[assignment]  # only this task asks it
         fitted.details |= {
             "thresholds": best_thresholds(p, truth).tolist(),
             "limits": [_limit(p[:, j], truth[:, j], patients, coverage_of(fitted)) for j in range(p.shape[1])],

@@ -227,7 +227,7 @@ class Ordinal(Task):
         truth, patients = data.answers[rows], np.unique(data.patients[rows], return_inverse=True)[1]
         questions = more_than(truth, len(data.classes))
         calibrator = ManyCalibrators().fit(above(contender.raw), questions, patients, validator.seed)
-        fitted.calibrator = calibrator  # type: ignore[assignment]
+        fitted.calibrator = calibrator  # type: ignore[assignment]  # only this task asks it
         outcomes = self.judged(fitted, truth, contender.raw)
         assert outcomes.probabilities is not None
         mass = mass_before(outcomes.probabilities, outcomes.decided.astype(np.int64))

@@ -323,7 +323,7 @@ class Survival(Task):
         data, rows, at = validator.data, contender.rows, int(fitted.details["at"])
         truth, patients = data.answers[rows], np.unique(data.patients[rows], return_inverse=True)[1]
         times = np.asarray(fitted.details["times"])
-        fitted.calibrator = SurvivalCalibrator().fit(contender.raw, truth, times, patients)  # type: ignore[assignment]
+        fitted.calibrator = SurvivalCalibrator().fit(contender.raw, truth, times, patients)  # type: ignore[assignment]  # only this task asks it
         spread = jackknife(validator, contender.results, lambda raw: log_hazard(raw)[:, at : at + 1])
         fitted.details["spread"] = float(spread[0])
         return self.judged(fitted, truth, contender.raw)

@@ -106,8 +106,12 @@ def inverse_of_censoring(
 ) -> tuple[Floats, Floats]:
     """((B, n) 1 / G at each record's time, (B, len(times)) 1 / G at the times); 0 where G is 0."""
     censored = kaplan_meier(time, event, weights, censoring=True)
-    own, fixed = censored.at(time), censored.at(times)
-    return tuple(np.divide(1.0, g, out=np.zeros_like(g), where=g > 1e-12) for g in (own, fixed))  # type: ignore[return-value]
+    return _inverse(censored.at(time)), _inverse(censored.at(times))
+
+
+def _inverse(g: Floats) -> Floats:
+    result: Floats = np.divide(1.0, g, out=np.zeros_like(g), where=g > 1e-12)
+    return result
 
 
 def brier(

@@ -113,7 +113,8 @@ class FileTransformer(Transformer):
         return {"weights": chosen} if chosen else {}
 
     def part(self, column: int) -> FileTransformer:
-        """What reads, describes and sketches the cells of one column: itself, unless columns differ."""
+        """What reads, describes and sketches the cells of one column: itself, unless columns differ. Only it is asked to,
+        so a kind whose columns differ has no `read`, `describe` and `sketch` of its own."""
         return self
 
     def read(self, source: Source) -> Any:
@@ -134,7 +135,8 @@ class FileTransformer(Transformer):
         return self.width + sum(int(entry["width"]) for entry in self.settings.get("weights", ()))
 
     def views(self, item: Any) -> list[NDArray[np.float32]]:
-        """Pictures (h, w, 3) from 0 to 1 that frozen networks of the kind `looks` see; their answers are averaged."""
+        """Pictures (h, w, 3) from 0 to 1 that frozen networks of the kind `looks` see; their answers are averaged.
+        Only asked of kinds that have `looks`."""
         raise NotImplementedError
 
     def encode(
@@ -194,6 +196,16 @@ class FileTransformer(Transformer):
             for k, extra in zip(good, means, strict=True):
                 done[k] = (np.concatenate([done[k][0], extra]), done[k][1])
         return [result[:2] if isinstance(result, tuple) else result for result in done]
+
+    def opened(self, cell: Any, files: Files) -> Any:
+        """The decoded item of a cell, None where it is missing. Raises FileRefused, whatever is wrong with the file."""
+        try:
+            source = source_of(cell, files.folder)
+            return None if source is None else self.read(source)
+        except FileRefused:
+            raise
+        except Exception as error:  # a decoder given a damaged or hostile file raises whatever it likes
+            raise FileRefused("file_unreadable") from error
 
     def _one(self, cell: Any, files: Files, look: bool) -> Any:
         try:

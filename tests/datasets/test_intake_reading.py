@@ -184,7 +184,7 @@ def test_excel_quirks(tmp_path: Path) -> None:
 
 def test_sheet_with_cells_that_is_shown_is_taken_and_said(tmp_path: Path) -> None:
     book = Workbook()
-    book.active.title = "Notes"  # type: ignore[union-attr]
+    book.active.title = "Notes"
     for name, state in (("Old", "hidden"), ("Data", "visible"), ("More", "visible")):
         sheet = book.create_sheet(name)
         sheet.append(["mrn"])

@@ -67,7 +67,7 @@ def attack(function: Attack) -> Attack:
 
 def unsealed(function: Attack) -> Attack:
     """As `attack`, but the function writes the manifest itself."""
-    function.unsealed = True  # type: ignore[attr-defined]
+    function.unsealed = True
     return attack(function)
 
 
@@ -121,7 +121,7 @@ def _textual(change: Callable[[str], str]) -> Attack:
         path = folder / "manifest.json"
         path.write_text(change(path.read_text()))
 
-    rewrite.unsealed = True  # type: ignore[attr-defined]
+    rewrite.unsealed = True
     return rewrite
 
 
@@ -138,7 +138,7 @@ def _named(name: Any) -> Attack:
     def write(folder: Path, canary: Path) -> None:
         edit(folder, lambda manifest: manifest["files"].update({name: {"sha256": "0" * 64}}))
 
-    write.unsealed = True  # type: ignore[attr-defined]
+    write.unsealed = True
     return write
 
 
@@ -288,7 +288,7 @@ def a_huge_sparse_file(folder: Path, canary: Path) -> None:
     os.truncate(folder / "state.safetensors", 20 * 2**30)
 
 
-a_huge_sparse_file.unsealed = True  # type: ignore[attr-defined]
+a_huge_sparse_file.unsealed = True
 
 
 # --- arrays ---------------------------------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def _wrong_arrays(folder: Path, rng: random.Random) -> Iterator[tuple[str, Path,
 def _estimator(change: Callable[[Any, Path], Any]) -> Attack:
     def write(folder: Path, canary: Path) -> None:
         for path in folder.glob("*.skops"):
-            estimator = skops.io.load(path, trusted=engine.artefact.TRUSTED)  # type: ignore[attr-defined]
+            estimator = skops.io.load(path, trusted=engine.artefact.TRUSTED)
             changed = change(estimator, canary)
             if changed is not None:
                 skops.io.dump(changed, path)
@@ -423,7 +423,7 @@ for title, change in {
     "a_list": lambda e, c: [1, 2, 3],
     "sparse": lambda e, c: _other(LogisticRegression(), coef_=sparse.csr_matrix((3, 10**6))),
 }.items():  # fmt: skip
-    ATTACKS[f"estimator_{title}"] = _estimator(change)  # type: ignore[arg-type]
+    ATTACKS[f"estimator_{title}"] = _estimator(change)
 
 
 def _package(

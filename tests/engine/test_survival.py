@@ -33,7 +33,7 @@ def recipe_for(*candidates: str, **settings: object) -> Recipe:
     chosen = {name: given[name] for name in candidates if name in given}
     return Recipe(
         target="years", event="died", horizon=YEARS, patient="mrn", ignore=("true_risk",), candidates=candidates,
-        columns={"note": "text"}, time_budget=0.5, hyperparameters=chosen, **settings,  # type: ignore[arg-type]
+        columns={"note": "text"}, time_budget=0.5, hyperparameters=chosen, **settings,
     )  # fmt: skip
 
 
@@ -196,7 +196,7 @@ def test_recipes_of_survival() -> None:
     assert Recipe.from_dict(recipe.to_dict()) == recipe
     for wrong in ({"task": "survival"}, {"event": "t"}, {"event": "e", "horizon": 0}, {"event": "e", "task": "ordinal"}):
         with pytest.raises(EngineError):
-            Recipe(target="t", **wrong)  # type: ignore[arg-type]
+            Recipe(target="t", **wrong)
 
 
 def test_the_calibrator_puts_right_what_was_put_wrong() -> None:

@@ -13,8 +13,6 @@ The checkpoint folder holds transformed records of patients while it is needed, 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
@@ -31,6 +28,7 @@ from engine import registry
 from engine.assembly import Assembler, Contender
 from engine.candidates.base import Model, sigmoid, softmax
 from engine.candidates.linear import LinearModel
+from engine.checkpoint import _State
 from engine.checks import check, left_out, refuse
 from engine.columns import categories_of
 from engine.combining import parts_of, weighted
@@ -48,7 +46,6 @@ from engine.training_data import TrainingData, labels_of, metric_of, prepare
 from engine.validation import TrialResult, Validator
 
 Source = str | Path | Callable[[], Iterator[pd.DataFrame]]
-
 VALIDATION = 0.1  # share of the patients
 FEWEST_MB = 120  # of room above what the process already takes
 CELL_BYTES = 160  # that one cell of a piece takes at most while it is read, converted and encoded
@@ -81,60 +78,6 @@ def fit_chunks(
         fitted = run.fit()
     run.state.clear()
     return fitted
-
-
-class _State:
-    """Small JSON and arrays in a folder, each written whole or not at all."""
-
-    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
-        self.folder = folder
-        self.path = folder / "state.json"
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
-        self.values: dict[str, Any] = {"identity": digest}
-        if self.path.exists():
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-            if found.get("identity") != digest:
-                raise EngineError(
-                    "checkpoint_other",
-                    "This checkpoint belongs to other data or another recipe.",
-                    {"folder": folder.name},
-                )
-            self.values = found
-
-    def get(self, name: str, default: Any) -> Any:
-        """What was last put there."""
-        return self.values.get(name, default)
-
-    def put(self, **values: Any) -> None:
-        """All of it at once."""
-        self.values |= values
-        draft = self.path.with_suffix(".draft")
-        draft.write_text(json.dumps(self.values), encoding="utf-8")
-        draft.replace(self.path)
-
-    def put_arrays(self, name: str, arrays: dict[str, Any]) -> None:
-        """A file of arrays, replaced whole."""
-        draft = self.folder / f"{name}.draft"
-        save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, draft)
-        draft.replace(self.folder / f"{name}.safetensors")
-
-    def arrays(self, name: str) -> dict[str, Any]:
-        """The arrays of that file; {} where there is none."""
-        path = self.folder / f"{name}.safetensors"
-        return dict(load_file(path)) if path.exists() else {}
-
-    def clear(self) -> None:
-        """Take away everything that this module has written."""
-        for pattern in (
-            "state.json",
-            "*.draft",
-            "*.safetensors",
-            "sample_*.parquet",
-            "rows.f32",
-            "labels.f64",
-        ):
-            for path in self.folder.glob(pattern):
-                path.unlink()
 
 
 @dataclass

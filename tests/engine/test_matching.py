@@ -13,7 +13,9 @@ from scipy import sparse
 import engine
 from engine.matching.fitted import Ranked
 from engine.matching.index import Index, Weights, nearest
-from engine.matching.pipeline import MATCH_METRICS, PIPELINE, conditional_logit, sheet_of, taken
+from engine.matching.judging import sheet_of, taken
+from engine.matching.learning import conditional_logit
+from engine.matching.pipeline import MATCH_METRICS, PIPELINE
 from engine.transformers.text import WIDTH
 
 PARTS = ("fracture", "pain", "infection", "tumour", "bleeding", "inflammation", "stenosis", "rupture", "ulcer", "oedema")

@@ -15,7 +15,8 @@ from scipy import sparse
 
 import engine
 from engine.spans.crf import Chains, Crf, backward, forward
-from engine.spans.pipeline import PIPELINE, SPAN_METRICS, taken
+from engine.spans.judging import taken
+from engine.spans.pipeline import PIPELINE, SPAN_METRICS
 from engine.spans.tokens import (
     buckets,
     design,
@@ -146,7 +147,7 @@ def test_metrics_by_hand_and_by_scikit_learn() -> None:
              "spans": {"text": [0, 0, 0], "p": [0.9, 0.6, 0.2], "hit": [1, 0, 0]}}  # fmt: skip
     from sklearn.metrics import brier_score_loss, f1_score
 
-    from engine.spans.pipeline import _overlapped, _tokens
+    from engine.spans.judging import _overlapped, _tokens
 
     true, found = [(0, 2, 0), (4, 6, 0), (8, 9, 1)], [(0, 2, 0), (5, 7, 0), (8, 9, 0)]
     assert (_overlapped(found, true), _overlapped(true, found), *_tokens(found, true)) == (2, 2, 3, 5, 5)

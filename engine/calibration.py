@@ -71,7 +71,7 @@ class Calibrator:
         theta[0] = max(theta[0], 1e-3)  # a model worse than chance is flattened, never turned around
         p = sigmoid(design @ theta)
         inverse = np.linalg.inv((design * (p * (1 - p))[:, None]).T @ design + 1e-6 * np.eye(2))
-        gradient = _by_patient(design * (p - target)[:, None], patients)
+        gradient = by_patient(design * (p - target)[:, None], patients)
         self.state = {"theta": theta, "covariance": inverse @ gradient.T @ gradient @ inverse}
 
     def _fit_temperature(self, logs: Floats, truth: Ints, patients: Ints) -> None:
@@ -85,7 +85,7 @@ class Calibrator:
             a = float(np.clip(a - step, 0.05, 20.0))
             if abs(step) < 1e-9:
                 break
-        clustered = _by_patient(slope[:, None], patients)
+        clustered = by_patient(slope[:, None], patients)
         self.state = {
             "theta": np.array([a]),
             "deviation": np.array([np.sqrt((clustered**2).sum()) / curvature]),
@@ -154,7 +154,7 @@ class Calibrator:
         return np.zeros(len(raw))
 
 
-def _by_patient(rows: Floats, patients: Ints) -> Floats:
+def by_patient(rows: Floats, patients: Ints) -> Floats:
     """(patients, m) sums of the rows of each patient."""
     sums = np.zeros((int(patients.max()) + 1, rows.shape[1]))
     np.add.at(sums, patients, rows)

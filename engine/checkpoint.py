@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from engine.errors import EngineError
 
 
-class _State:
+class Checkpoint:
     """Small JSON and arrays in a folder, each written whole or not at all."""
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ class Problem:
                 "params": self.params}  # fmt: skip
 
 
-def _problem(code: str, severity: str, column: str | None, template: str, **params: Any) -> Problem:
+def make_problem(code: str, severity: str, column: str | None, template: str, **params: Any) -> Problem:
     values = {"column": column, **params} if column is not None else params
     return Problem(code, severity, column, template.format(**values), values)
 
@@ -81,7 +81,7 @@ def check(frame: pd.DataFrame, recipe: Recipe, *, files: Folder = None) -> list[
 def _labels(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
     target = recipe.target
     if data.unlabelled:
-        yield _problem(
+        yield make_problem(
             "labels_missing",
             "warning",
             target,
@@ -95,7 +95,7 @@ def _labels(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator
         return
     if not data.classify:
         if float(np.ptp(data.y)) == 0:
-            yield _problem(
+            yield make_problem(
                 "one_class",
                 "error",
                 target,
@@ -103,7 +103,7 @@ def _labels(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator
             )
         return
     if len(data.classes) < 2:
-        yield _problem(
+        yield make_problem(
             "one_class",
             "error",
             target,
@@ -112,7 +112,7 @@ def _labels(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator
         )
         return
     if len(data.classes) > max(2, len(data.y) // 4):
-        yield _problem(
+        yield make_problem(
             "too_many_classes",
             "error",
             target,
@@ -124,7 +124,7 @@ def _labels(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator
     for code, name in enumerate(data.classes.tolist()):
         patients = len(set(data.patients[data.y == code].tolist()))
         if patients < 2:
-            yield _problem(
+            yield make_problem(
                 "class_too_small",
                 "error",
                 target,
@@ -134,7 +134,7 @@ def _labels(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator
                 count=patients,
             )
         elif patients < 10:
-            yield _problem(
+            yield make_problem(
                 "class_small",
                 "warning",
                 target,
@@ -147,7 +147,7 @@ def _labels(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator
 def _amount(data: TrainingData) -> Iterator[Problem]:
     n, patients = len(data.y), int(data.patients.max()) + 1
     if n < FEWEST_RECORDS:
-        yield _problem(
+        yield make_problem(
             "too_few_records",
             "error",
             None,
@@ -156,7 +156,7 @@ def _amount(data: TrainingData) -> Iterator[Problem]:
             least=FEWEST_RECORDS,
         )
     elif n < FEW_RECORDS:
-        yield _problem(
+        yield make_problem(
             "few_records",
             "warning",
             None,
@@ -165,7 +165,7 @@ def _amount(data: TrainingData) -> Iterator[Problem]:
             least=FEW_RECORDS,
         )
     if patients < min(FEWEST_PATIENTS, n):
-        yield _problem(
+        yield make_problem(
             "too_few_patients",
             "error",
             None,
@@ -174,7 +174,7 @@ def _amount(data: TrainingData) -> Iterator[Problem]:
             least=FEWEST_PATIENTS,
         )
     elif patients < min(FEW_PATIENTS, n):
-        yield _problem(
+        yield make_problem(
             "few_patients",
             "warning",
             None,
@@ -184,12 +184,12 @@ def _amount(data: TrainingData) -> Iterator[Problem]:
         )
     usable = [column for column in data.schema.features if column.name not in unsupported(data.schema)]
     if not usable:
-        yield _problem("no_features", "error", None, "There is no column to learn from.")
+        yield make_problem("no_features", "error", None, "There is no column to learn from.")
 
 
 def _recipe(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
     if recipe.positive is not None and data.classify and recipe.positive not in data.classes:
-        yield _problem(
+        yield make_problem(
             "positive_unknown",
             "error",
             recipe.target,
@@ -198,7 +198,7 @@ def _recipe(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
         )
     for name in recipe.candidates:
         if not registry.get(name).can(data.task):
-            yield _problem(
+            yield make_problem(
                 "candidate_wrong_task",
                 "error",
                 None,
@@ -207,7 +207,7 @@ def _recipe(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
                 task=data.task,
             )
     for name in unsupported(data.schema):
-        yield _problem(
+        yield make_problem(
             "kind_not_used",
             "warning",
             name,
@@ -222,7 +222,7 @@ def _files(data: TrainingData) -> Iterator[Problem]:
             continue
         cells = data.frame[column.name].tolist()
         if data.files.folder is None and any(isinstance(c, str) and not is_missing(c) for c in cells):
-            yield _problem(
+            yield make_problem(
                 "files_folder_missing",
                 "error",
                 column.name,
@@ -232,7 +232,7 @@ def _files(data: TrainingData) -> Iterator[Problem]:
         codes = Counter(_trouble(cell, data.files) for cell in cells)
         for code, text in _FILE_PROBLEMS.items():
             if codes[code]:
-                yield _problem(f"values_{code}", "warning", column.name, text, count=codes[code])
+                yield make_problem(f"values_{code}", "warning", column.name, text, count=codes[code])
 
 
 def _trouble(cell: Any, files: Files) -> str | None:
@@ -247,7 +247,7 @@ def unreadable_files(issues: Iterable[Issue]) -> list[Problem]:
     """What decoding the training files brought to light, one problem for each column."""
     counts = Counter(issue.column for issue in issues if issue.code == "file_unreadable")
     text = _FILE_PROBLEMS["file_unreadable"]
-    return [_problem("values_file_unreadable", "warning", name, text, count=n) for name, n in counts.items()]
+    return [make_problem("values_file_unreadable", "warning", name, text, count=n) for name, n in counts.items()]
 
 
 _FILE_PROBLEMS = {
@@ -260,7 +260,7 @@ _FILE_PROBLEMS = {
 def _patients(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
     guessed = [c.name for c in data.schema.with_role(Role.PATIENT)]
     if recipe.patient is None and guessed:
-        yield _problem(
+        yield make_problem(
             "patient_guessed",
             "warning",
             guessed[0],
@@ -274,7 +274,7 @@ def _patients(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
         labels.setdefault(patient, set()).add(label)
     contradicting = sum(len(found) > 1 for found in labels.values())
     if contradicting:
-        yield _problem(
+        yield make_problem(
             "patient_contradicts",
             "warning",
             recipe.target,
@@ -292,7 +292,7 @@ def _columns(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterato
                 if code == "column_empty"
                 else "“{column}” looks like an identifier and is left out."
             )
-            yield _problem(code, "warning", column.name, text)
+            yield make_problem(code, "warning", column.name, text)
         if column.role is not Role.FEATURE:
             continue
         if (
@@ -300,7 +300,7 @@ def _columns(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterato
             and column.name in recipe.columns
             and looks_like_identifier(data.frame[column.name], column.kind)
         ):
-            yield _problem(
+            yield make_problem(
                 "column_identifier_used",
                 "warning",
                 column.name,
@@ -314,7 +314,7 @@ def _columns(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterato
                 ("not_a_number", "{count} values of “{column}” are no numbers and count as missing."),
             ):
                 if problems[code]:
-                    yield _problem(f"values_{code}", "warning", column.name, text, count=problems[code])
+                    yield make_problem(f"values_{code}", "warning", column.name, text, count=problems[code])
     yield from _duplicates(data)
 
 
@@ -323,7 +323,7 @@ def _duplicates(data: TrainingData) -> Iterator[Problem]:
     codes = [pd.factorize(np.array(column, dtype=object))[0] for column in texts]
     copies = int(pd.DataFrame(dict(enumerate(codes))).duplicated().sum()) if codes else 0
     if copies:
-        yield _problem(
+        yield make_problem(
             "duplicates",
             "warning",
             None,
@@ -360,12 +360,12 @@ def _suspicious(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
     found = suspicions(data, recipe)
     for each in found:
         if not each.leave_out:
-            yield _problem(each.code, "warning", each.column, DOUBTFUL[each.code], **each.params)
+            yield make_problem(each.code, "warning", each.column, DOUBTFUL[each.code], **each.params)
         elif recipe.allow_leaks:
             text = SUSPICIOUS[each.code] + USED
-            yield _problem(f"{each.code}_used", "warning", each.column, text, **each.params)
+            yield make_problem(f"{each.code}_used", "warning", each.column, text, **each.params)
         else:
-            yield _problem(each.code, "warning", each.column, SUSPICIOUS[each.code] + LEFT_OUT, **each.params)
+            yield make_problem(each.code, "warning", each.column, SUSPICIOUS[each.code] + LEFT_OUT, **each.params)
     if not recipe.allow_leaks:
         yield from _nothing_left(data, found)
 
@@ -375,7 +375,7 @@ def _nothing_left(data: TrainingData, found: list[Suspicion]) -> Iterator[Proble
     usable = {c.name for c in data.schema.features} - set(unsupported(data.schema))
     if left_out and usable <= left_out:
         names = ", ".join(sorted(left_out))
-        yield _problem(
+        yield make_problem(
             "only_leaks", "error", None,
             "Without the columns that give the answer away ({names}) there is nothing to learn from.", names=names,
         )  # fmt: skip
@@ -396,7 +396,7 @@ def _time(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
         return
     missing = int(np.isnan(times_of(data.frame, recipe)).sum())
     if missing:
-        yield _problem(
+        yield make_problem(
             "time_missing", "warning", recipe.split_by,
             "{count} rows have no time in “{column}”: the final model learns from them, but no validation does.",
             count=missing,
@@ -422,12 +422,12 @@ def leak_report(frame: pd.DataFrame, recipe: Recipe, test: pd.DataFrame | None =
     rows, patients = shared(without(data, {str(each["column"]) for each in left_out(found)}), test, recipe)
     if rows:
         found.append(
-            _problem("test_copies", "warning", None, "{count} of {total} test rows are copies of training rows: a model that "
+            make_problem("test_copies", "warning", None, "{count} of {total} test rows are copies of training rows: a model that "
                      "has seen them is judged too kindly.", count=rows, total=len(test))
         )  # fmt: skip
     if patients:
         found.append(
-            _problem("test_patients", "warning", None, "{count} patients are both in the training and in the test rows.",
+            make_problem("test_patients", "warning", None, "{count} patients are both in the training and in the test rows.",
                      count=patients)
         )  # fmt: skip
     return found

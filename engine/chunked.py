@@ -28,7 +28,7 @@ from engine import registry
 from engine.assembly import Assembler, Contender
 from engine.candidates.base import Model, sigmoid, softmax
 from engine.candidates.linear import LinearModel
-from engine.checkpoint import _State
+from engine.checkpoint import Checkpoint
 from engine.checks import check, left_out, refuse
 from engine.columns import categories_of
 from engine.combining import parts_of, weighted
@@ -122,7 +122,7 @@ class _Chunks:
             "columns": list(head.columns),
             "limit": limit,
         }
-        self.state = _State(folder, identity)
+        self.state = Checkpoint(folder, identity)
         sizes = _Sizes.of(limit, self.columns)
         self.sizes = _Sizes(**self.state.get("sizes", vars(sizes)))  # a resumed run cuts the same pieces
         self.state.put(sizes=vars(self.sizes))

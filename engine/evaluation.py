@@ -248,11 +248,11 @@ def _curves(fitted: Fitted, outcomes: Outcomes) -> dict[str, Any]:
         hit = outcomes.truth == code
         if hit.any() and not hit.all():
             name = str(fitted.classes_[code])
-            roc[name], pr[name] = _roc_and_pr(hit, outcomes.probabilities[:, code])
+            roc[name], pr[name] = roc_and_pr(hit, outcomes.probabilities[:, code])
     return {"roc": roc, "pr": pr, "calibration": calibration_curve(outcomes)}
 
 
-def _roc_and_pr(hit: NDArray[np.bool_], p: Floats) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+def roc_and_pr(hit: NDArray[np.bool_], p: Floats) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     order = np.argsort(-p, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(p[order]) != 0, True))
     true, false = np.cumsum(hit[order])[ends], np.cumsum(~hit[order])[ends]

@@ -179,7 +179,7 @@ def gain(name: str, value: float) -> float:
     return value if METRICS[name].better == "higher" else -value
 
 
-def _divide(top: Floats, bottom: Floats) -> Floats:
+def divide(top: Floats, bottom: Floats) -> Floats:
     return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 1e-12)
 
 
@@ -187,13 +187,13 @@ def _regression(outcomes: Outcomes, weights: Floats) -> dict[str, Floats]:
     truth, residual = outcomes.truth.astype(float), outcomes.truth - outcomes.decided
     total = weights.sum(axis=1)
     squares = weights @ (residual * residual)
-    mean = _divide(weights @ truth, total)
+    mean = divide(weights @ truth, total)
     variance = weights @ (truth * truth) - total * mean * mean
     variance = np.where(variance > 1e-12 * np.maximum(weights @ (truth * truth), 1e-300), variance, 0.0)
     return {
-        "mae": _divide(weights @ np.abs(residual), total),
-        "rmse": np.sqrt(_divide(squares, total)),
-        "r2": 1.0 - _divide(squares, variance),
+        "mae": divide(weights @ np.abs(residual), total),
+        "rmse": np.sqrt(divide(squares, total)),
+        "r2": 1.0 - divide(squares, variance),
     }
 
 
@@ -216,12 +216,12 @@ def _decisions(outcomes: Outcomes, weights: Floats) -> dict[str, Floats]:
     called = (outcomes.decided[:, None] == codes).astype(float)
     total = weights.sum(axis=1, keepdims=True)
     hit, actual, named = weights @ (true * called), weights @ true, weights @ called
-    recall = _divide(hit, actual)
-    specificity = _divide(total - actual - named + hit, total - actual)
-    precision = _divide(hit, named)
-    f1 = _divide(2 * hit, actual + named)
+    recall = divide(hit, actual)
+    specificity = divide(total - actual - named + hit, total - actual)
+    precision = divide(hit, named)
+    f1 = divide(2 * hit, actual + named)
     balanced = _mean(np.where(actual > 0, recall, np.nan))
-    scores = {"accuracy": _divide(hit.sum(axis=1), total[:, 0])}
+    scores = {"accuracy": divide(hit.sum(axis=1), total[:, 0])}
     scores["balanced_accuracy"] = np.where((actual > 0).sum(axis=1) > 1, balanced, np.nan)
     if len(codes) == 2:
         p = outcomes.positive
@@ -240,7 +240,7 @@ def _decisions(outcomes: Outcomes, weights: Floats) -> dict[str, Floats]:
 def _mean(values: Floats) -> Floats:
     """Mean over the classes, leaving out undefined ones; NaN when none is defined."""
     defined = np.isfinite(values)
-    return _divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(float))
+    return divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(float))
 
 
 def _proper(outcomes: Outcomes, weights: Floats) -> dict[str, Floats]:
@@ -252,8 +252,8 @@ def _proper(outcomes: Outcomes, weights: Floats) -> dict[str, Floats]:
     if p.shape[1] == 2:
         squares = squares / 2.0  # two classes: of the positive one alone
     return {
-        "brier": _divide(weights @ squares, total),
-        "log_loss": _divide(weights @ -np.log(of_truth), total),
+        "brier": divide(weights @ squares, total),
+        "log_loss": divide(weights @ -np.log(of_truth), total),
     }
 
 
@@ -279,7 +279,7 @@ def _calibration_error(outcomes: Outcomes, weights: Floats) -> Floats:
     confidence, hit = confidence_and_hit(outcomes)
     member = np.eye(CALIBRATION_BINS)[equal_mass_bins(confidence)]
     gap = np.abs(weights @ (member * (confidence - hit)[:, None])).sum(axis=1)
-    return _divide(gap, weights.sum(axis=1))
+    return divide(gap, weights.sum(axis=1))
 
 
 def _ranking(outcomes: Outcomes, weights: Floats, precision: bool) -> dict[str, Floats]:
@@ -309,9 +309,9 @@ def rank_scores(
     positives, negatives = true[:, -1], false[:, -1]
     steps = np.diff(false, axis=1, prepend=0.0)
     below = np.concatenate([np.zeros((len(weights), 1)), true[:, :-1]], axis=1)
-    area = _divide((steps * (true + below)).sum(axis=1) / 2.0, positives * negatives)
+    area = divide((steps * (true + below)).sum(axis=1) / 2.0, positives * negatives)
     if not precision:
         return area, np.full(len(weights), np.nan)
-    exact = np.nan_to_num(_divide(true, true + false))
-    average = _divide((np.diff(true, axis=1, prepend=0.0) * exact).sum(axis=1), positives)
+    exact = np.nan_to_num(divide(true, true + false))
+    average = divide((np.diff(true, axis=1, prepend=0.0) * exact).sum(axis=1), positives)
     return area, np.where(negatives > 0, average, np.nan)

@@ -102,7 +102,7 @@ class NetworkModel(Model):
     def _answer(self, X: Floats, layers: list[tuple[Floats, Floats]]) -> Floats:
         hidden = X
         for weight, bias in layers[:-1]:
-            hidden = _activate(hidden @ weight.T + bias, self.activation)
+            hidden = activate(hidden @ weight.T + bias, self.activation)
         weight, bias = layers[-1]
         scores: Floats = hidden @ weight.T + bias
         return (
@@ -164,7 +164,7 @@ class NetworkModel(Model):
         return float(networks * epochs * (math.ceil(rows / batch) * 5e-4 + 6e-10 * rows * weights))
 
 
-def _activate(x: Floats, name: str) -> Floats:
+def activate(x: Floats, name: str) -> Floats:
     """The same functions as torch's (gelu in its exact form)."""
     if name == "relu":
         return np.maximum(x, 0.0)

@@ -12,7 +12,7 @@ import pandas as pd
 from engine import registry
 from engine.assembly import Contender
 from engine.calibration import conformal_quantile
-from engine.checks import FEW_PATIENTS, FEWEST_PATIENTS, FEWEST_RECORDS, Problem, _problem, refuse
+from engine.checks import FEW_PATIENTS, FEWEST_PATIENTS, FEWEST_RECORDS, Problem, make_problem, refuse
 from engine.errors import EngineError
 from engine.evaluation import MOST_POINTS, Report
 from engine.explanation import Reasons, explain
@@ -111,12 +111,12 @@ class Forecast(Pipeline):
         data = self.read(frame, recipe)
         found = [*_labels(data), *_rows(data)]
         found += [
-            _problem("candidate_wrong_task", "error", None, "The candidate “{candidate}” cannot do {task}.",
+            make_problem("candidate_wrong_task", "error", None, "The candidate “{candidate}” cannot do {task}.",
                      candidate=name, task=self.name)
             for name in recipe.candidates if "regression" not in registry.get(name).tasks
         ]  # fmt: skip
         if self.metric(recipe) in ("coverage", "width"):
-            found.append(_problem("metric_wrong_task", "error", None, "“{metric}” can't choose between forecasts.",
+            found.append(make_problem("metric_wrong_task", "error", None, "“{metric}” can't choose between forecasts.",
                                   metric=recipe.metric, task=self.name))  # fmt: skip
         if not any(problem.severity == "error" for problem in found):
             found += list(_future(data, recipe))
@@ -147,7 +147,7 @@ class Forecast(Pipeline):
         problems += [p for p in search.problems if p.column in data.covariates and p.code.startswith(told)]
         reached, simple = best.validation["value"], baseline.validation_score
         if reached is not None and simple is not None and reached >= simple:
-            problems.append(_problem("forecast_no_better", "warning", data.layout.target,
+            problems.append(make_problem("forecast_no_better", "warning", data.layout.target,
                                      "No candidate forecasts “{column}” better than its last value does."))  # fmt: skip
         return Search(best, search.candidates, baseline, problems, len(frame) - len(data.derived))
 
@@ -345,16 +345,16 @@ def _labels(data: Data) -> Iterator[Problem]:
     n, patients = len(data.derived), len(np.unique(data.owner))
     column = data.layout.target
     if n < FEWEST_RECORDS:
-        yield _problem("too_few_records", "error", column, "Only {count} values of “{column}” follow another; at least "
+        yield make_problem("too_few_records", "error", column, "Only {count} values of “{column}” follow another; at least "
                        "{least} are needed.", count=n, least=FEWEST_RECORDS)  # fmt: skip
     if patients < FEWEST_PATIENTS:
-        yield _problem("too_few_patients", "error", None, "Only {count} patients; at least {least} are needed.",
+        yield make_problem("too_few_patients", "error", None, "Only {count} patients; at least {least} are needed.",
                        count=patients, least=FEWEST_PATIENTS)  # fmt: skip
     elif patients < FEW_PATIENTS:
-        yield _problem("few_patients", "warning", None, "Only {count} patients; with fewer than {least} every figure is "
+        yield make_problem("few_patients", "warning", None, "Only {count} patients; with fewer than {least} every figure is "
                        "uncertain.", count=patients, least=FEW_PATIENTS)  # fmt: skip
     if float(np.ptp(data.examples.value)) == 0:
-        yield _problem("one_class", "error", column, "“{column}” has the same value in every row; there is nothing to learn.")
+        yield make_problem("one_class", "error", column, "“{column}” has the same value in every row; there is nothing to learn.")
 
 
 def _rows(data: Data) -> Iterator[Problem]:
@@ -362,11 +362,11 @@ def _rows(data: Data) -> Iterator[Problem]:
 
     lost = len(_without_time(data.frame, data.layout))
     if lost:
-        yield _problem("forecast_rows_without_time", "warning", data.layout.time,
+        yield make_problem("forecast_rows_without_time", "warning", data.layout.time,
                        "{count} rows have no usable “{column}” and are left out.", count=lost)  # fmt: skip
     same = len(data.frame) - len(data.series.owner)
     if same:
-        yield _problem("forecast_same_time", "warning", data.layout.time,
+        yield make_problem("forecast_same_time", "warning", data.layout.time,
                        "{count} rows have the same patient and “{column}” as another; they count as one visit, with the "
                        "mean of their values.", count=same)  # fmt: skip
 
@@ -389,7 +389,7 @@ def _future(data: Data, recipe: Recipe) -> Iterator[Problem]:
         column = names.get(name, name)
         if column not in told:
             told.add(column)
-            yield _problem("forecast_future", severity, column,
+            yield make_problem("forecast_future", severity, column,
                            "“{column}” holds the value that is to be forecast (it explains {percent} % of its change). "
                            "Was it written down later? Leave it out, or allow it.", percent=round(100 * score))  # fmt: skip
 

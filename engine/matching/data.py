@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from engine.cells import to_category, to_number, to_text
-from engine.checks import FEW_RECORDS, FEWEST_RECORDS, Problem, _problem
+from engine.checks import FEW_RECORDS, FEWEST_RECORDS, Problem, make_problem
 from engine.metrics import Ints
 from engine.pipelines.base import schema_of
 from engine.recipe import Recipe
@@ -64,12 +64,12 @@ def match_schema(frame: pd.DataFrame, recipe: Recipe, chosen: Mapping[str, Any])
     return schema_of(frame, roles)
 
 
-def _rows(frame: pd.DataFrame, recipe: Recipe, chosen: Mapping[str, Any], schema: Schema) -> Data:
+def rows_of(frame: pd.DataFrame, recipe: Recipe, chosen: Mapping[str, Any], schema: Schema) -> Data:
     """Every row with a text is a query, and a reference unless a column says which are."""
     texts = frame[recipe.target].tolist()
     usable = np.array([to_text(cell) is not None for cell in texts], dtype=bool)
     catalogued = chosen["reference"]
-    marked = usable if catalogued is None else usable & np.array([_yes(cell) for cell in frame[catalogued].tolist()])
+    marked = usable if catalogued is None else usable & np.array([is_yes(cell) for cell in frame[catalogued].tolist()])
     refs, asked = np.flatnonzero(marked), np.flatnonzero(usable if catalogued is None else usable & ~marked)
     place = np.full(len(texts), -1, dtype=np.int64)
     place[refs] = np.arange(len(refs))
@@ -83,7 +83,7 @@ def _rows(frame: pd.DataFrame, recipe: Recipe, chosen: Mapping[str, Any], schema
     )  # fmt: skip
 
 
-def _pairs(frame: pd.DataFrame, recipe: Recipe, chosen: Mapping[str, Any], schema: Schema) -> Data:
+def pairs_of(frame: pd.DataFrame, recipe: Recipe, chosen: Mapping[str, Any], schema: Schema) -> Data:
     """The distinct other texts are the references, the texts of the target the queries."""
     references: dict[str, int] = {}
     asked: dict[tuple[int, str], int] = {}
@@ -105,7 +105,7 @@ def _pairs(frame: pd.DataFrame, recipe: Recipe, chosen: Mapping[str, Any], schem
         if key not in asked:
             asked[key] = len(asked)
             texts.append(text)
-        (yes if _yes(label) else no).append((asked[key], references[other]))
+        (yes if is_yes(label) else no).append((asked[key], references[other]))
     truth: list[set[int]] = [set() for _ in texts]
     for query, reference in yes:
         truth[query].add(reference)
@@ -120,7 +120,7 @@ def _pairs(frame: pd.DataFrame, recipe: Recipe, chosen: Mapping[str, Any], schem
     )  # fmt: skip
 
 
-def _yes(cell: Any) -> bool:
+def is_yes(cell: Any) -> bool:
     number, problem = to_number(cell)
     if problem is None and np.isfinite(number):
         return bool(number > 0)
@@ -143,11 +143,11 @@ def taught_queries(data: Data) -> Ints:
     return np.flatnonzero(grouped_ & (sizes[np.maximum(data.query_groups, 0)] - own > 0))
 
 
-def _amount(data: Data, recipe: Recipe) -> Iterator[Problem]:
+def amount_problems(data: Data, recipe: Recipe) -> Iterator[Problem]:
     n = len(data.references)
     if n < FEWEST_RECORDS:
-        yield _problem("too_few_records", "error", recipe.target, "Only {count} texts in “{column}” can be references; at "
+        yield make_problem("too_few_records", "error", recipe.target, "Only {count} texts in “{column}” can be references; at "
                        "least {least} are needed.", count=n, least=FEWEST_RECORDS)  # fmt: skip
     elif n < FEW_RECORDS:
-        yield _problem("few_records", "warning", recipe.target, "Only {count} labelled records; with fewer than {least} every "
-                       "figure is uncertain.", count=n, least=FEW_RECORDS)  # fmt: skip
+        yield make_problem("few_records", "warning", recipe.target, "Only {count} labelled records; with fewer than {least} "
+                       "every figure is uncertain.", count=n, least=FEW_RECORDS)  # fmt: skip

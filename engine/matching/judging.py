@@ -13,7 +13,7 @@ from engine.cells import to_category, to_text
 from engine.errors import EngineError
 from engine.evaluation import calibration_curve
 from engine.explanation import SHOWN_WORDS, Reasons, _remove, _split
-from engine.matching.data import _yes
+from engine.matching.data import is_yes
 from engine.matching.fitted import SHOWN, MatchFitted, Ranked, Scorer
 from engine.matching.index import FEATURES, Grams
 from engine.metrics import Floats, Ints, Outcomes
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 SAME = 1.0 - 1e-5  # cosine from which a text is taken for a reference itself
 
 
-def _best_true(p: Floats, ids: Ints, true: Ints) -> float:
+def best_true(p: Floats, ids: Ints, true: Ints) -> float:
     """The largest probability of a true reference; minus infinity when none was found."""
     own = p[np.isin(ids, true)]
     return float(own.max()) if len(own) else -np.inf
 
 
-def _unknown(scores: Floats) -> Floats:
+def unknown_probability(scores: Floats) -> Floats:
     return np.full(len(scores), np.nan)
 
 
@@ -67,7 +67,7 @@ def taken(sheet: Sheet, rows: Ints) -> Sheet:
     return {"task": sheet["task"], **by_query, "pairs": pairs}
 
 
-def _external(pipeline: Matching, fitted: MatchFitted, frame: pd.DataFrame) -> tuple[Ints, list[Ints], dict[str, int]]:
+def external(pipeline: Matching, fitted: MatchFitted, frame: pd.DataFrame) -> tuple[Ints, list[Ints], dict[str, int]]:
     """(rows that are queries, their true references, how many were left out) of other records."""
     recipe = fitted.recipe
     group, other, belongs = (pipeline.setting(recipe, name) for name in ("group", "other", "belongs"))
@@ -78,7 +78,7 @@ def _external(pipeline: Matching, fitted: MatchFitted, frame: pd.DataFrame) -> t
     texts = np.array([to_text(cell) is not None for cell in frame[recipe.target].tolist()], dtype=bool)
     if other is not None:
         found = _located(fitted, frame[other].tolist())
-        labelled = np.array([_yes(cell) for cell in frame[belongs].tolist()])
+        labelled = np.array([is_yes(cell) for cell in frame[belongs].tolist()])
         truth = [own if yes else np.zeros(0, dtype=np.int64) for own, yes in zip(found, labelled, strict=True)]
     else:
         names = [to_category(cell) for cell in (frame[group].tolist() if group else [None] * len(frame))]
@@ -100,7 +100,7 @@ def _located(fitted: MatchFitted, texts: Sequence[Any]) -> list[Ints]:
     return [ids[scores >= SAME * max(float(n), 1e-9)] for ids, scores, n in zip(ranked.found, ranked.scores, norm, strict=True)]
 
 
-def _curves(sheet: Sheet) -> dict[str, Any]:
+def curves_of(sheet: Sheet) -> dict[str, Any]:
     place = np.array(sheet["rank"])
     places = range(1, SHOWN + 1)
     within = [float(((place > 0) & (place <= k)).mean()) for k in places]
@@ -113,7 +113,7 @@ def _curves(sheet: Sheet) -> dict[str, Any]:
     return curves
 
 
-def _explained(fitted: MatchFitted, record: Mapping[str, Any]) -> Reasons:
+def explained(fitted: MatchFitted, record: Mapping[str, Any]) -> Reasons:
     assert fitted.index is not None and fitted.scorer is not None
     text = to_text(record.get(fitted.text)) or ""
     ranked = fitted.scorer.rank(fitted.index, fitted.grams([text]))

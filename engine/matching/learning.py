@@ -19,7 +19,7 @@ from engine.encoding import Encoder
 from engine.matching.data import MOST_QUERIES, WHY_UNDEFINED, Data, taught_queries
 from engine.matching.fitted import SHOWN, MatchFitted, Ranked, Scorer, counts_of, share_odds
 from engine.matching.index import FEATURES, Index, Meaning, Weights, flat
-from engine.matching.judging import _best_true, _unknown, sheet_of
+from engine.matching.judging import best_true, sheet_of, unknown_probability
 from engine.metrics import Floats, Ints
 from engine.novelty import Novelty
 from engine.pipelines.measuring import measure
@@ -42,7 +42,7 @@ LABELS = {"words": "Same words", "mixed": "Same words and characters", "learned"
           "aligned": "Learned likeness and meaning"}  # fmt: skip
 
 
-class _Run:
+class Run:
     """One search over the methods."""
 
     def __init__(self, pipeline: Matching, data: Data, recipe: Recipe, watch: Watch) -> None:
@@ -234,14 +234,14 @@ class _Run:
         return self._same
 
     def _calibrate(self, fitted: MatchFitted, ranked: Ranked, metric: str) -> None:
-        draft = sheet_of(ranked, self.truth, self.patients, _unknown)
+        draft = sheet_of(ranked, self.truth, self.patients, unknown_probability)
         hit, query = np.array(draft["pairs"]["hit"]), np.array(draft["pairs"]["query"], dtype=np.int64)
         if 0 < hit.sum() < len(hit) and fitted.scorer is not None and fitted.scorer.pair.any():
             scores = np.concatenate([own[:SHOWN] for own in ranked.log_odds])
             codes = np.unique(self.patients[query], return_inverse=True)[1]
             fitted.calibrator.fit(two_columns(sigmoid(scores)), hit.astype(np.int64), codes, self.recipe.seed)
             fitted.calibrated = True
-            missed = [1.0 - _best_true(p, ids, true) for p, ids, true in
+            missed = [1.0 - best_true(p, ids, true) for p, ids, true in
                       zip(map(fitted.calibrate, ranked.log_odds), ranked.found, self.truth, strict=True)]  # fmt: skip
             fitted.reach = conformal_quantile(np.array(missed), self.patients, self.recipe.coverage)
         sheet = sheet_of(ranked, self.truth, self.patients, fitted.calibrate)

@@ -10,15 +10,23 @@ import numpy as np
 import pandas as pd
 
 from engine.candidates.base import sigmoid, two_columns
-from engine.checks import FEWEST_RECORDS, Problem, _problem, refuse
+from engine.checks import FEWEST_RECORDS, Problem, make_problem, refuse
 from engine.errors import EngineError
 from engine.evaluation import Report
 from engine.explanation import Reasons
 from engine.fitted import Fitted
-from engine.matching.data import WHY_UNDEFINED, Data, _amount, _pairs, _rows, match_schema, taught_queries
+from engine.matching.data import (
+    WHY_UNDEFINED,
+    Data,
+    amount_problems,
+    match_schema,
+    pairs_of,
+    rows_of,
+    taught_queries,
+)
 from engine.matching.fitted import MatchFitted, Scorer
-from engine.matching.judging import _curves, _explained, _external, _unknown, sheet_of, taken
-from engine.matching.learning import _Run
+from engine.matching.judging import curves_of, explained, external, sheet_of, taken, unknown_probability
+from engine.matching.learning import Run
 from engine.metrics import METRICS, Floats, Ints, Metric, Outcomes, score_all
 from engine.pipelines.base import Pipeline, Setting
 from engine.pipelines.measuring import grouped, measure, plain, ratio
@@ -83,29 +91,29 @@ class Matching(Pipeline):
             raise EngineError("matching_not_shareable", "Names of references are kept only where the setting “shareable” says "
                               "that they are nobody's own words.")  # fmt: skip
         schema = match_schema(frame, recipe, chosen)
-        return _pairs(frame, recipe, chosen, schema) if chosen["other"] else _rows(frame, recipe, chosen, schema)
+        return pairs_of(frame, recipe, chosen, schema) if chosen["other"] else rows_of(frame, recipe, chosen, schema)
 
     def check(self, frame: pd.DataFrame, recipe: Recipe) -> list[Problem]:
         """All problems, errors first."""
         data = self.read(frame, recipe)
-        found = [*_amount(data, recipe), *self._supervision(data, recipe)]
+        found = [*amount_problems(data, recipe), *self._supervision(data, recipe)]
         return sorted(found, key=lambda problem: problem.severity != "error")
 
     def _supervision(self, data: Data, recipe: Recipe) -> Iterator[Problem]:
         if recipe.candidates:
-            yield _problem("candidate_wrong_task", "error", None, "The candidate “{candidate}” cannot do {task}.",
+            yield make_problem("candidate_wrong_task", "error", None, "The candidate “{candidate}” cannot do {task}.",
                            candidate=recipe.candidates[0], task=self.name)  # fmt: skip
         taught = len(taught_queries(data))
         if not taught:
-            yield _problem("matching_uncalibrated", "warning", recipe.target,
+            yield make_problem("matching_uncalibrated", "warning", recipe.target,
                            "Nothing says which texts of “{column}” belong together: the most alike are found, but how "
                            "probable it is that they belong together can't be said.")  # fmt: skip
         elif taught < FEWEST_RECORDS:
-            yield _problem("too_few_records", "error", recipe.target,
+            yield make_problem("too_few_records", "error", recipe.target,
                            "Only {count} texts of “{column}” have another that belongs to them; at least {least} are needed.",
                            count=taught, least=FEWEST_RECORDS)  # fmt: skip
         if self.setting(recipe, "shareable") and recipe.patient is not None:
-            yield _problem("matching_shared_patients", "warning", recipe.patient,
+            yield make_problem("matching_shared_patients", "warning", recipe.patient,
                            "The texts are kept readable in the model, yet there is a patient column “{column}”: are they "
                            "really nobody's own words?")  # fmt: skip
 
@@ -118,7 +126,7 @@ class Matching(Pipeline):
         problems = self.check(frame, recipe)
         refuse(problems)
         data = self.read(frame, recipe)
-        return _Run(self, data, recipe, watch).search(problems)
+        return Run(self, data, recipe, watch).search(problems)
 
     def scores(self, predictions: Mapping[str, Any], weights: Floats) -> dict[str, Floats]:
         """Ranks, nDCG and pairs for each row of `weights` (B, queries)."""
@@ -146,7 +154,7 @@ class Matching(Pipeline):
     def evaluate(self, fitted: MatchFitted, frame: pd.DataFrame, groups: Sequence[str], bootstrap: int, seed: int) -> Report:
         """Every row whose group (or other text) is among the references is a query; the others are counted."""
         assert fitted.index is not None and fitted.scorer is not None
-        rows, truth, left_out = _external(self, fitted, frame)
+        rows, truth, left_out = external(self, fitted, frame)
         if not len(rows):
             column = fitted.recipe.target
             raise EngineError("no_labels", f"No text of “{column}” has a true record among the references.", {"column": column})
@@ -154,7 +162,7 @@ class Matching(Pipeline):
         patients = patients_of(shown, fitted.recipe.patient)
         queries = fitted.grams(shown[fitted.text].tolist())
         sheet = sheet_of(fitted.scorer.rank(fitted.index, queries), truth, patients, fitted.calibrate)
-        simple = sheet_of(Scorer.plain("words").rank(fitted.index, queries), truth, patients, _unknown)
+        simple = sheet_of(Scorer.plain("words").rank(fitted.index, queries), truth, patients, unknown_probability)
 
         def part(own: Ints) -> dict[str, Any]:
             codes = np.unique(patients[own], return_inverse=True)[1]
@@ -166,13 +174,13 @@ class Matching(Pipeline):
             task=self.name, n=len(rows), patients=int(patients.max()) + 1,
             metrics=measure(self.scores, sheet, patients, bootstrap, seed, WHY_UNDEFINED),
             baseline={name: plain(values[0]) for name, values in self.scores(simple, once).items()},
-            classes=[], curves=_curves(sheet), confusion=None, per_class=[], groups=grouped(shown, groups, part),
+            classes=[], curves=curves_of(sheet), confusion=None, per_class=[], groups=grouped(shown, groups, part),
             predictions=sheet, left_out=left_out, validation=fitted.validation,
         )  # fmt: skip
 
     def explain(self, fitted: MatchFitted, records: Sequence[Mapping[str, Any]]) -> list[Reasons]:
         """Why the best reference: exact parts of its score, and how much it falls without each word of the text."""
-        return [_explained(fitted, record) for record in records]
+        return [explained(fitted, record) for record in records]
 
     def restore(self, fitted: Fitted, state: Mapping[str, Any], arrays: Arrays) -> Fitted:
         """From hashed references and the scorer."""

@@ -73,3 +73,17 @@ def hidden_block(batch: torch.Tensor, generator: torch.Generator, share: float) 
     mask &= hidden.reshape(-1, *(1,) * (batch.ndim - 1))
     middle = batch.mean(dim=tuple(range(1, batch.ndim)), keepdim=True)
     return torch.where(mask, middle, batch)
+
+
+def changed(
+    batch: torch.Tensor, generator: torch.Generator, settings: Mapping[str, Any], *, degrees: float, scale: float, axis: int
+) -> torch.Tensor:
+    """Pictures or volumes turned, scaled and moved, brighter or darker, a part hidden, each by `settings`' strength;
+    mirrored along `axis` only where that is allowed."""
+    strength = amount(settings)
+    if strength == 0:
+        return batch
+    batch = affine(batch, generator, degrees=degrees * strength, scale=scale * strength, shift=0.1 * strength)
+    if settings.get("allow_flip"):
+        batch = flips(batch, generator, axis=axis)
+    return hidden_block(brightness(batch, generator, strength), generator, 0.3 * strength)

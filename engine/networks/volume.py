@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from engine.networks.base import KindNetwork, encoder
-from engine.networks.moves import affine, amount, brightness, flips, hidden_block
+from engine.networks.moves import changed
 from engine.schema import Kind
 
 
@@ -43,10 +43,4 @@ class VolumeNetwork(KindNetwork):
         self, batch: torch.Tensor, generator: torch.Generator, settings: Mapping[str, Any]
     ) -> torch.Tensor:
         """(b, channels, x, y, z); x runs from left to right."""
-        strength = amount(settings)
-        if strength == 0:
-            return batch
-        batch = affine(batch, generator, degrees=10 * strength, scale=0.1 * strength, shift=0.1 * strength)
-        if settings.get("allow_flip"):
-            batch = flips(batch, generator, axis=2)
-        return hidden_block(brightness(batch, generator, strength), generator, 0.3 * strength)
+        return changed(batch, generator, settings, degrees=10, scale=0.1, axis=2)

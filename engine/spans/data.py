@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from engine.checks import FEW_PATIENTS, FEWEST_PATIENTS, Problem, _problem
+from engine.checks import FEW_PATIENTS, FEWEST_PATIENTS, Problem, make_problem
 from engine.metrics import Ints
 from engine.pipelines.base import schema_of
 from engine.recipe import Recipe
@@ -35,31 +35,31 @@ class Data:
     total: int
 
 
-def _problems(data: Data, recipe: Recipe) -> Iterator[Problem]:
+def problems_of(data: Data, recipe: Recipe) -> Iterator[Problem]:
     column = recipe.target
     counts = Counter(span.label for own in data.spans for span in own)
     patients = int(data.patients.max()) + 1
     if recipe.candidates:
-        yield _problem("candidate_wrong_task", "error", None, "The candidate “{candidate}” cannot do {task}.",
+        yield make_problem("candidate_wrong_task", "error", None, "The candidate “{candidate}” cannot do {task}.",
                        candidate=recipe.candidates[0], task="spans")  # fmt: skip
     if sum(counts.values()) < FEWEST_SPANS:
-        yield _problem("too_few_records", "error", column, "Only {count} spans in “{column}”; at least {least} are needed.",
+        yield make_problem("too_few_records", "error", column, "Only {count} spans in “{column}”; at least {least} are needed.",
                        count=sum(counts.values()), least=FEWEST_SPANS)  # fmt: skip
     if patients < FEWEST_PATIENTS:
-        yield _problem("too_few_patients", "error", None, "Only {count} patients; at least {least} are needed.",
+        yield make_problem("too_few_patients", "error", None, "Only {count} patients; at least {least} are needed.",
                        count=patients, least=FEWEST_PATIENTS)  # fmt: skip
     elif patients < FEW_PATIENTS:
-        yield _problem("few_patients", "warning", None, "Only {count} patients; with fewer than {least} every figure is "
+        yield make_problem("few_patients", "warning", None, "Only {count} patients; with fewer than {least} every figure is "
                        "uncertain.", count=patients, least=FEW_PATIENTS)  # fmt: skip
     if data.total > len(data.texts):
-        yield _problem("labels_missing", "warning", column, "{count} of {total} rows have no value in “{column}” and are left "
-                       "out.", count=data.total - len(data.texts), total=data.total)  # fmt: skip
+        yield make_problem("labels_missing", "warning", column, "{count} of {total} rows have no value in “{column}” and are "
+                       "left out.", count=data.total - len(data.texts), total=data.total)  # fmt: skip
     if data.lost:
-        yield _problem("spans_overlap", "warning", column, "{count} spans of “{column}” overlap another or hold no word, and "
+        yield make_problem("spans_overlap", "warning", column, "{count} spans of “{column}” overlap another or hold no word, and "
                        "are left out.", count=data.lost)  # fmt: skip
     for label, count in sorted(counts.items()):
         if count < FEWEST_SPANS:
-            yield _problem("class_small", "warning", column, "The label “{value}” of “{column}” has only {count} spans; its "
+            yield make_problem("class_small", "warning", column, "The label “{value}” of “{column}” has only {count} spans; its "
                            "figures will be uncertain.", value=label, count=count)  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def sheet_of(data: Data, runs: Sequence[Sequence[tuple[int, int, int]]], p: Sequ
         low, high = data.tokens.starts[i], data.tokens.starts[i + 1]
         true = runs_of(data.tags[low:high])
         hits = [run in set(true) for run in own]
-        counts = (sum(hits), len(own), len(true), _overlapped(own, true), _overlapped(true, own), *_tokens(own, true))
+        counts = (sum(hits), len(own), len(true), overlapped(own, true), overlapped(true, own), *token_counts(own, true))
         for name, count in zip(COUNTS, counts, strict=True):
             sheet[name].append(int(count))
         spans["text"] += [i] * len(own)
@@ -42,12 +42,12 @@ def sheet_of(data: Data, runs: Sequence[Sequence[tuple[int, int, int]]], p: Sequ
     return {**sheet, "spans": spans}
 
 
-def _overlapped(one: Sequence[tuple[int, int, int]], other: Sequence[tuple[int, int, int]]) -> int:
+def overlapped(one: Sequence[tuple[int, int, int]], other: Sequence[tuple[int, int, int]]) -> int:
     """How many of `one` overlap any of `other` of the same label."""
     return sum(any(a < d and c < b and label == own for c, d, own in other) for a, b, label in one)
 
 
-def _tokens(found: Sequence[tuple[int, int, int]], true: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
+def token_counts(found: Sequence[tuple[int, int, int]], true: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
     """(tokens labelled rightly, found to be labelled, truly labelled)."""
     one = {(t, label) for a, b, label in found for t in range(a, b)}
     other = {(t, label) for a, b, label in true for t in range(a, b)}
@@ -83,7 +83,7 @@ def per_label(
     return table
 
 
-def _baseline_of(pipeline: Spans, data: Data, fitted: SpansFitted) -> dict[str, float | None]:
+def baseline_of(pipeline: Spans, data: Data, fitted: SpansFitted) -> dict[str, float | None]:
     """Finding nothing has no F1 but 0; the remembered words' figure of validation stands for the chosen metric."""
     empty = sheet_of(data, [[] for _ in data.texts], [np.zeros(0) for _ in data.texts])
     scores = pipeline.scores(empty, np.ones((1, len(data.texts))))
@@ -92,7 +92,7 @@ def _baseline_of(pipeline: Spans, data: Data, fitted: SpansFitted) -> dict[str, 
     return {**found, known["metric"]: known["value"]} if known else found
 
 
-def _curves(sheet: Sheet) -> dict[str, Any]:
+def curves_of(sheet: Sheet) -> dict[str, Any]:
     own = sheet["spans"]
     if not own["p"]:
         return {}
@@ -100,7 +100,7 @@ def _curves(sheet: Sheet) -> dict[str, Any]:
     return {"calibration": calibration_curve(Outcomes(hit, (p >= 0.5).astype(np.int64), two_columns(p), 1))}
 
 
-def _explained(fitted: SpansFitted, text: str) -> Reasons:
+def explained(fitted: SpansFitted, text: str) -> Reasons:
     assert fitted.crf is not None
     tokens = tokenise([text])
     found = buckets(tokens)

@@ -37,7 +37,7 @@ PENALTIES = (1.0, 0.1)
 SECONDS = 1e-4  # of one fit per token and label on one core, from fits of up to 300,000 tokens
 
 
-class _Run:
+class Run:
     """One search over penalties."""
 
     def __init__(self, pipeline: Spans, data: Data, frame: pd.DataFrame, recipe: Recipe, watch: Watch) -> None:
@@ -153,7 +153,7 @@ def recall(words: Ints, known: Ints, usual: Ints) -> Ints:
     return np.where(label < 0, 0, 1 + 2 * label + goes_on)
 
 
-def _runs(tokens: Tokens, i: int, spans: Sequence[Span], labels: Sequence[str]) -> list[tuple[int, int, int]]:
+def runs_in(tokens: Tokens, i: int, spans: Sequence[Span], labels: Sequence[str]) -> list[tuple[int, int, int]]:
     """Spans of characters as runs of tokens of text i."""
     low, high = int(tokens.starts[i]), int(tokens.starts[i + 1])
     begin = {int(place): t for t, place in enumerate(tokens.begin[low:high])}

@@ -22,10 +22,10 @@ from engine.pipelines.measuring import grouped, measure, ratio
 from engine.preprocessing.steps import Arrays
 from engine.recipe import Recipe
 from engine.search import OnProgress, Search, ShouldStop, Watch
-from engine.spans.data import WHY_UNDEFINED, Data, _problems
+from engine.spans.data import WHY_UNDEFINED, Data, problems_of
 from engine.spans.fitted import SpansFitted
-from engine.spans.judging import COUNTS, _baseline_of, _curves, _explained, per_label, sheet_of, taken
-from engine.spans.learning import _Run, _runs
+from engine.spans.judging import COUNTS, baseline_of, curves_of, explained, per_label, sheet_of, taken
+from engine.spans.learning import Run, runs_in
 from engine.spans.tokens import Span, parse_marks, parse_spans, tags_of, tokenise
 from engine.training_data import patients_of
 
@@ -100,7 +100,7 @@ class Spans(Pipeline):
 
     def check(self, frame: pd.DataFrame, recipe: Recipe) -> list[Problem]:
         """All problems, errors first."""
-        return sorted(_problems(self.read(frame, recipe), recipe), key=lambda problem: problem.severity != "error")
+        return sorted(problems_of(self.read(frame, recipe), recipe), key=lambda problem: problem.severity != "error")
 
     def fit_candidates(
         self, frame: pd.DataFrame, recipe: Recipe, *, on_progress: OnProgress | None, should_stop: ShouldStop | None
@@ -111,7 +111,7 @@ class Spans(Pipeline):
         problems = self.check(frame, recipe)
         refuse(problems)
         data = self.read(frame, recipe)
-        return _Run(self, data, frame, recipe, watch).search(problems)
+        return Run(self, data, frame, recipe, watch).search(problems)
 
     def scores(self, predictions: Mapping[str, Any], weights: Floats) -> dict[str, Floats]:
         """F1 of spans, overlaps and tokens, and of probabilities, for each row of `weights` (B, texts)."""
@@ -142,7 +142,7 @@ class Spans(Pipeline):
         labels = names + [label for label in data.labels if label not in names]
         data = self.read(frame, fitted.recipe, labels)
         found = [own for start in range(0, len(data.texts), 64) for own in fitted.label(data.texts[start : start + 64])]
-        runs = [_runs(data.tokens, i, own, labels) for i, own in enumerate(found)]
+        runs = [runs_in(data.tokens, i, own, labels) for i, own in enumerate(found)]
         p = [np.array([span.probability for span in own], dtype=float) for own in found]
         sheet = sheet_of(data, runs, p)
         shown, patients = frame.iloc[data.rows].reset_index(drop=True), data.patients
@@ -155,7 +155,7 @@ class Spans(Pipeline):
         return Report(
             task=self.name, n=len(data.texts), patients=int(patients.max()) + 1,
             metrics=measure(self.scores, sheet, patients, bootstrap, seed, WHY_UNDEFINED),
-            baseline=_baseline_of(self, data, fitted), classes=names, curves=_curves(sheet), confusion=None,
+            baseline=baseline_of(self, data, fitted), classes=names, curves=curves_of(sheet), confusion=None,
             per_class=per_label(self, data, runs, p, labels, bootstrap, seed), groups=grouped(shown, groups, part),
             predictions=sheet, left_out={"unlabelled": data.total - len(data.texts), "unknown_class": 0},
             validation=fitted.validation,
@@ -164,7 +164,7 @@ class Spans(Pipeline):
     def explain(self, fitted: SpansFitted, records: Sequence[Mapping[str, Any]]) -> list[Reasons]:
         """Why the surest span of each text bears its label: exact parts of its score against “outside”, and the words."""
         frame = pd.DataFrame.from_records([dict(record) for record in records])
-        return [_explained(fitted, text) for text in fitted.texts(frame.rename(columns=str))]
+        return [explained(fitted, text) for text in fitted.texts(frame.rename(columns=str))]
 
     def restore(self, fitted: Fitted, state: Mapping[str, Any], arrays: Arrays) -> Fitted:
         """From bucket numbers and weights."""

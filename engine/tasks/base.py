@@ -141,6 +141,19 @@ class Task(ABC):
         return None
 
 
+def stored_probabilities(fitted: Fitted, outcomes: Outcomes) -> dict[str, Any]:
+    """`Task.stored` of a task whose predictions are probabilities, (n, k) beside truth and decisions."""
+    assert outcomes.probabilities is not None
+    return {"true": outcomes.truth.tolist(), "decided": outcomes.decided.tolist(),
+            "classes": fitted.classes_.tolist(), "probabilities": np.round(outcomes.probabilities, 9).tolist()}  # fmt: skip
+
+
+def restored_probabilities(kind: type[Outcomes], predictions: Mapping[str, Any]) -> Outcomes:
+    """The inverse, as outcomes of that kind."""
+    truth, decided = (np.array(predictions[key], dtype=np.int64) for key in ("true", "decided"))
+    return kind(truth, decided, np.array(predictions["probabilities"], dtype=float))
+
+
 def jackknife(
     validator: Validator, members: list[tuple[float, TrialResult]], scale: Callable[[Floats], Floats]
 ) -> Floats:

@@ -15,11 +15,21 @@ from engine.candidates.base import Model, sigmoid
 from engine.cells import is_missing, to_category
 from engine.errors import EngineError
 from engine.fitted import Fitted, Prediction
-from engine.metrics import MULTILABEL, Floats, Ints, Outcomes, _divide, _mean, rank_scores
+from engine.metrics import MULTILABEL, Floats, Ints, Outcomes, _mean, divide, rank_scores
 from engine.positive import ABSENCE, FINDING, plain
 from engine.recipe import Recipe
 from engine.registry import Candidate
-from engine.tasks.base import Details, Task, Truth, as_plain, column, coverage_of, jackknife
+from engine.tasks.base import (
+    Details,
+    Task,
+    Truth,
+    as_plain,
+    column,
+    coverage_of,
+    jackknife,
+    restored_probabilities,
+    stored_probabilities,
+)
 from engine.tasks.calibration import ManyCalibrators
 from engine.tasks.reductions import many_questions
 
@@ -59,17 +69,17 @@ class MultilabelOutcomes(Outcomes):
         known = (self.truth != UNKNOWN).astype(float)
         true, called = (self.truth == 1) * known, (self.decided == 1) * known
         hit, actual, named = weights @ (true * called), weights @ true, weights @ called
-        f1 = np.where(actual > 0, _divide(2 * hit, actual + named), np.nan)
+        f1 = np.where(actual > 0, divide(2 * hit, actual + named), np.nan)
         wrong, asked = weights @ (known * (true != called)), weights @ known
         whole = known.all(axis=1).astype(float)
         right = whole * (true == called).all(axis=1)
         squares = weights @ (known * (self.probabilities - true) ** 2)
         scores = {
             "macro_f1": _mean(f1),
-            "micro_f1": _divide(2 * hit.sum(axis=1), (actual + named).sum(axis=1)),
-            "subset_accuracy": _divide(weights @ right, weights @ whole),
-            "hamming_loss": _divide(wrong.sum(axis=1), asked.sum(axis=1)),
-            "label_brier": _mean(_divide(squares, asked)),
+            "micro_f1": divide(2 * hit.sum(axis=1), (actual + named).sum(axis=1)),
+            "subset_accuracy": divide(weights @ right, weights @ whole),
+            "hamming_loss": divide(wrong.sum(axis=1), asked.sum(axis=1)),
+            "label_brier": _mean(divide(squares, asked)),
         }
         if wanted & {"label_roc_auc", "label_pr_auc"}:
             scores |= self._ranking(weights, "label_pr_auc" in wanted)
@@ -161,16 +171,16 @@ class Multilabel(Task):
 
     def problems(self, frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
         """What is missing, and for each label whether there is enough of it and of its absence."""
-        from engine.checks import _problem
+        from engine.checks import make_problem
 
         if data.unlabelled:
-            yield _problem(
+            yield make_problem(
                 "labels_missing", "warning", recipe.target,
                 "{count} of {total} rows have no value in “{column}” and are left out.",
                 count=data.unlabelled, total=len(frame),
             )  # fmt: skip
         if data.details["rare"]:
-            yield _problem(
+            yield make_problem(
                 "labels_rare", "warning", recipe.target,
                 "{count} labels of “{column}” occur in fewer than {least} patients and are left out.",
                 count=data.details["rare"], least=FEWEST_PATIENTS,
@@ -246,18 +256,15 @@ class Multilabel(Task):
 
     def stored(self, fitted: Fitted, outcomes: Outcomes) -> dict[str, Any]:
         """Rows of labels."""
-        assert outcomes.probabilities is not None
-        return {"true": outcomes.truth.tolist(), "decided": outcomes.decided.tolist(),
-                "classes": fitted.classes_.tolist(), "probabilities": np.round(outcomes.probabilities, 9).tolist()}  # fmt: skip
+        return stored_probabilities(fitted, outcomes)
 
     def restored(self, predictions: Mapping[str, Any]) -> Outcomes:
         """From rows of labels."""
-        truth, decided = (np.array(predictions[key], dtype=np.int64) for key in ("true", "decided"))
-        return MultilabelOutcomes(truth, decided, np.array(predictions["probabilities"], dtype=float))
+        return restored_probabilities(MultilabelOutcomes, predictions)
 
     def curves(self, fitted: Fitted, outcomes: Outcomes) -> dict[str, Any]:
         """ROC, precision and calibration of each label."""
-        from engine.evaluation import _roc_and_pr, calibration_curve
+        from engine.evaluation import calibration_curve, roc_and_pr
 
         assert outcomes.probabilities is not None
         curves: dict[str, Any] = {"roc": {}, "pr": {}, "calibration": {}}
@@ -265,7 +272,7 @@ class Multilabel(Task):
             rows = np.flatnonzero(outcomes.truth[:, j] != UNKNOWN)
             hit, p = outcomes.truth[rows, j] == 1, outcomes.probabilities[rows, j]
             if hit.any() and not hit.all():
-                curves["roc"][name], curves["pr"][name] = _roc_and_pr(hit, p)
+                curves["roc"][name], curves["pr"][name] = roc_and_pr(hit, p)
                 both, codes = np.column_stack([1 - p, p]), hit.astype(np.int64)
                 curves["calibration"][name] = calibration_curve(Outcomes(codes, codes, both, 1))
         return curves
@@ -395,26 +402,26 @@ def _limit(p: Floats, truth: Floats, patients: Ints, coverage: float) -> float:
 
 
 def _label_problems(recipe: Recipe, data: TrainingData, j: int, name: str) -> Iterator[Problem]:
-    from engine.checks import _problem
+    from engine.checks import make_problem
 
     where = recipe.target if data.details["lists"] else name
     answers = data.answers[:, j]
     counts = [len(set(data.patients[answers == value].tolist())) for value in (1.0, 0.0)]
     unknown = int(np.isnan(answers).sum())
     if unknown:
-        yield _problem(
+        yield make_problem(
             "label_unknown", "warning", where,
             "The label “{value}” is not known in {count} of {total} rows, which it is not learned from.",
             value=name, count=unknown, total=len(answers),
         )  # fmt: skip
     if min(counts) < 2:
-        yield _problem(
+        yield make_problem(
             "label_too_small", "error", where,
             "The label “{value}” has {count} patients with it and {others} without; at least 2 of each are needed.",
             value=name, count=counts[0], others=counts[1],
         )  # fmt: skip
     elif min(counts) < 10:
-        yield _problem(
+        yield make_problem(
             "label_small", "warning", where,
             "The label “{value}” has {count} patients with it and {others} without; its figures will be uncertain.",
             value=name, count=counts[0], others=counts[1],

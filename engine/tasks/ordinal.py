@@ -15,10 +15,19 @@ from engine.candidates.base import Model
 from engine.cells import sort_classes, to_category
 from engine.errors import EngineError
 from engine.fitted import Fitted, Prediction
-from engine.metrics import ORDINAL, Floats, Ints, Outcomes, _divide, _mean, rank_scores
+from engine.metrics import ORDINAL, Floats, Ints, Outcomes, _mean, divide, rank_scores
 from engine.recipe import Recipe
 from engine.registry import Candidate
-from engine.tasks.base import Details, Task, Truth, as_plain, column, coverage_of
+from engine.tasks.base import (
+    Details,
+    Task,
+    Truth,
+    as_plain,
+    column,
+    coverage_of,
+    restored_probabilities,
+    stored_probabilities,
+)
 from engine.tasks.calibration import ManyCalibrators
 from engine.tasks.proportional_odds import ProportionalOdds
 from engine.tasks.reductions import Reduced, many_questions
@@ -55,15 +64,15 @@ class OrdinalOutcomes(Outcomes):
         grades = np.eye(k)
         of_truth, of_decided = weights @ grades[truth], weights @ grades[decided]
         apart = (np.arange(k)[:, None] - np.arange(k)) ** 2.0
-        chance = _divide(((of_truth @ apart) * of_decided).sum(axis=1), total)
+        chance = divide(((of_truth @ apart) * of_decided).sum(axis=1), total)
         error = weights @ off
         return {
-            "ranked_probability": _divide(weights @ (steps**2).sum(axis=1) / max(k - 1, 1), total),
-            "quadratic_kappa": 1.0 - _divide(weights @ off**2, chance),
-            "grade_error": _divide(error, total),
-            "balanced_grade_error": _mean(_divide(weights @ (grades[truth] * off[:, None]), of_truth)),
-            "within_one": _divide(weights @ (off <= 1).astype(float), total),
-            "exact_grade": _divide(weights @ (off == 0).astype(float), total),
+            "ranked_probability": divide(weights @ (steps**2).sum(axis=1) / max(k - 1, 1), total),
+            "quadratic_kappa": 1.0 - divide(weights @ off**2, chance),
+            "grade_error": divide(error, total),
+            "balanced_grade_error": _mean(divide(weights @ (grades[truth] * off[:, None]), of_truth)),
+            "within_one": divide(weights @ (off <= 1).astype(float), total),
+            "exact_grade": divide(weights @ (off == 0).astype(float), total),
         }
 
 
@@ -171,16 +180,16 @@ class Ordinal(Task):
 
     def problems(self, frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
         """As for classes; a grade of the order that no record has is said."""
-        from engine.checks import _problem
+        from engine.checks import make_problem
 
         if len(set(data.y.tolist())) < 2:
-            yield _problem(
+            yield make_problem(
                 "one_class", "error", recipe.target,
                 "“{column}” has only one grade; there is nothing to tell apart.", value=str(data.classes[int(data.y[0])]),
             )  # fmt: skip
             return
         if len(data.classes) > max(2, len(data.y) // 4):
-            yield _problem(
+            yield make_problem(
                 "too_many_classes", "error", recipe.target,
                 "“{column}” has {count} classes in {total} rows; is it an amount, or a text?",
                 count=len(data.classes), total=len(data.y),
@@ -189,12 +198,12 @@ class Ordinal(Task):
         for code, name in enumerate(data.classes.tolist()):
             patients = len(set(data.patients[data.y == code].tolist()))
             if patients == 0:
-                yield _problem(
+                yield make_problem(
                     "grade_empty", "warning", recipe.target,
                     "No record of “{column}” has the grade “{value}”; it can't be learned.", value=name,
                 )  # fmt: skip
             elif patients < 10:
-                yield _problem(
+                yield make_problem(
                     "class_small", "warning", recipe.target,
                     "The class “{value}” of “{column}” has only {count} patients; its figures will be uncertain.",
                     value=name, count=patients,
@@ -265,14 +274,11 @@ class Ordinal(Task):
 
     def stored(self, fitted: Fitted, outcomes: Outcomes) -> dict[str, Any]:
         """Codes and probabilities."""
-        assert outcomes.probabilities is not None
-        return {"true": outcomes.truth.tolist(), "decided": outcomes.decided.tolist(),
-                "classes": fitted.classes_.tolist(), "probabilities": np.round(outcomes.probabilities, 9).tolist()}  # fmt: skip
+        return stored_probabilities(fitted, outcomes)
 
     def restored(self, predictions: Mapping[str, Any]) -> Outcomes:
         """From codes and probabilities."""
-        truth, decided = (np.array(predictions[key], dtype=np.int64) for key in ("true", "decided"))
-        return OrdinalOutcomes(truth, decided, np.array(predictions["probabilities"], dtype=float))
+        return restored_probabilities(OrdinalOutcomes, predictions)
 
     def curves(self, fitted: Fitted, outcomes: Outcomes) -> dict[str, Any]:
         """For each threshold between grades how the predicted probability of more compares with the observed share."""

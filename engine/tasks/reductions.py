@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.candidates.base import Curve, Matrix, Model, StopCheck, sigmoid
-from engine.candidates.network import NetworkModel, _activate
+from engine.candidates.network import NetworkModel, activate
 from engine.metrics import Floats, Ints
 from engine.split import hold_out
 
@@ -129,7 +129,7 @@ class ManyOutputs(NetworkModel):
 
     def _through(self, hidden: Floats, layers: list[tuple[Floats, Floats]]) -> Floats:
         for weight, bias in layers[:-1]:
-            hidden = _activate(hidden @ weight.T + bias, self.activation)
+            hidden = activate(hidden @ weight.T + bias, self.activation)
         weight, bias = layers[-1]
         return sigmoid(hidden @ weight.T + bias)
 

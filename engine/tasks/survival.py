@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from engine.calibration import _by_patient
+from engine.calibration import by_patient
 from engine.candidates.base import Model
 from engine.cells import to_number
 from engine.errors import EngineError
@@ -144,7 +144,7 @@ class SurvivalCalibrator:
         theta[1] = max(theta[1], 1e-3)  # a model worse than chance is flattened, never turned around
         rate = np.exp(np.clip(design @ theta + offset, -30.0, 30.0))
         inverse = np.linalg.inv((design * rate[:, None]).T @ design + 1e-6 * np.eye(2))
-        gradient = _by_patient(design * (rate - event)[:, None], patients)
+        gradient = by_patient(design * (rate - event)[:, None], patients)
         self.state = {"theta": theta, "covariance": inverse @ gradient.T @ gradient @ inverse, "middle": middle}
         return self
 
@@ -251,30 +251,30 @@ class Survival(Task):
 
     def problems(self, frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
         """How many events there are, and how far they reach."""
-        from engine.checks import _problem
+        from engine.checks import make_problem
 
         time, event, horizon = data.answers[:, 0], data.answers[:, 1] > 0, data.details["horizon"]
         if data.unlabelled:
-            yield _problem(
+            yield make_problem(
                 "labels_missing", "warning", recipe.target,
                 "{count} of {total} rows have no value in “{column}” and are left out.",
                 count=data.unlabelled, total=len(frame),
             )  # fmt: skip
         events = len(set(data.patients[event].tolist()))
         if events < FEW_EVENTS:
-            yield _problem(
+            yield make_problem(
                 "few_events", "error" if events < FEWEST_EVENTS else "warning", recipe.event,
                 "Only {count} patients have the event; with fewer than {least} every figure is uncertain, and at least "
                 "{fewest} are needed.", count=events, least=FEW_EVENTS, fewest=FEWEST_EVENTS,
             )  # fmt: skip
         if recipe.horizon is None:
-            yield _problem(
+            yield make_problem(
                 "horizon_chosen", "warning", recipe.target,
                 "No horizon was given; risk is told by {horizon:g}, in the unit of “{column}”.", horizon=horizon,
             )  # fmt: skip
         followed = int((time > horizon).sum())
         if followed < max(FEWEST_AT_RISK, 0.05 * len(time)):
-            yield _problem(
+            yield make_problem(
                 "horizon_late", "warning", recipe.target,
                 "Only {count} of {total} records were followed beyond the horizon of {horizon:g}; risk by then is "
                 "uncertain.", count=followed, total=len(time), horizon=horizon,

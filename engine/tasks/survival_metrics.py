@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.metrics import Floats, Ints, _divide, rank_scores
+from engine.metrics import Floats, Ints, divide, rank_scores
 
 FEWEST_IN_BIN = 20
 
@@ -66,7 +66,7 @@ def concordance(
         among = _pairs(v[:, tied], w[:, tied], np.flatnonzero(same))
         equal = _pairs(v[:, tied], w[:, tied], np.flatnonzero(alike))
         concordant, comparable = concordant - (among - equal) - 0.5 * equal, comparable - among
-    return _divide(concordant, comparable)
+    return divide(concordant, comparable)
 
 
 def _pairs(v: Floats, w: Floats, starts: Ints) -> Floats:
@@ -125,7 +125,7 @@ def brier(
         gone = (time <= at) & event
         lost = (weights * own) @ (gone * free[:, j] ** 2)
         there = (weights @ ((time > at) * (1.0 - free[:, j]) ** 2)) * fixed[:, j]
-        found[:, j] = _divide(lost + there, total)
+        found[:, j] = divide(lost + there, total)
     return found
 
 
@@ -167,4 +167,4 @@ def calibration_at(
         size = own.sum(axis=1)
         observed = 1.0 - kaplan_meier(time[rows], event[rows], own).at(np.array([horizon]))[:, 0]
         gap += np.where(size > 0, np.abs(own @ risk[rows] - observed * size), 0.0)
-    return _divide(gap, weights.sum(axis=1))
+    return divide(gap, weights.sum(axis=1))

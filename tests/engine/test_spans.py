@@ -147,10 +147,10 @@ def test_metrics_by_hand_and_by_scikit_learn() -> None:
              "spans": {"text": [0, 0, 0], "p": [0.9, 0.6, 0.2], "hit": [1, 0, 0]}}  # fmt: skip
     from sklearn.metrics import brier_score_loss, f1_score
 
-    from engine.spans.judging import _overlapped, _tokens
+    from engine.spans.judging import overlapped, token_counts
 
     true, found = [(0, 2, 0), (4, 6, 0), (8, 9, 1)], [(0, 2, 0), (5, 7, 0), (8, 9, 0)]
-    assert (_overlapped(found, true), _overlapped(true, found), *_tokens(found, true)) == (2, 2, 3, 5, 5)
+    assert (overlapped(found, true), overlapped(true, found), *token_counts(found, true)) == (2, 2, 3, 5, 5)
     got = {name: values[0] for name, values in PIPELINE.scores(sheet, np.ones((1, 1))).items()}
     assert got["span_f1"] == got["span_precision"] == got["span_sensitivity"] == pytest.approx(1 / 3)
     assert got["overlap_f1"] == pytest.approx(2 / 3)

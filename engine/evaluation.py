@@ -188,18 +188,23 @@ def measure(outcomes: Outcomes, patients: Ints, bootstrap: int, seed: int) -> di
     for weights in resamples(patients, count, seed) if count > 0 else ():
         for name, values in score_all(outcomes, weights, names).items():
             drawn[name].append(values)
-    return {name: _entry(name, point[name][0], drawn[name], outcomes) for name in names}
+    return {
+        name: entry_of(
+            float(point[name][0]), np.concatenate(drawn[name] or [np.zeros(0)]), outcomes.n, _why_undefined(name, outcomes)
+        )
+        for name in names
+    }
 
 
-def _entry(name: str, value: float, drawn: list[Floats], outcomes: Outcomes) -> dict[str, Any]:
-    entry: dict[str, Any] = {"value": None, "low": None, "high": None, "n": outcomes.n}
+def entry_of(value: float, drawn: Floats, n: int, reason: str) -> dict[str, Any]:
+    """{value, low, high, n}: a figure with the 2.5 and 97.5 percentiles of its resamples; with `reason` where undefined."""
+    entry: dict[str, Any] = {"value": None, "low": None, "high": None, "n": n}
     if not np.isfinite(value):
-        return {**entry, "reason": _why_undefined(name, outcomes)}
+        return {**entry, "reason": reason}
     entry["value"] = float(value)
-    values = np.concatenate(drawn) if drawn else np.zeros(0)
-    values = values[np.isfinite(values)]
-    if len(values):
-        low, high = np.quantile(values, (0.025, 0.975))
+    drawn = drawn[np.isfinite(drawn)]
+    if len(drawn):
+        low, high = np.quantile(drawn, (0.025, 0.975))
         # Resampling adds noise, which lifts an error that cannot be below 0 (the calibration error above all), so
         # the percentiles may leave out the value itself; the interval is widened to hold it.
         entry |= {"low": float(min(low, value)), "high": float(max(high, value))}

@@ -10,7 +10,7 @@ import pandas as pd
 
 from engine.cells import to_category
 from engine.errors import EngineError
-from engine.evaluation import MOST_CELLS
+from engine.evaluation import MOST_CELLS, entry_of
 from engine.metrics import Floats, Ints
 from engine.split import patient_codes, resamples
 
@@ -35,19 +35,8 @@ def measure(
     found = {}
     for name, values in point.items():
         drawn = np.concatenate([block[name] for block in blocks]) if blocks else np.zeros(0)
-        found[name] = _entry(float(values[0]), drawn[np.isfinite(drawn)], n, reason)
+        found[name] = entry_of(float(values[0]), drawn, n, reason)
     return found
-
-
-def _entry(value: float, drawn: Floats, n: int, reason: str) -> dict[str, Any]:
-    if not np.isfinite(value):
-        return {"value": None, "low": None, "high": None, "n": n, "reason": reason}
-    low = high = None
-    if len(drawn):
-        # as in engine.evaluation: an error that can't be below 0 is lifted by resampling, so the value is held inside
-        a, b = np.quantile(drawn, (0.025, 0.975))
-        low, high = float(min(a, value)), float(max(b, value))
-    return {"value": value, "low": low, "high": high, "n": n}
 
 
 def grouped(

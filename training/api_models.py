@@ -99,12 +99,15 @@ class ModelPublish(APIView):
 
     @extend_schema(request=serializers.PublishSerializer, responses=serializers.ModelSerializer)
     def post(self, request: Request, pk: UUID) -> Response:
-        """409 when the model has no champion."""
+        """409 when the model has no champion, or a name that tells what the data set is called (then send another `name`)."""
         actor = actor_of(request)
         model = get_or_404(Model.objects, actor, pk=pk)
         data = valid(serializers.PublishSerializer(data=request.data))
         try:
-            (services.publish if data["published"] else services.unpublish)(actor=actor, model=model)
+            if data["published"]:
+                services.publish(actor=actor, model=model, name=data["name"])
+            else:
+                services.unpublish(actor=actor, model=model)
         except ChangeRefused as error:
             raise Problem(409, error.code, str(error)) from error
         return changed(model, request)

@@ -196,3 +196,12 @@ class PublishForm(forms.Form):
     """What the person saw and agreed to: never "the other of what it is now", which another tab may have changed."""
 
     published = forms.ChoiceField(choices=[("yes", ""), ("no", "")], widget=forms.HiddenInput)
+    name = forms.CharField(
+        label=gettext_lazy("Name that all organisations see"), max_length=200,
+        help_text=gettext_lazy("Your own programs that ask for the model by its name need this one from then on."),
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, publishing: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not publishing:
+            del self.fields["name"]

@@ -242,6 +242,10 @@ class PublishSerializer(serializers.Serializer[Any]):
     """true: all organisations see it; false: only one's own."""
 
     published = serializers.BooleanField(required=False, default=True)
+    name = serializers.CharField(
+        required=False, default="", allow_blank=True, max_length=200,
+        help_text="what all organisations see; needed when the model's name holds the data set's",
+    )  # fmt: skip
 
 
 class EvaluateSerializer(serializers.Serializer[Any]):

@@ -323,17 +323,34 @@ def roll_back(*, actor: Actor, model: Model, reason: str = "", to: str | None = 
     return _change(actor, model, version, "rollback", reason)
 
 
+def tells_data_set(name: str, model: Model) -> bool:
+    """Whether the name holds that of the data set, and is not just what the model tells."""
+    dataset = model.dataset.name.casefold()
+    return dataset in name.casefold() and dataset not in model.target.casefold()
+
+
 @transaction.atomic
-def publish(*, actor: Actor, model: Model) -> Model:
-    """Let all organisations see and use the model's champion. Raises ChangeRefused when it has none."""
-    model = Model.objects.select_for_update().get(pk=model.pk)
+def publish(*, actor: Actor, model: Model, name: str = "") -> Model:
+    """Let all organisations see and use the model's champion, under a new name if one is given.
+
+    Raises ChangeRefused when it has no champion ("no-champion"), or when its name would tell others what the data set is
+    called ("name-tells-data-set"): a new model is named after it, and not even its existence is anybody else's business.
+    """
+    model = Model.objects.select_for_update(of=("self",)).select_related("dataset").get(pk=model.pk)
     if model.champion_id is None:
         raise ChangeRefused(
             "no-champion", _("Confirm a champion first: only a model with a champion can be published.")
         )
+    name = name.strip() or model.name
+    if tells_data_set(name, model):
+        raise ChangeRefused(
+            "name-tells-data-set",
+            _("All organisations would see the data set's name in “%(name)s”. Give the model a name without it.")
+            % {"name": name},
+        )
     if model.published_at is None:
-        model.published_at, model.published_by = timezone.now(), actor.user
-        model.save(update_fields=["published_at", "published_by"])
+        model.published_at, model.published_by, model.name = timezone.now(), actor.user, name
+        model.save(update_fields=["published_at", "published_by", "name"])
         audit.record(actor, "model.published", model, champion=str(model.champion_id))
         _tell(model)
     return model

@@ -82,7 +82,9 @@ def test_models_confirm_roll_back_and_publish(version: Any, dana: Any, api_of: A
     assert other.status_code == 409 and other.json()["type"].endswith("champion-changed")
     assert client.post(f"{model}roll-back/").data["champion"]["id"] == str(version.pk)
     assert client.post(f"{model}roll-back/").status_code == 409
-    assert client.post(f"{model}publish/").data["published_at"]
+    nameless = client.post(f"{model}publish/")
+    assert nameless.status_code == 409 and nameless.json()["type"].endswith("name-tells-data-set")
+    assert client.post(f"{model}publish/", {"name": "Narrowing"}).data["published_at"]
     assert client.post(f"{model}publish/", {"published": False}).data["published_at"] is None
     assert client.get("/api/v1/models/").data["results"][0]["own"] is True
 
@@ -184,7 +186,7 @@ def test_a_published_model_hides_where_it_comes_from(
     version: Any, dana: Any, charlie: Any, api_of: Any
 ) -> None:
     confirm_champion(actor=actor(dana), version=version)
-    publish(actor=actor(dana), model=version.model)
+    publish(actor=actor(dana), model=version.model, name="Narrowing")
     outsider = api_of(charlie)
     model = outsider.get(f"/api/v1/models/{version.model_id}/").data
     assert model["dataset"] is None and model["own"] is False and model["champion"]["id"] == str(version.pk)

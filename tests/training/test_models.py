@@ -122,11 +122,24 @@ def test_an_undefined_metric_comes_last_and_has_no_rank(version: Any) -> None:
         ]
 
 
+def test_publishing_never_tells_what_the_data_set_is_called(version: Any, dana: Any) -> None:
+    confirm_champion(actor=actor(dana), version=version)
+    model = version.model
+    assert model.dataset.name.casefold() in model.name.casefold()  # as every new model is named
+    for name in ("", f"  My {model.dataset.name.upper()} model"):
+        with pytest.raises(ChangeRefused) as refused:
+            publish(actor=actor(dana), model=model, name=name)
+        assert refused.value.code == "name-tells-data-set"
+    model.refresh_from_db()
+    assert model.published_at is None
+    assert publish(actor=actor(dana), model=model, name="Narrowing").name == "Narrowing"
+
+
 def test_publishing_needs_a_champion(version: Any, dana: Any) -> None:
     with pytest.raises(ChangeRefused):
-        publish(actor=actor(dana), model=version.model)
+        publish(actor=actor(dana), model=version.model, name="Narrowing")
     confirm_champion(actor=actor(dana), version=version)
-    assert publish(actor=actor(dana), model=version.model).published_at is not None
+    assert publish(actor=actor(dana), model=version.model, name="Narrowing").published_at is not None
     assert unpublish(actor=actor(dana), model=version.model).published_at is None
 
 
@@ -290,7 +303,7 @@ def test_known_outcomes_and_metrics_feed_the_registration(
     confirm_champion(actor=actor(dana), version=version)
     assert outcome_choices(organisation)[0][0] == "finding"
     assert outcome_choices(None) == [] and outcome_choices(other_organisation) == []
-    publish(actor=actor(dana), model=version.model)
+    publish(actor=actor(dana), model=version.model, name="Narrowing")
     assert outcome_choices(None)[0][0] == "finding" == outcome_choices(other_organisation)[0][0]
     by_name = {m["name"]: m for m in metric_choices()}
     assert by_name["brier"]["better"] == "lower" and by_name["roc_auc"]["high"] == 1.0

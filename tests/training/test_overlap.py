@@ -47,5 +47,5 @@ def test_outsiders_do_not_learn_whom_a_published_model_has_seen(
     from training.services import confirm_champion, publish
 
     confirm_champion(actor=actor(dana), version=version)
-    publish(actor=actor(dana), model=version.model)
+    publish(actor=actor(dana), model=version.model, name="Narrowing")
     assert score(charlie, rows_of(dataset, "train", 30))["report"]["seen_in_training"] is None

@@ -171,8 +171,9 @@ def test_published_model_shows_its_report_and_nothing_else(
     assert page(outsider, "version", version.pk).status_code == 404
     assert page(outsider, "model", version.model_id).status_code == 404
     confirm_champion(actor=actor(dana), version=version)
-    publish(actor=actor(dana), model=version.model)
-    assert version.model.name in page(outsider, "models").content.decode()
+    publish(actor=actor(dana), model=version.model, name="Narrowing")
+    listed = page(outsider, "models").content.decode()
+    assert "Narrowing" in listed and version.model.name not in listed
     response = outsider.get(reverse("training:model", args=[version.model_id]), follow=True)
     text = response.content.decode()
     assert response.status_code == 200 and "ROC curve" in text
@@ -181,6 +182,7 @@ def test_published_model_shows_its_report_and_nothing_else(
         "dana@example.org",
         str(version.run_id),
         str(version.model.dataset_id),
+        version.model.dataset.name,
         "Recipe",
     ):
         assert hidden not in text
@@ -196,7 +198,7 @@ def test_an_unconfirmed_version_of_a_published_model_stays_hidden(
 
     other = twin(version, "boosting")
     confirm_champion(actor=actor(dana), version=version)
-    publish(actor=actor(dana), model=version.model)
+    publish(actor=actor(dana), model=version.model, name="Narrowing")
     assert page(client_of(charlie), "version", other.pk).status_code == 404
 
 
@@ -204,8 +206,13 @@ def test_publish_page_says_what_others_will_see(version: Any, dana: Any, client_
     confirm_champion(actor=actor(dana), version=version)
     client, url = client_of(dana), reverse("training:publish", args=[version.model_id])
     assert "They never see your data set" in client.get(url).content.decode()
-    client.post(url, {"published": "yes"})
-    assert Model.objects.get().published_at is not None
+    told = client.post(url, {"published": "yes", "name": version.model.name})
+    assert told.status_code == 422 and "Give the model a name without it" in told.content.decode()
+    assert client.post(url, {"published": "yes", "name": ""}).status_code == 422
+    assert Model.objects.get().published_at is None
+    client.post(url, {"published": "yes", "name": "Narrowing of the vessels"})
+    published = Model.objects.get()
+    assert published.published_at is not None and published.name == "Narrowing of the vessels"
     client.post(url, {"published": "no"})
     assert Model.objects.get().published_at is None
 
@@ -213,7 +220,7 @@ def test_publish_page_says_what_others_will_see(version: Any, dana: Any, client_
 def test_making_private_in_two_tabs_never_publishes(version: Any, dana: Any, client_of: Any) -> None:
     """The form says what it does; a second one, sent from an older page, does the same and not the opposite."""
     confirm_champion(actor=actor(dana), version=version)
-    publish(actor=actor(dana), model=version.model)
+    publish(actor=actor(dana), model=version.model, name="Narrowing")
     client, url = client_of(dana), reverse("training:publish", args=[version.model_id])
     assert 'name="published" value="no"' in client.get(url).content.decode()
     for _tab in range(2):

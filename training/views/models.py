@@ -154,22 +154,29 @@ def roll_back(request: HttpRequest, pk: UUID) -> HttpResponse:
 def publish(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show what others will see, then publish (or take back): what the form said, whatever has happened meanwhile."""
     actor = actor_of(request)
-    row = get_or_404(Model.objects.select_related("organisation"), actor, pk=pk)
+    row = get_or_404(Model.objects.select_related("organisation", "dataset"), actor, pk=pk)
     back = reverse("training:model", args=[pk])
-    form = PublishForm(
-        request.POST if request.method == "POST" else None,
-        initial={"published": "no" if row.published_at else "yes"},
-    )
-    if request.method == "POST":
-        if not form.is_valid():
+    posted = request.POST if request.method == "POST" else None
+    publishing = posted.get("published") == "yes" if posted is not None else row.published_at is None
+    name = row.target if services.tells_data_set(row.name, row) else row.name
+    form = PublishForm(posted, publishing=publishing, initial={"published": "yes" if publishing else "no", "name": name})
+    if posted is not None:
+        if form.is_valid():
+            try:
+                if publishing:
+                    services.publish(actor=actor, model=row, name=form.cleaned_data["name"])
+                else:
+                    services.unpublish(actor=actor, model=row)
+            except ChangeRefused as error:
+                if error.code != "name-tells-data-set":
+                    messages.error(request, str(error))
+                    return redirect(back)
+                form.add_error("name", str(error))
+            else:
+                return redirect(back)
+        elif "published" in form.errors:
             raise BadRequest("published: yes or no")
-        wanted = form.cleaned_data["published"] == "yes"
-        try:
-            (services.publish if wanted else services.unpublish)(actor=actor, model=row)
-        except ChangeRefused as error:
-            messages.error(request, str(error))
-        return redirect(back)
-    if row.published_at:
+    if not publishing:
         title, action = _("Take “%(model)s” back?") % {"model": row.name}, _("Make it private")
         consequences = [
             _("Other organisations can no longer see or use it."),
@@ -194,7 +201,7 @@ def publish(request: HttpRequest, pk: UUID) -> HttpResponse:
         "level": "warning",
         "form": form,
     }
-    return render(request, "training/confirm.html", context)
+    return render(request, "training/confirm.html", context, status=422 if form.errors else 200)
 
 
 @require_POST

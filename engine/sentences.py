@@ -54,7 +54,7 @@ def _gelu_tanh(x: Vectors) -> Vectors:
     return (
         x
         * np.float32(0.5)
-        * (np.float32(1) + np.tanh(np.float32((2 / np.pi) ** 0.5) * (x + np.float32(0.044715) * x**3)))
+        * (np.float32(1) + np.tanh(np.float32((2 / np.pi) ** 0.5) * (x + np.float32(0.044715) * x * x * x)))
     )
 
 
@@ -221,6 +221,7 @@ class SentenceFolder:
 
     def __init__(self, folder: Path, prefix: str = "") -> None:
         self.prefix, self.lock = prefix, Lock()
+        files_of(folder)
         try:
             pooling, self.normalised = _modules(folder)
             self.pooling = _pooling(_read(pooling / "config.json"))

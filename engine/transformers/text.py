@@ -56,7 +56,7 @@ class TextTransformer(Transformer):
             texts = [text for cells in columns for cell in cells if (text := to_text(cell)) is not None]
             others = sum(OTHER_SCRIPTS.search(text[:500]) is not None for text in texts)
             english = others <= MOST_OTHERS * len(texts)
-            chosen = weights.affordable(folder, Kind.TEXT, len(texts), files.seconds, english)
+            chosen = weights.affordable(folder, Kind.TEXT, weights.effort(texts), files.seconds, english)
             settings |= {"weights": chosen} if chosen else {}
         return settings
 

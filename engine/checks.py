@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ import pandas as pd
 from engine import pipelines, registry
 from engine.cells import is_missing
 from engine.columns import numbers_of
-from engine.copies import shared, texts_of
+from engine.copies import feature_codes, row_codes, shared
 from engine.errors import EngineError
 from engine.files import FileRefused, Files, Folder, source_of
 from engine.recipe import Recipe
 from engine.schema import FILE_KINDS, Kind, Role, looks_like_identifier
+from engine.split import deal, strata_of
 from engine.suspicion import Suspicion, suspicions, without
 from engine.tasks import special
 from engine.time_order import forward_folds, times_of
@@ -26,6 +27,8 @@ from engine.transformers import TRANSFORMERS, Issue
 
 FEWEST_RECORDS, FEW_RECORDS = 20, 100
 FEWEST_PATIENTS, FEW_PATIENTS = 10, 50
+MOST_CHECKED = 20_000  # rows in which columns that give the answer away are looked for
+RARE = 200  # rows of a class that are all looked at
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,28 @@ def check(frame: pd.DataFrame, recipe: Recipe, *, files: Folder = None) -> list[
     try:
         if own is not None:
             return own.check(frame.rename(columns=str), recipe)
-        data = prepare(frame, recipe, Files.of(files))
-        metric_of(recipe, data.task, len(data.classes))
-        if recipe.split_by is not None:
-            times_of(data.frame, recipe)
+        return problems_of(prepare(frame, recipe, Files.of(files)), frame, recipe)
     except EngineError as error:
         return [Problem(error.code, "error", error.params.get("column"), error.message, error.params)]
+
+
+def problems_of(data: TrainingData, frame: pd.DataFrame, recipe: Recipe) -> list[Problem]:
+    """All problems of a frame that is already prepared, errors first.
+
+    What takes long is looked for in at most `MOST_CHECKED` rows (whole patients, drawn by the recipe's seed, with all rows
+    of a rare class), and a problem says so. Raises EngineError for a metric or a time column that can't be used.
+    """
+    metric_of(recipe, data.task, len(data.classes))
+    if recipe.split_by is not None:
+        times_of(data.frame, recipe)
     found = [*_labels(frame, data, recipe), *_amount(data), *_recipe(data, recipe), *_patients(data, recipe)]
     found += _files(data)
     if not any(problem.severity == "error" for problem in found):
-        found += [*_columns(frame, data, recipe), *_suspicious(data, recipe), *_time(data, recipe)]
+        part = to_be_looked_at(data, recipe)
+        found += [*_columns(frame, data, recipe), *_suspicious(data, part, recipe), *_time(data, recipe)]
+        if part is not data:
+            text = "Columns that give the answer away were looked for in {count} of {total} rows."
+            found.append(make_problem("checked_part", "warning", None, text, count=len(part.y), total=len(data.y)))
     return sorted(found, key=lambda problem: problem.severity != "error")
 
 
@@ -319,9 +334,8 @@ def _columns(frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterato
 
 
 def _duplicates(data: TrainingData) -> Iterator[Problem]:
-    texts = [texts_of(column, data.frame[column.name].tolist()) for column in data.schema.features]
-    codes = [pd.factorize(np.array(column, dtype=object))[0] for column in texts]
-    copies = int(pd.DataFrame(dict(enumerate(codes))).duplicated().sum()) if codes else 0
+    codes = feature_codes(data.frame, data.schema)
+    copies = len(data.y) - 1 - int(row_codes(codes, len(data.y)).max()) if codes else 0
     if copies:
         yield make_problem(
             "duplicates",
@@ -355,9 +369,22 @@ DOUBTFUL = {
 }
 
 
-def _suspicious(data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
+def to_be_looked_at(data: TrainingData, recipe: Recipe) -> TrainingData:
+    """All rows, or so many of whole patients that the slow checks stay quick."""
+    if len(data.y) <= MOST_CHECKED or special(data.task) is not None:
+        return data
+    strata = strata_of(data.y, data.task)
+    size = np.bincount(strata)
+    drawn = deal(data.patients, strata, -(-len(data.y) // MOST_CHECKED), recipe.seed) == 0
+    rows = np.flatnonzero(drawn | (size[strata] <= RARE))
+    patients = np.unique(data.patients[rows], return_inverse=True)[1]
+    frame = data.frame.iloc[rows].reset_index(drop=True)
+    return replace(data, frame=frame, y=data.y[rows], patients=patients)
+
+
+def _suspicious(data: TrainingData, part: TrainingData, recipe: Recipe) -> Iterator[Problem]:
     """What would flatter the model. Columns that give the answer away are left out, or used when that is allowed."""
-    found = suspicions(data, recipe)
+    found = suspicions(data, recipe, part)
     for each in found:
         if not each.leave_out:
             yield make_problem(each.code, "warning", each.column, DOUBTFUL[each.code], **each.params)

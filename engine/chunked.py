@@ -5,8 +5,9 @@
 1. scan: one look at all rows keeps a sample by a stable hash: whole patients go to validation, and no class is lost.
 2. matrix: encoded and scaled rows are laid into a file that is mapped, not read (single precision).
 3. linear: exact penalised maximum likelihood by Newton's method; gradient and Hessian are sums over blocks.
-4. boosting: trees on as many rows as the memory limit holds.
-The better of both, or their weighted mean, is calibrated on the validation patients as by `fit`.
+4. network: mini-batches over pieces; other patients' rows decide when to stop. Left out where torch has no room.
+5. boosting: trees on as many rows as the memory limit holds.
+The best of them, or their weighted mean, is calibrated on the validation patients as by `fit`.
 
 The checkpoint folder holds transformed records of patients while it is needed, and is emptied at the end.
 """
@@ -15,19 +16,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
 from engine import registry
 from engine.assembly import Assembler, Contender
-from engine.candidates.base import Model, sigmoid, softmax
-from engine.candidates.linear import LinearModel
+from engine.candidates.base import Model
 from engine.checkpoint import Checkpoint
 from engine.checks import check, left_out, refuse
 from engine.columns import categories_of
@@ -36,6 +35,9 @@ from engine.encoding import Encoder
 from engine.errors import EngineError, Stopped
 from engine.fitted import Fitted, Member
 from engine.metrics import Floats
+from engine.pieces import network
+from engine.pieces.linear import fit_linear
+from engine.pieces.mapped import MappedRows, append
 from engine.plan import first_choices
 from engine.preprocessing.pipeline import Preprocessor
 from engine.recipe import Recipe
@@ -46,14 +48,15 @@ from engine.training_data import TrainingData, labels_of, metric_of, prepare
 from engine.validation import TrialResult, Validator
 
 Source = str | Path | Callable[[], Iterator[pd.DataFrame]]
+NAMES = ("linear", "network", "boosting")  # in this order: what keeps no checkpoint of its own comes last
+FORMAT = 2  # of the checkpoint: what an older version has left is not gone on with
 VALIDATION = 0.1  # share of the patients
+STOPPING = 0.1  # share of the patients who only decide when the network stops
 FEWEST_MB = 120  # of room above what the process already takes
 CELL_BYTES = 160  # that one cell of a piece takes at most while it is read, converted and encoded
 SAMPLE_CELL_BYTES = 400  # of the sample, which is also checked, measured and compared
 OF_A_CLASS = 60  # rows of each class that the sample holds in any case
 MOST_SAMPLED = 20_000
-NEWTON_STEPS, BOUND_STEPS = 12, 60
-CLOSE = 1e-6  # the largest change of a coefficient at which the optimiser stops
 
 
 def fit_chunks(
@@ -69,7 +72,8 @@ def fit_chunks(
 
     `memory_limit`: MB that this process may take at most. `checkpoint`: a folder of its own; after each piece the state is
     there, and the same call after a kill goes on with it and ends with the same model. Raises EngineError
-    ("memory_limit_too_small", "checkpoint_other": the folder belongs to another source or recipe), and what `fit` raises.
+    ("memory_limit_too_small", "checkpoint_other": the folder belongs to another source or recipe, "not_in_pieces": none of
+    the recipe's candidates can be trained so), and what `fit` raises.
     """
     folder = Path(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,11 +91,15 @@ class _Sizes:
     piece: int
     sample: int
     room: int  # bytes
+    network: bool = False  # whether there is room for torch too, which `room` is then without
 
     @classmethod
-    def of(cls, limit: int, columns: int) -> _Sizes:
-        """From the limit in MB and what the process takes already."""
+    def of(cls, limit: int, columns: int, wanted: bool) -> _Sizes:
+        """From the limit in MB and what the process takes already. `wanted`: whether a network is to be trained."""
         room = limit * 2**20 - _resident()
+        left = room - network.torch_megabytes() * 2**20
+        if wanted := wanted and left >= FEWEST_MB * 2**20:
+            room = left
         if room < FEWEST_MB * 2**20:
             raise EngineError(
                 "memory_limit_too_small", f"{limit} MB are not enough: the process itself takes nearly as much.",
@@ -99,7 +107,7 @@ class _Sizes:
             )  # fmt: skip
         piece = int(np.clip(0.3 * room / (columns * CELL_BYTES), 500, 100_000))
         sample = int(np.clip(0.4 * room / (columns * SAMPLE_CELL_BYTES), 500, MOST_SAMPLED))
-        return cls(piece, sample, room)
+        return cls(piece, sample, room, wanted)
 
 
 class _Chunks:
@@ -111,6 +119,7 @@ class _Chunks:
     ) -> None:  # fmt: skip
         self.source, self.recipe = source, recipe
         self.on_progress, self.should_stop = on_progress, should_stop
+        self.limit, self.names, self.skipped = limit, _names(recipe), dict[str, str]()
         head = next(self._frames(200)).head(200)
         self.columns = len(head.columns)
         self.patient = recipe.patient or next(
@@ -121,11 +130,12 @@ class _Chunks:
             "recipe": recipe.to_dict(),
             "columns": list(head.columns),
             "limit": limit,
+            "format": FORMAT,
         }
         self.state = Checkpoint(folder, identity)
-        sizes = _Sizes.of(limit, self.columns)
-        self.sizes = _Sizes(**self.state.get("sizes", vars(sizes)))  # a resumed run cuts the same pieces
-        self.state.put(sizes=vars(self.sizes))
+        sizes = _Sizes.of(limit, self.columns, "network" in self.names)
+        self.sizes = _Sizes(**self.state.get("sizes", asdict(sizes)))  # a resumed run cuts the same pieces
+        self.state.put(sizes=asdict(self.sizes))
         self.hash_key = f"{recipe.seed:016d}"[-16:]
 
     def fit(self) -> Fitted:
@@ -141,10 +151,7 @@ class _Chunks:
         train = np.flatnonzero(~held)
         preprocessor.fit(encoder.take(encoded, train), data.y[train], data.patients[train], data.classify)
         X, y = self._matrix(data, encoder, preprocessor)
-        models: dict[str, Model] = {
-            "linear": self._linear(X, y, data),
-            "boosting": self._boosting(X, y, data),
-        }
+        models = self._fitted(X, y, data)
         metric = metric_of(self.recipe, data.task, len(data.classes))
         validator = Validator(
             data, encoder, encoded, [(train, np.flatnonzero(held))], metric, positive_code(data, self.recipe),
@@ -183,11 +190,16 @@ class _Chunks:
                 yield number, row, frame.rename(columns=str)
             row += len(frame)
 
-    def _say(self, stage: str, number: int) -> None:
+    def _ask(self) -> None:
         if self.should_stop is not None and self.should_stop():
             raise Stopped
+
+    def _say(self, stage: str, number: int) -> None:
+        self._ask()
         if self.on_progress is not None:
-            begin = {"scan": 0.0, "matrix": 0.3, "linear": 0.6, "boosting": 0.8, "done": 1.0}[stage]
+            begin = {"scan": 0.0, "matrix": 0.3, "linear": 0.5, "network": 0.6, "boosting": 0.9, "done": 1.0}[
+                stage
+            ]
             self.on_progress(Progress(begin, stage, f"Piece {number + 1}", None, {"piece": number}))
 
     def _hashes(self, frame: pd.DataFrame, row: int) -> tuple[Floats, Floats]:
@@ -274,11 +286,14 @@ class _Chunks:
 
     # -- 2. matrix -----------------------------------------------------------------------------------------------
 
-    def _matrix(self, data: TrainingData, encoder: Encoder, preprocessor: Preprocessor) -> tuple[Any, Any]:
+    def _matrix(
+        self, data: TrainingData, encoder: Encoder, preprocessor: Preprocessor
+    ) -> tuple[MappedRows, MappedRows]:
         """Training rows as mapped files; labels that training does not know are left out."""
         code = {name: i for i, name in enumerate(data.classes.tolist())}
         width = preprocessor.transform(encoder.from_frame(data.frame.head(1))).shape[1]
-        rows_path, labels_path = self.state.folder / "rows.f32", self.state.folder / "labels.f64"
+        folder = self.state.folder
+        rows_path, labels_path = folder / "rows.f32", folder / "labels.f64"
         done = self.state.get("rows", 0)
         for number, row, frame in self._pieces("matrix"):
             patient, _ = self._hashes(frame, row)
@@ -288,73 +303,74 @@ class _Chunks:
             part = frame.iloc[place]
             X = np.asarray(preprocessor.transform(encoder.from_frame(part)), dtype=np.float32)
             y = np.array([code[labels[i]] if data.classify else labels[i] for i in place], dtype=np.float64)
-            _append(rows_path, done * width * 4, X)
-            _append(labels_path, done * 8, y)
+            append(rows_path, done * width * 4, X)
+            append(labels_path, done * 8, y)
+            append(folder / "inner.u8", done, (patient[place] >= 1.0 - STOPPING).astype(np.uint8))
             done += len(place)
             self.state.put(matrix=number + 1, rows=done)
         if done == 0:
             raise EngineError(
                 "no_labels", f"No row has a value in “{self.recipe.target}”.", {"column": self.recipe.target}
             )
-        X = np.memmap(rows_path, dtype=np.float32, mode="r", shape=(done, width))
-        return X, np.memmap(labels_path, dtype=np.float64, mode="r", shape=(done,))
+        return MappedRows(rows_path, done, width, np.float32), MappedRows(labels_path, done, 0, np.float64)
 
-    def _blocks(self, X: Any) -> list[tuple[int, int]]:
-        rows = int(np.clip(0.1 * self.sizes.room / (X.shape[1] * 8 * 3), 256, 200_000))
-        return [(start, min(start + rows, len(X))) for start in range(0, len(X), rows)]
+    # -- 3. linear, and all candidates ---------------------------------------------------------------------------
 
-    # -- 3. linear -----------------------------------------------------------------------------------------------
-
-    def _linear(self, X: Any, y: Any, data: TrainingData) -> LinearModel:
-        """Newton's method (two classes and numbers), or Böhning's bound (several classes: Böhning 1992,
-        doi:10.1007/BF00048682), with the sums of one step collected block by block."""
-        given = registry.validate("linear", self.recipe.hyperparameters.get("linear", {}))
-        penalty = 1.0 / float(given.get("C", 1.0))
-        outputs = len(data.classes) if data.classify and len(data.classes) > 2 else 1
-        width = X.shape[1] + 1
-        state = self.state.arrays("linear") or {
-            "theta": np.zeros((outputs, width)), "slope": np.zeros((outputs, width)), "curve": np.zeros((width, width)),
-            "at": np.array([0, 0]), "done": np.array([0]),
-        }  # fmt: skip
-        blocks = self._blocks(X)
-        steps = 1 if not data.classify else NEWTON_STEPS if outputs == 1 else BOUND_STEPS
-        ridge = penalty * np.eye(width)
-        ridge[-1, -1] = 1e-9 * len(X)  # the intercept is free
-        while not state["done"][0] and state["at"][0] < steps:
-            step, block = (int(value) for value in state["at"])
-            self._say("linear", step * len(blocks) + block)
-            _collect(
-                state,
-                X[slice(*blocks[block])],
-                y[slice(*blocks[block])],
-                data.classify,
-                curve=outputs == 1 or step == 0,
+    def _fitted(self, X: MappedRows, y: MappedRows, data: TrainingData) -> dict[str, Model]:
+        """The candidates that can be trained in pieces, of those that the recipe names."""
+        models: dict[str, Model] = {}
+        for name in self.names:
+            given = registry.validate(name, self.recipe.hyperparameters.get(name, {}))
+            if name == "linear":
+                models[name] = fit_linear(
+                    self.state, X, y, data, given, self.recipe.seed, self._rows_in_block(X.width),
+                    lambda piece: self._say("linear", piece),
+                )  # fmt: skip
+            elif name == "boosting":
+                models[name] = self._boosting(X, y, data, given)
+            elif (found := self._network(X, y, data, given)) is not None:
+                models[name] = found
+        if not models:
+            raise EngineError(
+                "memory_limit_too_small",
+                f"{self.limit} MB are not enough for a network.",
+                {"limit": self.limit},
             )
-            if block + 1 < len(blocks):
-                state["at"] = np.array([step, block + 1])
-            else:
-                _advance(state, ridge, outputs)
-                state["at"] = np.array([step + 1, 0])
-            self.state.put_arrays("linear", state)
-        model = LinearModel(task=data.task, seed=self.recipe.seed, **given)
-        return _as_linear(model, state["theta"], data, penalty)
+        return models
 
-    # -- 4. boosting ---------------------------------------------------------------------------------------------
+    def _rows_in_block(self, width: int) -> int:
+        return int(np.clip(0.1 * self.sizes.room / (width * 8 * 3), 256, 200_000))
 
-    def _boosting(self, X: Any, y: Any, data: TrainingData) -> Model:
-        """On as many rows, spread evenly over the table, as fit: scikit-learn's trees need theirs in memory."""
-        most = int(np.clip(0.4 * self.sizes.room / (X.shape[1] * 14 + 64), 1_000, 2_000_000))
-        rows = (
-            np.arange(len(X))
-            if len(X) <= most
-            else np.unique(np.linspace(0, len(X) - 1, most).astype(np.int64))
+    # -- 4. the network ------------------------------------------------------------------------------------------
+
+    def _network(
+        self, X: MappedRows, y: MappedRows, data: TrainingData, given: dict[str, Any]
+    ) -> Model | None:
+        """None where it does not fit beside the rest."""
+        settings = network.settings_for(data, len(X), X.width, given, self.recipe.seed)
+        outputs = max(len(data.classes), 1)
+        if not self.sizes.network or not network.fits(settings, X.width, outputs, self.sizes.room):
+            self.skipped["network"] = "would not fit into the memory limit"
+            return None
+        rows = self.state.get("network_rows", network.rows_in_piece(self.limit, self.sizes.room, X.width))
+        self.state.put(network_rows=rows)
+        inner = MappedRows(self.state.folder / "inner.u8", len(X), 0, np.uint8)
+        stop = None if self.should_stop is None else (lambda curve: self._ask())
+        return network.fit_network(
+            self.state, X, y, inner, settings, outputs, rows, lambda piece: self._say("network", piece), stop
         )
-        given = registry.validate("boosting", self.recipe.hyperparameters.get("boosting", {}))
+
+    # -- 5. boosting ---------------------------------------------------------------------------------------------
+
+    def _boosting(self, X: MappedRows, y: MappedRows, data: TrainingData, given: dict[str, Any]) -> Model:
+        """On as many rows, spread evenly over the table, as fit: scikit-learn's trees need theirs in memory."""
+        most = int(np.clip(0.4 * self.sizes.room / (X.width * 14 + 64), 1_000, 2_000_000))
+        rows = np.unique(np.linspace(0, len(X) - 1, min(most, len(X))).astype(np.int64))
         model = registry.get("boosting").model(task=data.task, seed=self.recipe.seed, **given)
         self._say("boosting", 0)
-        target = np.asarray(y[rows]).astype(np.int64) if data.classify else np.asarray(y[rows])
-        stop = None if self.should_stop is None else (lambda curve: self._say("boosting", 0))
-        return model.fit(np.asarray(X[rows]), target, stop=stop)
+        target = y.take(rows).astype(np.int64) if data.classify else y.take(rows)
+        stop = None if self.should_stop is None else (lambda curve: self._ask())
+        return model.fit(X.take(rows), target, stop=stop)
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -367,8 +383,8 @@ class _Chunks:
             result = TrialResult(
                 held, raw, np.array([validator.gain(raw, held)]), [(preprocessor, model)], model.curve, (0,)
             )
-            given = registry.validate(name, self.recipe.hyperparameters.get(name, {}))
-            member = Member(name, {**registry.get(name).defaults(), **given}, preprocessor, model)
+            used = {each: getattr(model, each) for each in registry.get(name).defaults()}
+            member = Member(name, used, preprocessor, model)
             contenders.append(Contender(name, [member], [(1.0, result)], held, raw))
         best = max(contenders, key=lambda c: validator.gain(c.raw, held))
         data = validator.data
@@ -379,7 +395,8 @@ class _Chunks:
             lambda raw, positions: validator.gain(raw, held[positions]),
             20,
         )
-        combined = assembler.combine(contenders, mean)
+        alone = self.recipe.candidates and "ensemble" not in self.recipe.candidates
+        combined = None if alone else assembler.combine(contenders, mean)
         if combined is not None and assembler.clearly_better(combined, best):
             best = combined
         fitted = assembler.assemble(best, validator.metric)
@@ -390,70 +407,23 @@ class _Chunks:
                 {"candidate": c.name, "score": abs(float(c.results[0][1].fold_gains[0])), "folds": 1, "stopped": ""}
                 for c in contenders
             ],
+            "skipped": dict(self.skipped),
         }  # fmt: skip
         self._say("done", 0)
         return fitted
 
 
-def _collect(state: dict[str, Any], rows: Any, y: Any, classify: bool, *, curve: bool) -> None:
-    """Add one block's part of the slope, and of the curvature where that is asked for."""
-    Z = np.concatenate([np.asarray(rows, dtype=float), np.ones((len(rows), 1))], axis=1)
-    theta = state["theta"]
-    scores = Z @ theta.T
-    if not classify:
-        state["slope"] = state["slope"] + (scores[:, 0] - np.asarray(y)) @ Z
-        state["curve"] = state["curve"] + Z.T @ Z
-        return
-    codes = np.asarray(y).astype(np.int64)
-    if len(theta) == 1:
-        p = sigmoid(scores[:, 0])
-        state["slope"] = state["slope"] + (p - codes) @ Z
-        state["curve"] = state["curve"] + (Z * (p * (1.0 - p))[:, None]).T @ Z
-        return
-    wrong = softmax(scores)
-    wrong[np.arange(len(codes)), codes] -= 1.0
-    state["slope"] = state["slope"] + wrong.T @ Z
-    if curve:
-        state["curve"] = state["curve"] + 0.5 * (Z.T @ Z)
-
-
-def _advance(state: dict[str, Any], ridge: Floats, outputs: int) -> None:
-    """One step of the optimiser with the collected sums, which start anew."""
-    slope = state["slope"] + state["theta"] @ ridge
-    move = np.linalg.solve(state["curve"] + ridge, slope.T).T
-    move = move * min(
-        1.0, 10.0 / max(float(np.abs(move).max()), 1e-12)
-    )  # far steps only happen where classes separate
-    state["theta"] = state["theta"] - move
-    state["slope"] = np.zeros_like(state["slope"])
-    if outputs == 1:
-        state["curve"] = np.zeros_like(state["curve"])
-    state["done"] = np.array([int(np.abs(move).max() < CLOSE)])
-
-
-def _as_linear(model: LinearModel, theta: Floats, data: TrainingData, penalty: float) -> LinearModel:
-    """The coefficients in the estimator that the linear candidate stores."""
-    if data.classify:
-        estimator: Any = LogisticRegression(C=1.0 / penalty)
-        estimator.classes_ = np.arange(len(data.classes))
-        estimator.coef_, estimator.intercept_ = theta[:, :-1].copy(), theta[:, -1].copy()
-        estimator.n_iter_ = np.array([1], dtype=np.int32)
-    else:
-        estimator = Ridge(alpha=penalty)
-        estimator.coef_, estimator.intercept_ = theta[0, :-1].copy(), float(theta[0, -1])
-    estimator.n_features_in_ = theta.shape[1] - 1
-    model.restore({"linear": estimator}, {})
-    return model
-
-
-def _append(path: Path, at: int, array: Any) -> None:
-    """Write at this place, and through to the disk, before the state says that it is there."""
-    with path.open("r+b" if path.exists() else "w+b") as file:
-        file.seek(at)
-        file.write(np.ascontiguousarray(array).tobytes())
-        file.truncate()
-        file.flush()
-        os.fsync(file.fileno())
+def _names(recipe: Recipe) -> tuple[str, ...]:
+    """What is trained: all that can be in pieces, or those of them that the recipe names."""
+    chosen = set(recipe.candidates) - {"ensemble"}
+    names = tuple(name for name in NAMES if not chosen or name in chosen)
+    if not names:
+        raise EngineError(
+            "not_in_pieces",
+            f"Only {', '.join(NAMES)} can be trained in pieces.",
+            {"candidates": ", ".join(sorted(chosen))},
+        )
+    return names
 
 
 def _storable(frame: pd.DataFrame) -> pd.DataFrame:

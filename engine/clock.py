@@ -7,6 +7,7 @@ machine is much slower than the estimates say, the clock cuts what is left, and 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.candidates.base import Curve
@@ -14,6 +15,7 @@ from engine.candidates.base import Curve
 SLOWEST_KNOWN = 1.0  # how much longer than estimated a fit likely takes before anything has been measured
 STRETCH = 1.0  # tests that are about something else give the clock more room than the plan, so that load can't fail them
 SHORT = 0.05  # seconds
+READING = "reading"  # the pace at which the table was read: what is known before any fit
 MARGIN = 1.3  # measured times vary by about a third on a busy machine
 
 
@@ -37,9 +39,14 @@ class Clock:
     """`seconds` from the start of the search; `cuts` lists what was left out because time ran short."""
 
     seconds: float
-    started: float = field(default_factory=time.monotonic)
+    started: float = -1.0  # the moment of making it
     cuts: list[str] = field(default_factory=list)
     pace: dict[str, float] = field(default_factory=dict)
+    now: Callable[[], float] = time.monotonic  # seconds; tests give one of their own
+
+    def __post_init__(self) -> None:
+        if self.started < 0:
+            self.started = self.now()
 
     @property
     def limit(self) -> float:
@@ -53,11 +60,11 @@ class Clock:
 
     def left(self) -> float:
         """Seconds until the limit; negative beyond it."""
-        return self.limit - time.monotonic()
+        return self.limit - self.now()
 
     def seconds_for(self, name: str, estimated: float) -> float:
         """How long a fit of this candidate, estimated like this, will likely take here."""
-        return estimated * MARGIN * self.pace.get(name, SLOWEST_KNOWN)
+        return estimated * MARGIN * self.pace.get(name, max(SLOWEST_KNOWN, self.pace.get(READING, 0.0)))
 
     def note(self, name: str, estimated: float, measured: float) -> None:
         """Remember how this machine compares with the estimate; what is over in no time says nothing about it."""

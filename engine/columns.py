@@ -43,6 +43,10 @@ def categories_of(cells: Sequence[Any], keep_words: bool = False) -> list[str | 
     """`to_category` of each cell."""
     from engine.cells import to_category
 
+    if len(cells) >= FEW and set(map(type, cells)) == {float}:  # measurements: nearly every cell differs
+        return [
+            None if cell != cell else str(int(cell)) if cell.is_integer() else repr(cell) for cell in cells
+        ]
     if len(cells) >= FEW and pd.Timestamp in set(
         map(type, cells)
     ):  # the same moment is written in several ways

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,20 +33,39 @@ def texts_of(column: ColumnSpec, cells: list[Any]) -> list[str | None]:
 def row_keys(frame: pd.DataFrame, schema: Schema) -> list[Key]:
     """Each row's features as texts: equal for rows that are alike."""
     columns = [
-        texts_of(spec, frame[spec.name].tolist())
-        for spec in schema.features
-        if spec.name in frame.columns
+        texts_of(spec, frame[spec.name].tolist()) for spec in schema.features if spec.name in frame.columns
     ]
     return list(zip(*columns, strict=True)) if columns else [()] * len(frame)
 
 
-def expected_coincidences(keys: list[Key]) -> float:
+def codes_of(column: ColumnSpec, series: pd.Series[Any]) -> Ints:
+    """(n,) a number for each different cell, -1 where it is missing: equal where `texts_of` gives equal texts."""
+    if column.kind not in FILE_KINDS and isinstance(series.dtype, np.dtype) and series.dtype.kind in "iufb":
+        return pd.factorize(series.to_numpy())[0].astype(np.int64)
+    texts = np.array(texts_of(column, series.tolist()), dtype=object)
+    return pd.factorize(texts)[0].astype(np.int64)
+
+
+def feature_codes(frame: pd.DataFrame, schema: Schema) -> list[Ints]:
+    """`codes_of` each feature that is there."""
+    return [codes_of(spec, frame[spec.name]) for spec in schema.features if spec.name in frame.columns]
+
+
+def row_codes(columns: Sequence[Ints], rows: int) -> Ints:
+    """(rows,) a number for each different row of these codes."""
+    found = np.zeros(rows, dtype=np.int64)
+    for codes in columns:
+        found = pd.factorize(found * (int(codes.max(initial=0)) + 2) + codes + 1)[0].astype(np.int64)
+    return found
+
+
+def expected_coincidences(columns: Sequence[Ints]) -> float:
     """How many pairs of rows would be alike by chance if the columns were independent: n (n - 1) / 2 times the product
-    over the columns of the chance that two rows agree there."""
-    n = len(keys)
+    over the columns of the chance that two rows agree there. `columns`: each one's codes, -1 for missing."""
+    n = len(columns[0])
     expected = n * (n - 1) / 2.0
-    for column in zip(*keys, strict=True):
-        expected *= sum((count / n) ** 2 for count in Counter(column).values())
+    for codes in columns:
+        expected *= float(((np.bincount(codes + 1) / n) ** 2).sum())
     return expected
 
 
@@ -56,15 +75,15 @@ def one_side(data: TrainingData) -> Ints:
     Rows that are alike where no two should be (a table of a few yes-or-no columns has many by chance) are the same
     record twice, under two numbers or none; on both sides of a split they would flatter the figures.
     """
-    keys = row_keys(data.frame, data.schema)
-    full = [(*key, repr(label)) for key, label in zip(keys, data.y.tolist(), strict=True)]
-    codes: dict[Key, int] = {}
-    rows = np.array([codes.setdefault(key, len(codes)) for key in full], dtype=np.int64)
-    if len(codes) == len(full) or expected_coincidences(full) >= UNLIKELY:
+    labels = pd.factorize(data.y)[0].astype(np.int64)
+    columns = [*feature_codes(data.frame, data.schema), labels]
+    rows = row_codes(columns, len(labels))
+    different = int(rows.max()) + 1
+    if different == len(rows) or expected_coincidences(columns) >= UNLIKELY:
         return data.patients
     count = int(data.patients.max()) + 1
     links = sparse.coo_matrix(
-        (np.ones(len(rows)), (data.patients, count + rows)), shape=(count + len(codes), count + len(codes))
+        (np.ones(len(rows)), (data.patients, count + rows)), shape=(count + different, count + different)
     )
     joined: Ints = connected_components(links, directed=False)[1][data.patients]
     return np.unique(joined, return_inverse=True)[1].astype(np.int64)

@@ -52,6 +52,11 @@ class Encoder:
             settings[kind.value] = TRANSFORMERS[kind].settle(specs, cells, **own)
         return cls(schema, settings)
 
+    def without_weights(self, kind: Kind) -> Encoder:
+        """The same without the frozen networks for one kind."""
+        own = {name: value for name, value in self.settings[kind.value].items() if name != "weights"}
+        return Encoder(self.schema, {**self.settings, kind.value: own})
+
     def fresh(self, kind: Kind) -> Transformer:
         """A transformer of this kind that has learned nothing yet."""
         return TRANSFORMERS[kind](self.specs[kind], self.settings.get(kind.value))

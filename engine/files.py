@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from engine.cells import is_missing, to_category
+from engine.frozen import Allowance
 
 LONGEST = 1024  # characters of a name
 
@@ -34,12 +35,14 @@ class FileRefused(Exception):
 class Files:
     """What a caller allows: texts are names below `folder`; `weights` holds pretrained networks (see engine.weights).
 
-    `seconds`: about how long all frozen features of a training table may take; None: as long as it takes.
+    `seconds`: about how long all frozen features of a training table may take; None: as long as it takes. A search sets
+    `allowance`, which holds them to it.
     """
 
     folder: Path | None = None
     weights: Path | None = None
     seconds: float | None = None
+    allowance: Allowance | None = None
 
     @classmethod
     def of(cls, files: Files | Path | str | None) -> Files:

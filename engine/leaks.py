@@ -6,7 +6,6 @@ import numpy as np
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from engine.metrics import Floats, Ints
-from engine.schema import Kind
 from engine.split import folds
 from engine.training_data import TrainingData
 
@@ -24,13 +23,11 @@ def leaking_columns(data: TrainingData, seed: int) -> list[tuple[str, float]]:
     if len(rows) > MOST:
         rows = np.sort(np.random.default_rng(seed).choice(len(rows), MOST, replace=False))
     y, patients = data.y[rows], np.unique(data.patients[rows], return_inverse=True)[1]
-    data = data.without_files()
+    data = data.only_table()
     encoder, encoded = data.encode() if len(rows) == len(data.y) else _part(data, rows)
     splits = folds(y, data.task, patients, seed, count=3)
     found = []
     for kind, specs in encoder.specs.items():
-        if kind is Kind.TEXT:
-            continue
         for j, spec in enumerate(specs):
             share = _explained(encoded.blocks[kind][:, j], y, splits, data.classify, seed)
             if share >= NEARLY_ALL:

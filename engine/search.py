@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,16 +13,18 @@ import pandas as pd
 from joblib import parallel_config
 from threadpoolctl import threadpool_limits
 
+import engine.clock
 from engine import pipelines, registry
 from engine.assembly import Assembler, Contender
 from engine.candidates.base import Curve
-from engine.checks import Problem, check, left_out, refuse, unreadable_files
-from engine.clock import Clock, Deadline, OutOfTime
+from engine.checks import Problem, left_out, problems_of, refuse, unreadable_files
+from engine.clock import READING, Clock, Deadline, OutOfTime
 from engine.combining import Combination, parts_of, stacked, weighted
 from engine.copies import one_side
 from engine.errors import EngineError, Stopped
 from engine.files import Files, Folder
 from engine.fitted import Fitted, Member
+from engine.frozen import MARGIN, Allowance
 from engine.metrics import METRICS, Floats, Ints, gain, score
 from engine.modalities import what_each_adds
 from engine.plan import CELLS_A_SECOND, Plan, make_plans
@@ -42,6 +44,10 @@ FROZEN_SHARE = 0.5  # of the budget at most for the features of pretrained netwo
 REPEATED_FROM = 20.0  # seconds of budget
 VERY_SMALL, REPEATS = 300, 3  # records up to which settings are compared on several ways of making the folds
 REPORT_FIXED, REPORT_PER_ROW = 0.15, 4e-5  # seconds that calibration and intervals of one candidate take at first guess
+PROBED = 2_000  # rows that are read to see how quick this machine is now
+READ_TIMES = 1.5  # a row takes at most so many times as long to read, check and encode as to read among a few
+READ_SHARE = 0.35  # of what is left of the budget, at most, for all of that
+CELLS_READ, ROW_READ = 100_000, 5e-5  # cells that an idle machine reads and checks in a second; seconds for each row besides
 FEWEST_SAMPLED, RARE_RECORDS, MOST_STRATA = 2_000, 200, 200
 EMPTY_CURVE: Curve = {"epoch": [], "train_loss": [], "validation_loss": []}
 
@@ -141,12 +147,13 @@ def fit_candidates(
     watch, clock = Watch(on_progress, should_stop), Clock(recipe.time_budget)
     watch.say(0.0, "check", "Checking the data")
     rows = len(frame)
-    frame = affordable(frame, recipe)
+    frame = readable(affordable(frame, recipe), recipe, clock)
     given = Files.of(files)
-    if given.seconds is None:
-        given = replace(given, seconds=FROZEN_SHARE * recipe.time_budget)
+    if given.allowance is None:
+        seconds = FROZEN_SHARE * recipe.time_budget if given.seconds is None else given.seconds
+        given = replace(given, seconds=seconds, allowance=Allowance(seconds, MARGIN * engine.clock.STRETCH))
     data = prepare(frame, recipe, given)
-    problems = check(frame, recipe, files=files)
+    problems = problems_of(data, frame, recipe)
     refuse(problems)
     if len(frame) < rows:
         problems.append(sampled(len(frame), rows))
@@ -201,6 +208,8 @@ class _Run:
     def __init__(self, data: TrainingData, recipe: Recipe, metric: str, watch: Watch, clock: Clock) -> None:
         self.data, self.recipe, self.metric, self.watch, self.clock = data, recipe, metric, watch, clock
         self.encoder, self.encoded = data.encode()
+        for given_up in () if data.files.allowance is None else data.files.allowance.cuts:
+            clock.cut(given_up)
         self.positive = positive_code(data, recipe)
         splits = splits_of(data, recipe)
         own = len(splits)
@@ -214,6 +223,7 @@ class _Run:
         self.assembler = Assembler(self.validator, recipe)
         self.trials: list[dict[str, Any]] = []
         self.report_seconds = REPORT_FIXED + REPORT_PER_ROW * sum(len(held) for _, held in splits[:own])
+        self.report_seconds *= max(1.0, clock.pace.get(READING, 1.0))
         self.done, self.total, self.ceiling = 0.0, 1.0, 1.0
         self.must = False
 
@@ -222,13 +232,18 @@ class _Run:
         self.total = sum(plan.seconds for plan in plans if plan.trials) * 1.1 + 0.05
         outcome: dict[str, CandidateResult] = {}
         contenders: list[Contender] = []
+        self.must = sum(bool(plan.trials) for plan in plans) == 1
         for plan, deadline, tail in self._in_turn(plans):
-            waiting = [other for other in plans if other.trials and other.candidate.name not in outcome]
-            self.must = not contenders and waiting == [plan]
             result, contender = self._candidate(plan, deadline, tail)
             outcome[plan.candidate.name] = result
             if contender is not None:
                 contenders.append(contender)
+        for plan in self._quickest(plans, outcome) if not contenders else ():
+            self.must = True  # the budget is used up, and there would be no model at all
+            outcome[plan.candidate.name], contender = self._candidate(plan, self.clock.limit, 0.0)
+            if contender is not None:
+                contenders.append(contender)
+                break
         results = [outcome[plan.candidate.name] for plan in plans]
         contenders.sort(key=lambda c: [plan.candidate.name for plan in plans].index(c.name))
         if not contenders:
@@ -259,7 +274,7 @@ class _Run:
 
         Yields the plan, the moment until which it may start trials, and the seconds that what comes after it needs.
         """
-        waiting = sorted(plans, key=lambda plan: plan.seconds / max(plan.runs, 1))
+        waiting = self._quickest(plans, {})
         while waiting:
             plan = waiting.pop(0)
             tail = self.report_seconds * (2 + bool(waiting))
@@ -267,6 +282,15 @@ class _Run:
             share = max(plan.seconds / sum(seconds), 0.5 / len(seconds)) if sum(seconds) > 0 else 1.0
             free = self.clock.left() - self.report_seconds * (2 + sum(bool(other.trials) for other in waiting))
             yield plan, time.monotonic() + max(free, 0.0) * share, tail
+
+    @staticmethod
+    def _quickest(plans: list[Plan], outcome: Mapping[str, CandidateResult]) -> list[Plan]:
+        """The quickest first; of those that had their turn only what there was no time for."""
+        left = [
+            plan for plan in plans
+            if plan.candidate.name not in outcome or (plan.trials and outcome[plan.candidate.name].status == "skipped")
+        ]  # fmt: skip
+        return sorted(left, key=lambda plan: plan.seconds / max(plan.runs, 1))
 
     def _account(self, trials: list[dict[str, Any]]) -> dict[str, Any]:
         """What was tried, and whether the same search elsewhere would give the same numbers to the last digit."""
@@ -464,6 +488,11 @@ def affordable(frame: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
     A class of few records loses none. Larger tables than this are what `fit_chunks` is for.
     """
     most = max(FEWEST_SAMPLED, int(CELLS_A_SECOND * recipe.time_budget / max(frame.shape[1], 1)))
+    return sample_of(frame, recipe, most)
+
+
+def sample_of(frame: pd.DataFrame, recipe: Recipe, most: int) -> pd.DataFrame:
+    """About `most` rows of whole patients by the recipe's seed, and all of a class of few; all where there are no more."""
     if len(frame) <= most or recipe.target not in frame.columns:
         return frame
     strata = pd.factorize(frame[recipe.target].astype(str))[0].astype(np.int64)
@@ -473,6 +502,32 @@ def affordable(frame: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
     patients = patients_of(frame, recipe.patient)
     kept = deal(patients, strata, -(-len(frame) // most), recipe.seed) == 0
     return frame[kept | (size[strata] <= RARE_RECORDS)]
+
+
+def readable(frame: pd.DataFrame, recipe: Recipe, clock: Clock) -> pd.DataFrame:
+    """All rows, or fewer where this machine reads so slowly now that reading and checking would use the budget up.
+
+    A few rows are read first, to see how long that takes. Only where that is far too long is anything left out, and
+    the clock's cuts say so: on a machine that keeps its pace the numbers do not depend on the clock.
+    """
+    rows = len(frame)
+    if rows < 2 * PROBED:
+        return frame
+    probe = frame.iloc[np.linspace(0, rows - 1, PROBED).astype(np.int64)]
+    began = clock.now()
+    try:
+        prepare(probe, recipe)
+    except EngineError:  # all rows will tell better what is wrong
+        return frame
+    took = READ_TIMES * (clock.now() - began) / PROBED
+    clock.note(READING, rows * (frame.shape[1] / CELLS_READ + ROW_READ), rows * took)
+    most = int(READ_SHARE * clock.left() / max(took, 1e-9))
+    if rows <= most:
+        return frame
+    part = sample_of(frame, recipe, max(most, FEWEST_SAMPLED))
+    if len(part) < rows:
+        clock.cut(f"{len(part)} of {rows} rows were read, as this machine is slow now")
+    return part
 
 
 def sampled(used: int, of: int) -> Problem:

@@ -6,7 +6,7 @@ Suspicious columns are left out unless the recipe allows them; each is said with
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.cells import is_missing, to_category
-from engine.copies import Key, row_keys
+from engine.columns import categories_of as whole_column
+from engine.columns import missing_in
+from engine.copies import feature_codes, row_codes
 from engine.leaks import leaking_columns
 from engine.metrics import Floats, Ints
 from engine.recipe import Recipe
@@ -59,13 +60,18 @@ class Suspicion:
     params: dict[str, Any] = field(default_factory=dict)
 
 
-def suspicions(data: TrainingData, recipe: Recipe) -> list[Suspicion]:
-    """All of them; a column is named once, for the strongest reason."""
+def suspicions(data: TrainingData, recipe: Recipe, part: TrainingData | None = None) -> list[Suspicion]:
+    """All of them; a column is named once, for the strongest reason.
+
+    `part`: the rows in which columns that give the answer away are looked for (None: all). What depends on every row
+    being there (copies, codes that come again, places with one class) is always looked for in all.
+    """
+    part = data if part is None else part
     own = special(data.task)
     if own is not None:
         return _special(own.plain(data), recipe)
     found: dict[str | None, Suspicion] = {}
-    for each in (*_leaks(data, recipe), *_sources(data, recipe), *_missing(data, recipe), *_afterwards(data)):
+    for each in (*_leaks(part, recipe), *_sources(part, recipe), *_missing(part, recipe), *_afterwards(part)):
         found.setdefault(each.column, each)
     rows = [*_pure_sources(data, recipe, found), *_coded(data, recipe), *_contradictions(data)]
     return [*found.values(), *rows]
@@ -121,7 +127,8 @@ def _sources(data: TrainingData, recipe: Recipe) -> Iterator[Suspicion]:
 
 def categories_of(data: TrainingData, recipe: Recipe, spec: ColumnSpec) -> NDArray[Any]:
     """(n,) the cells as categories, "" where missing."""
-    return np.array([to_category(cell, recipe.keep_words) or "" for cell in data.frame[spec.name].tolist()], dtype=object)
+    cells = whole_column(data.frame[spec.name].tolist(), recipe.keep_words)
+    return np.array([cell or "" for cell in cells], dtype=object)
 
 
 def _kappa_of_values(values: NDArray[Any], data: TrainingData) -> float:
@@ -155,7 +162,7 @@ def kappa(a: Ints, b: Ints) -> float:
 def _missing(data: TrainingData, recipe: Recipe) -> Iterator[Suspicion]:
     """Filled in for one class and empty for the others (or the other way round)."""
     for spec in data.schema.features:
-        gone = np.array([is_missing(cell, recipe.keep_words) for cell in data.frame[spec.name].tolist()])
+        gone = missing_in(data.frame[spec.name].tolist(), recipe.keep_words)
         if not 0.02 <= gone.mean() <= 0.98:
             continue
         share = _mirrored(gone, data)
@@ -231,9 +238,11 @@ def _coded(data: TrainingData, recipe: Recipe) -> Iterator[Suspicion]:
 
 def _contradictions(data: TrainingData) -> Iterator[Suspicion]:
     """Rows alike in every column whose labels differ: one of them is wrong, or what decides is not in the table."""
-    labels: dict[Key, Counter[float]] = defaultdict(Counter)
-    for key, label in zip(row_keys(data.frame, data.schema), data.y.tolist(), strict=True):
-        labels[key][label] += 1
-    rows = sum(sum(seen.values()) for seen in labels.values() if len(seen) > 1)
-    if rows and data.classify:
+    if not data.classify:
+        return
+    alike = row_codes(feature_codes(data.frame, data.schema), len(data.y))
+    count = len(data.classes)
+    seen = np.unique(alike * count + data.y.astype(np.int64)) // count  # each different row, once for each label
+    rows = int((np.bincount(seen)[alike] > 1).sum())
+    if rows:
         yield Suspicion("duplicates_contradict", None, False, {"count": rows})

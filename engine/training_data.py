@@ -15,6 +15,7 @@ from engine.columns import categories_of, numbers_of, present_in
 from engine.encoding import Encoded, Encoder
 from engine.errors import EngineError
 from engine.files import Files
+from engine.frozen import TooSlow
 from engine.metrics import METRICS, Floats, Ints
 from engine.recipe import Recipe
 from engine.schema import FILE_KINDS, Kind, Role, Schema, describe_column, infer_schema
@@ -71,13 +72,20 @@ class TrainingData:
         return len(self.y) if task is None else task.rows(self, candidate)
 
     def encode(self) -> tuple[Encoder, Encoded]:
-        """The feature columns as blocks."""
+        """The feature columns as blocks. Frozen features that turn out to take too long are left out."""
         encoder = Encoder.settled(self.schema, self.frame, self.files)
-        return encoder, encoder.from_frame(self.frame, self.files)
+        while True:
+            try:
+                return encoder, encoder.from_frame(self.frame, self.files)
+            except TooSlow as slow:
+                encoder = encoder.without_weights(slow.kind)
+                if self.files.allowance is not None:
+                    self.files.allowance.give_up(slow.kind)
 
-    def without_files(self) -> TrainingData:
-        """The same records without the columns whose cells are files: nothing needs to be decoded."""
-        kept = tuple(column for column in self.schema.columns if column.kind not in FILE_KINDS)
+    def only_table(self) -> TrainingData:
+        """The same records without texts and without the columns whose cells are files: quickly encoded."""
+        slow = {Kind.TEXT, *FILE_KINDS}
+        kept = tuple(column for column in self.schema.columns if column.kind not in slow)
         return replace(self, schema=Schema(kept))
 
 

@@ -104,6 +104,7 @@ TEXTS: dict[str, Any] = {
     "sampled": _(
         "%(count)s of %(total)s rows were learned from: more can't be read in the time budget. Give it more time."
     ),
+    "checked_part": _("Columns that give the answer away were looked for in %(count)s of %(total)s rows."),
     "column_missing": _("There is no column “%(column)s”."),
     "column_duplicate": _("Two columns are called “%(column)s”."),
     "recipe_unknown_key": _("There is no option “%(key)s”."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -75,21 +75,39 @@ class NetworkModel(Model):
 
         patients = np.arange(len(y)) if patients is None else np.unique(patients, return_inverse=True)[1]
         classify = self.task == "classification"
-        self.classes_ = np.arange(int(y.max()) + 1) if classify else np.arange(0)
-        self._centre, self._spread = (0.0, 1.0) if classify else (float(np.mean(y)), float(np.std(y)) or 1.0)
-        target: Any = y if classify else (y - self._centre) / self._spread
+        centre, spread = (0.0, 1.0) if classify else (float(np.mean(y)), float(np.std(y)))
+        self.starts(range(int(y.max()) + 1 if classify else 0), centre, spread)
+        target = self.scaled(y)
         outputs = len(self.classes_) if classify else 1
         X = np.asarray(X, dtype=float)
         found = []
-        for number in range(self.networks):  # each with a seed and an inner split of its own
-            one = copy(self)
-            one.seed = (self.seed + 7919 * number) % 2**32
+        for one in self.single():  # each with an inner split of its own
             train_rows, held_rows = hold_out(y, self.task, patients, one.seed)
             found.append(train(one, X, target, train_rows, held_rows, outputs, stop))
+        self.learned(found)
+        return self
+
+    def starts(self, codes: Sequence[int], centre: float, spread: float) -> None:
+        """What is known before training: the classes' codes, and where numbers lie."""
+        self.classes_ = np.array(codes if self.task == "classification" else [], dtype=np.int64)
+        self._centre, self._spread = centre, spread or 1.0
+
+    def scaled(self, y: Floats | Ints) -> Any:
+        """What the output layer is trained on: codes as they are, numbers around 0."""
+        return y if self.task == "classification" else (y - self._centre) / self._spread
+
+    def single(self) -> list[NetworkModel]:
+        """The networks that are trained, each with a seed of its own."""
+        each = [copy(self) for _ in range(self.networks)]
+        for number, one in enumerate(each):
+            one.seed = (self.seed + 7919 * number) % 2**32
+        return each
+
+    def learned(self, found: Sequence[tuple[list[tuple[Floats, Floats]], Curve]]) -> None:
+        """Take the trained layers and the curve of each network."""
         self.layers_: list[tuple[Floats, Floats]] = found[0][0]
         self.others_: list[list[tuple[Floats, Floats]]] = [layers for layers, _ in found[1:]]
         self._curve = found[0][1]
-        return self
 
     def raw(self, X: Matrix) -> Floats:
         """Probabilities (n, k) or numbers (n,)."""
@@ -128,7 +146,10 @@ class NetworkModel(Model):
         """From the stored arrays."""
         count = sum(name.startswith("weight_") for name in arrays)
         every = [
-            [(arrays[f"{k}weight_{i}"].astype(float), arrays[f"{k}bias_{i}"].astype(float)) for i in range(count)]
+            [
+                (arrays[f"{k}weight_{i}"].astype(float), arrays[f"{k}bias_{i}"].astype(float))
+                for i in range(count)
+            ]
             for k in ("", *(f"{k}/" for k in range(1, self.networks)))
         ]
         self.layers_, self.others_ = every[0], every[1:]
@@ -140,13 +161,19 @@ class NetworkModel(Model):
     def trials(cls, task: str, rows: int, width: int, classes: int) -> list[dict[str, Any]]:
         """From a middling network to a small, strongly held one and a wide one; large data in large steps."""
         steps: dict[str, Any] = {"batch_size": 512, "epochs": 20, "patience": 4} if rows > MANY else {}
-        if rows <= FEW:  # on few records networks differ by chance as much as settings do: their mean is better than each
+        if (
+            rows <= FEW
+        ):  # on few records networks differ by chance as much as settings do: their mean is better than each
             steps = {"networks": 5}
         return [
             steps,
             {"hidden_layers": 1, "nodes": 32, "dropout": 0.3, "weight_decay": 0.1, **steps},
             {"hidden_layers": 2, "nodes": 128, "dropout": 0.4, "activation": "silu", **steps},
-            *([{"hidden_layers": 1, "nodes": 32, "dropout": 0.3, "weight_decay": 0.1}] if rows <= FEW else []),
+            *(
+                [{"hidden_layers": 1, "nodes": 32, "dropout": 0.3, "weight_decay": 0.1}]
+                if rows <= FEW
+                else []
+            ),
         ]
 
     @classmethod

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from engine.cells import is_missing
 from engine.files import FileRefused, Files, folder_of, source_of
+from engine.frozen import Meter
 from engine.metrics import Floats, Ints
 from engine.preprocessing.steps import Arrays
 from engine.schema import ColumnSpec, Kind
@@ -97,6 +98,7 @@ class FileTransformer(Transformer):
     dtype: ClassVar[type] = np.uint8
     seconds: ClassVar[float] = 1e-3
     looks: ClassVar[Kind | None] = None  # the kind of pretrained networks that can look at `views`
+    pictures: ClassVar[int] = 1  # that `views` gives of a cell, at most
 
     @classmethod
     def settle(
@@ -105,11 +107,8 @@ class FileTransformer(Transformer):
         """The pretrained networks whose frozen features join the cheap ones, where there is the time for them."""
         if cls.looks is None:
             return {}
-        from engine import weights
-
-        files = files or Files()
         cells = sum(not is_missing(cell) for column in columns for cell in column)
-        chosen = weights.affordable(folder_of(files.weights), cls.looks, cells, files.seconds)
+        chosen = frozen_for(specs[0].kind, cls.looks, cells * cls.pictures, files or Files())
         return {"weights": chosen} if chosen else {}
 
     def part(self, column: int) -> FileTransformer:
@@ -171,25 +170,33 @@ class FileTransformer(Transformer):
         return weights.required_all(folder_of(files.weights), self.settings["weights"])
 
     def _all(self, cells: list[tuple[int, int, Any]], files: Files, frozen: list[Any]) -> list[Any]:
+        """Raises TooSlow where the frozen networks would take longer than the search allows."""
         with warnings.catch_warnings():  # around the threads: what decoders grumble about is no news to the caller
             warnings.simplefilter("ignore")
             if len(cells) <= FEW:
-                return self._some(cells, files, frozen)
+                return self._some(cells, files, frozen, None)
             parts = [cells[k : k + AT_ONCE] for k in range(0, len(cells), AT_ONCE)]
             threads = min(cpu_count(), len(parts))
-            jobs = (delayed(self._some)(part, files, frozen) for part in parts)
+            allowed = files.allowance if frozen else None
+            meter = None if allowed is None else allowed.meter(self.specs[0].kind, len(cells), threads)
+            jobs = (delayed(self._some)(part, files, frozen, meter) for part in parts)
             made = Parallel(n_jobs=threads, backend="threading")(jobs)
             return [result for part in made for result in part]
 
-    def _some(self, cells: list[tuple[int, int, Any]], files: Files, frozen: list[Any]) -> list[Any]:
+    def _some(
+        self, cells: list[tuple[int, int, Any]], files: Files, frozen: list[Any], meter: Meter | None
+    ) -> list[Any]:
         """For each cell (features, tensor), None when it is missing, or the code of what is wrong with it."""
         done = [self._one(cell, files, bool(frozen)) for _, _, cell in cells]
         good = [k for k, result in enumerate(done) if isinstance(result, tuple)]
         if frozen and good:
             views = [view for k in good for view in done[k][2]]
             owner = np.repeat(np.arange(len(good)), [len(done[k][2]) for k in good])
+            began = 0.0 if meter is None else meter.now()
             with one_thread():
                 vectors = np.concatenate([network.embed(views) for network in frozen], axis=1)
+            if meter is not None:
+                meter.note(len(cells), meter.now() - began)
             sums = np.zeros((len(good), vectors.shape[1]), dtype=np.float32)
             np.add.at(sums, owner, vectors)
             means = sums / np.bincount(owner, minlength=len(good))[:, None].astype(np.float32)
@@ -351,6 +358,22 @@ def _name(cell: Any) -> str | None:
     if isinstance(cell, Path):
         return cell.name
     return cell[:200] if isinstance(cell, str) else None
+
+
+def frozen_for(
+    kind: Kind, looks: Kind, cells: float, files: Files, english: bool = True
+) -> list[dict[str, Any]]:
+    """What is recorded of the pretrained networks for `looks` that a column of this kind uses: as many as there is the
+    time for, when other kinds have taken theirs. `cells`: how many, or as how many they count; `english`: see `affordable`."""
+    from engine import weights
+
+    folder, allowed = folder_of(files.weights), files.allowance
+    chosen = weights.affordable(folder, looks, cells, files.seconds if allowed is None else allowed.left, english)
+    if allowed is not None and chosen:
+        names = {entry["sha256"] for entry in chosen}
+        each = sum(found.seconds for found in weights.available(folder, looks) if found.sha256 in names)
+        allowed.planned[kind] = cells * each / min(2, cpu_count())
+    return chosen
 
 
 @contextmanager

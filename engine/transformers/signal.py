@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.files import FileRefused, Files, source_of
+from engine.frozen import Meter
 from engine.schema import ColumnSpec, Kind
 from engine.signals.layout import DEFAULT, Layout, features_of, laid_out, settle, view_of
 from engine.signals.readers import read_signal
@@ -84,7 +85,9 @@ class SignalTransformer(FileTransformer):
         """Each column has a layout of its own."""
         return self.parts[column]
 
-    def _some(self, cells: list[tuple[int, int, Any]], files: Files, frozen: list[Any]) -> list[Any]:
+    def _some(
+        self, cells: list[tuple[int, int, Any]], files: Files, frozen: list[Any], meter: Meter | None
+    ) -> list[Any]:
         done = [self.parts[j]._one(cell, files, False) for _, j, cell in cells]
         return [result[:2] if isinstance(result, tuple) else result for result in done]
 

@@ -17,7 +17,7 @@ from engine.metrics import Floats, Ints
 from engine.preprocessing.steps import Arrays
 from engine.schema import ColumnSpec, Kind
 from engine.transformers.base import Block, Issue, Transformer, transformer
-from engine.transformers.files import LEARNED, learn, outputs, standard
+from engine.transformers.files import LEARNED, frozen_for, learn, outputs, standard
 
 BUCKETS = 2**17  # of each of the two n-gram kinds
 WIDTH = 2 * BUCKETS
@@ -25,6 +25,7 @@ MOST_BUCKETS = 40_000
 MOST_CHARACTERS = 20_000
 COMPONENTS = 64
 SMALL = 2000  # rows
+AT_ONCE = 64  # texts that a sentence encoder reads between two looks at the time
 WORD = r"(?u)\b\w+\b"
 WIDE_SCRIPTS = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯]")
 
@@ -50,13 +51,13 @@ class TextTransformer(Transformer):
         """Which character n-grams suit each column, and the sentence encoders that there is the time for."""
         settings: dict[str, Any] = {"columns": [_characters_for(cells) for cells in columns]}
         files = files or Files()
-        if (folder := folder_of(files.weights)) is not None:
+        if folder_of(files.weights) is not None:
             from engine import weights
 
             texts = [text for cells in columns for cell in cells if (text := to_text(cell)) is not None]
             others = sum(OTHER_SCRIPTS.search(text[:500]) is not None for text in texts)
             english = others <= MOST_OTHERS * len(texts)
-            chosen = weights.affordable(folder, Kind.TEXT, weights.effort(texts), files.seconds, english)
+            chosen = frozen_for(Kind.TEXT, Kind.TEXT, weights.effort(texts), files, english)
             settings |= {"weights": chosen} if chosen else {}
         return settings
 
@@ -79,16 +80,35 @@ class TextTransformer(Transformer):
     def encode(
         self, columns: Sequence[Sequence[Any]], files: Files | None = None
     ) -> tuple[Block, list[Issue]]:
-        """Missing text has no n-grams, and vectors of zeros. Raises EngineError ("weights_missing")."""
+        """Missing text has no n-grams, and vectors of zeros. Raises EngineError ("weights_missing"), and TooSlow where the
+        sentence encoders would take longer than the search allows."""
         texts = [[(to_text(cell) or "")[:MOST_CHARACTERS] for cell in cells] for cells in columns]
         counts = [self.count(j, column) for j, column in enumerate(texts)]
         if not self.extra:
             return counts, []
         from engine import weights
 
-        frozen = weights.required_all(folder_of((files or Files()).weights), self.settings["weights"])
-        vectors = [np.concatenate([each.embed_texts(column) for each in frozen], axis=1) for column in texts]
+        files = files or Files()
+        frozen = weights.required_all(folder_of(files.weights), self.settings["weights"])
+        vectors = self._vectors_of(texts, frozen, files)
         return [sparse.hstack([c, sparse.csr_matrix(v)], format="csr") for c, v in zip(counts, vectors, strict=True)], []
+
+    def _vectors_of(self, texts: list[list[str]], frozen: list[Any], files: Files) -> list[Floats]:
+        """For each column (n, width) of all encoders, a few texts at a time, so that it can be left."""
+        meter = None
+        if files.allowance is not None:
+            meter = files.allowance.meter(Kind.TEXT, sum(len(column) for column in texts), 1)
+        found = []
+        for column in texts:
+            parts = [np.zeros((0, self.extra))]
+            for start in range(0, len(column), AT_ONCE):
+                some = column[start : start + AT_ONCE]
+                began = 0.0 if meter is None else meter.now()
+                parts.append(np.concatenate([each.embed_texts(some) for each in frozen], axis=1))
+                if meter is not None:
+                    meter.note(len(some), meter.now() - began)
+            found.append(np.concatenate(parts))
+        return found
 
     def _counts(self, column: Any) -> Any:
         return column[:, :WIDTH] if self.extra else column

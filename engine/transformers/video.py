@@ -30,6 +30,7 @@ class VideoTransformer(FileTransformer):
     seconds = 0.03
     width = len(NAMES)
     looks = Kind.IMAGE
+    pictures = LOOKS
 
     def __init__(self, specs: Sequence[ColumnSpec], settings: Mapping[str, Any] | None = None) -> None:
         super().__init__(specs, settings)

@@ -23,7 +23,7 @@ from engine.cells import is_missing, to_category, to_days, to_number
 from engine.clock import Clock, Deadline, OutOfTime
 from engine.columns import categories_of, missing_in, numbers_of
 from engine.combining import Stack, fit_stack, stacked, weighted
-from engine.search import affordable
+from engine.search import affordable, readable
 from tests.engine.conftest import make_patients
 
 
@@ -144,8 +144,39 @@ def test_a_table_too_long_for_the_budget_is_sampled_by_patient_and_keeps_rare_cl
     assert affordable(frame, Recipe(target="y", time_budget=60.0)) is frame
 
 
-CELLS = ["a", " a ", "1", "1.0", "nan", "?", "", "不详", None, float("nan"), 1, 1.0, -0.0, True, False, np.float64(2.5),
-         np.int64(3), np.bool_(True), 1e40, float("inf"), pd.NA, pd.NaT, pd.Timestamp("2024-01-01"),
+class Ticking:
+    """A clock that is `step` seconds later each time it is looked at."""
+
+    def __init__(self, step: float) -> None:
+        self.step, self.moment = step, 0.0
+
+    def __call__(self) -> float:
+        self.moment += self.step
+        return self.moment
+
+
+def test_where_reading_is_slow_fewer_rows_are_read_and_the_cuts_say_so(strict_clock) -> None:
+    frame = make_patients(6000)
+    recipe = Recipe(target="diagnosis", patient="mrn", time_budget=10.0)
+    quick = Clock(10.0, now=Ticking(0.01))
+    assert readable(frame, recipe, quick) is frame and quick.cuts == []
+    slow = Clock(10.0, now=Ticking(1.0))  # 2,000 rows in a second: 6,000 and their checks would take 4.5
+    part = readable(frame, recipe, slow)
+    assert 1_900 < len(part) < 4_800 and slow.cuts == [f"{len(part)} of 6000 rows were read, as this machine is slow now"]
+    assert not set(part["mrn"]) & set(frame.drop(index=part.index)["mrn"])
+    assert slow.seconds_for("linear", 1.0) > 3 * quick.seconds_for("linear", 1.0)  # known before any fit
+    assert readable(frame.head(3000), recipe, slow) is not None and len(slow.cuts) == 1  # small tables are read anyway
+
+
+def test_when_the_budget_is_gone_before_any_fit_the_quickest_candidate_is_fitted(patients, strict_clock) -> None:
+    recipe = Recipe(target="diagnosis", patient="mrn", candidates=("forest", "linear", "boosting"), time_budget=0.05)
+    found = engine.fit_candidates(patients, recipe)
+    assert [result.name for result in found.candidates if result.fitted is not None] == ["linear"]
+    assert found.best.candidate == "linear" and found.cuts and found.best.training["repeatable"] is False
+
+
+CELLS = [0.1, 3.0, 1e22, "a", " a ", "1", "1.0", "nan", "?", "", "不详", None, float("nan"), 1, 1.0, -0.0, True,
+         False, np.float64(2.5), np.int64(3), np.bool_(True), 1e40, float("inf"), pd.NA, pd.NaT, pd.Timestamp("2024-01-01"),
          pd.Timestamp("2024-01-01", tz="UTC"),
          pd.Timestamp("2024-01-01 08:00", tz="Asia/Shanghai"), "2024-01-01", 10**400]  # fmt: skip
 
@@ -157,6 +188,8 @@ def test_whole_columns_are_read_like_single_cells() -> None:
         cells = [some[i] for i in rng.integers(0, len(some), 90)]
         assert categories_of(cells) == [to_category(cell) for cell in cells]
         assert missing_in(cells).tolist() == [is_missing(cell) for cell in cells]
+        measured = [cell for cell in cells if type(cell) is float] * 90
+        assert categories_of(measured) == [to_category(cell) for cell in measured]
         assert categories_of(cells, True) == [to_category(cell, True) for cell in cells]
         assert missing_in(cells, True).tolist() == [is_missing(cell, True) for cell in cells]
         for parse in (to_number, to_days):

@@ -1,5 +1,6 @@
 """What would flatter a model is found, left out unless allowed, and said in the search and in the report."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,8 @@ import pandas as pd
 import pytest
 
 import engine
-from engine import EngineError, Recipe, check, leak_report
-from engine.copies import expected_coincidences, one_side, row_keys
+from engine import EngineError, Recipe, check, checks, leak_report
+from engine.copies import expected_coincidences, feature_codes, one_side, row_codes, row_keys
 from engine.search import splits_of
 from engine.training_data import prepare
 from tests.engine.conftest import make_patients
@@ -164,6 +165,41 @@ def test_copies_stay_on_one_side_of_every_fold() -> None:
     assert np.array_equal(one_side(plain), plain.patients)
 
 
+def test_codes_are_equal_where_the_cells_are() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({
+        "number": rng.choice([1.0, 2.5, -0.0, 0.0, np.nan], 200), "whole": rng.integers(0, 3, 200),
+        "flag": rng.random(200) < 0.5, "word": rng.choice(["a", " a", "b", "?", ""], 200),
+        "mixed": pd.Series(rng.choice(["1", "x"], 200)).map({"1": 1, "x": "x"}), "y": rng.choice(["u", "v"], 200),
+    })  # fmt: skip
+    schema = prepare(frame, Recipe(target="y")).schema
+    keys, codes = row_keys(frame, schema), row_codes(feature_codes(frame, schema), 200)
+    assert len(set(keys)) == codes.max() + 1 > 50
+    assert len(set(zip(keys, codes.tolist(), strict=True))) == codes.max() + 1
+
+
+def test_large_tables_are_searched_for_leaks_in_a_part_that_the_report_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = make_patients(3000)
+    frame["verdict"] = np.where(frame["diagnosis"] == "yes", "positive", "negative")
+    frame.loc[:7, "diagnosis"], frame.loc[:7, "verdict"] = "rare", "odd"
+    frame = pd.concat([frame, frame.iloc[100:140]], ignore_index=True)
+    whole = {p.code: p for p in check(frame, RECIPE)}
+    assert "checked_part" not in whole
+    monkeypatch.setattr(checks, "MOST_CHECKED", 800)
+    data = prepare(frame, RECIPE)
+    part = checks.to_be_looked_at(data, RECIPE)
+    assert part.frame.equals(checks.to_be_looked_at(data, RECIPE).frame)
+    inside = data.frame["mrn"].isin(set(part.frame["mrn"]) - set(data.frame["mrn"][data.y == 1]))
+    assert inside.sum() + 8 <= len(part.y) < 1200  # all records of each patient, and every record of the rare class
+    assert (part.y == 1).sum() == (data.y == 1).sum() == 8
+    found = {p.code: p for p in check(frame, RECIPE)}
+    assert found["checked_part"].params == {"count": len(part.y), "total": 3040}
+    assert found["leak"].column == whole["leak"].column == "verdict"
+    assert found["duplicates"].params == whole["duplicates"].params  # copies are counted in all rows
+    other = checks.to_be_looked_at(data, replace(RECIPE, seed=1))
+    assert not part.frame.equals(other.frame)
+
+
 def test_rows_alike_by_chance_are_no_copies() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.integers(0, 2, (300, 3)), columns=list("abc")).assign(
@@ -171,8 +207,7 @@ def test_rows_alike_by_chance_are_no_copies() -> None:
     )
     data = prepare(frame, Recipe(target="y"))
     assert np.array_equal(one_side(data), data.patients)
-    keys = [("a",), ("a",), ("b",), ("b",)]
-    assert expected_coincidences(keys) == pytest.approx(3.0)  # 6 pairs, half of which agree
+    assert expected_coincidences([np.array([0, 0, 1, 1])]) == pytest.approx(3.0)  # 6 pairs, half of which agree
 
 
 def test_the_report_counts_what_train_and_test_share() -> None:

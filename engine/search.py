@@ -23,6 +23,7 @@ from engine.copies import one_side
 from engine.errors import EngineError, Stopped
 from engine.files import Files, Folder
 from engine.fitted import Fitted, Member
+from engine.heap import give_back
 from engine.metrics import METRICS, Floats, Ints, gain, score
 from engine.modalities import what_each_adds
 from engine.plan import CELLS_A_SECOND, Plan, make_plans
@@ -202,6 +203,7 @@ class _Run:
         self.data, self.recipe, self.metric, self.watch, self.clock = data, recipe, metric, watch, clock
         self.encoder, self.encoded = data.encode()
         self.positive = positive_code(data, recipe)
+        give_back()
         splits = splits_of(data, recipe)
         own = len(splits)
         if len(data.y) <= VERY_SMALL and recipe.time_budget >= REPEATED_FROM and recipe.split_by is None:
@@ -226,6 +228,7 @@ class _Run:
             waiting = [other for other in plans if other.trials and other.candidate.name not in outcome]
             self.must = not contenders and waiting == [plan]
             result, contender = self._candidate(plan, deadline, tail)
+            give_back()
             outcome[plan.candidate.name] = result
             if contender is not None:
                 contenders.append(contender)
@@ -239,6 +242,7 @@ class _Run:
         best = self._best_single(contenders, results)
         if len(contenders) > 1 and (not self.recipe.candidates or "ensemble" in self.recipe.candidates):
             best = self._ensemble(contenders, results, best)
+            give_back()
         baseline = self._baseline()
         adds = what_each_adds(
             self.validator, contenders, best.candidate, self.recipe.time_budget, lambda _: self.watch.ask()

@@ -25,6 +25,7 @@ from engine.errors import EngineError, Stopped
 from engine.files import Files, Folder
 from engine.fitted import Fitted, Member
 from engine.frozen import MARGIN, Allowance
+from engine.heap import give_back
 from engine.metrics import METRICS, Floats, Ints, gain, score
 from engine.modalities import what_each_adds
 from engine.plan import CELLS_A_SECOND, Plan, make_plans
@@ -211,6 +212,7 @@ class _Run:
         for given_up in () if data.files.allowance is None else data.files.allowance.cuts:
             clock.cut(given_up)
         self.positive = positive_code(data, recipe)
+        give_back()
         splits = splits_of(data, recipe)
         own = len(splits)
         if len(data.y) <= VERY_SMALL and recipe.time_budget >= REPEATED_FROM and recipe.split_by is None:
@@ -235,6 +237,7 @@ class _Run:
         self.must = sum(bool(plan.trials) for plan in plans) == 1
         for plan, deadline, tail in self._in_turn(plans):
             result, contender = self._candidate(plan, deadline, tail)
+            give_back()
             outcome[plan.candidate.name] = result
             if contender is not None:
                 contenders.append(contender)
@@ -254,6 +257,7 @@ class _Run:
         best = self._best_single(contenders, results)
         if len(contenders) > 1 and (not self.recipe.candidates or "ensemble" in self.recipe.candidates):
             best = self._ensemble(contenders, results, best)
+            give_back()
         baseline = self._baseline()
         adds = what_each_adds(
             self.validator, contenders, best.candidate, self.recipe.time_budget, lambda _: self.watch.ask()

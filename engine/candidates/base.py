@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import ClassifierTags, RegressorTags, Tags
+from sklearn.utils.metaestimators import available_if
 
 from engine.metrics import Floats, Ints
 
@@ -29,6 +32,18 @@ class Model(BaseEstimator):
     task: str
     classes_: Ints
 
+    def __sklearn_tags__(self) -> Tags:
+        """What scikit-learn is told: a classifier or a regressor by `task`, so that its own checks are those of that kind."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.input_tags.allow_nan = self.keeps_missing
+        tags.input_tags.sparse = not self.wants_dense
+        if self.task == "classification":
+            tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
+        elif self.task == "regression":
+            tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
+        return tags
+
     def fit(
         self, X: Matrix, y: Floats | Ints, *, patients: Ints | None = None, stop: StopCheck | None = None
     ) -> Model:
@@ -39,6 +54,7 @@ class Model(BaseEstimator):
         """Probabilities (n, k), or predicted numbers (n,)."""
         raise NotImplementedError
 
+    @available_if(lambda model: model.task != "regression")
     def predict_proba(self, X: Matrix) -> Floats:
         """Probabilities (n, k), columns in the order of `classes_`."""
         return self.raw(X)
@@ -47,6 +63,10 @@ class Model(BaseEstimator):
         """The most probable class code, or the number."""
         raw = self.raw(X)
         return self.classes_[raw.argmax(axis=1)] if self.task == "classification" else raw
+
+    def score(self, X: Matrix, y: Floats | Ints) -> float:
+        """As scikit-learn scores: the share of right classes, or R²."""
+        return float((accuracy_score if self.task == "classification" else r2_score)(y, self.predict(X)))
 
     @property
     def curve(self) -> Curve:

@@ -10,30 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.utils.estimator_checks import check_estimator
 
 import engine
 from engine import EngineError, registry
 from tests.engine import tiny
 
 HOME = Path(__file__).resolve().parents[2]
-# Cells are read, checked and turned into finite float64 matrices once, by the engine's Encoder and Preprocessor; a model
-# that looked at them again would make one row slower. So scikit-learn's checks of unclean input do not apply to models:
-OF_INPUT = {
-    "check_estimators_unfitted": "a model is only ever handed out fitted",
-    "check_n_features_in": "the width is the Preprocessor's, and checked when an artefact is loaded",
-    "check_n_features_in_after_fitting": "the width is the Preprocessor's, and checked when an artefact is loaded",
-    "check_complex_data": "cells become float64 or missing",
-    "check_dtype_object": "cells become float64 or missing",
-    "check_estimators_nan_inf": "infinity becomes missing, and missing is filled unless the model keeps it",
-    "check_estimators_empty_data_messages": "too few records are refused by engine.check",
-    "check_estimator_sparse_tag": "`wants_dense` says it, and the Preprocessor obeys",
-    "check_estimator_sparse_array": "`wants_dense` says it, and the Preprocessor obeys",
-    "check_estimator_sparse_matrix": "`wants_dense` says it, and the Preprocessor obeys",
-    "check_fit1d": "a matrix is made by the Preprocessor",
-    "check_fit2d_predict1d": "a matrix is made by the Preprocessor",
-    "check_array_api_input": "asked for by an environment variable only",
-}
 TABLE = (engine.Kind.NUMBER, engine.Kind.CATEGORY, engine.Kind.DATE, engine.Kind.TEXT)
 pairs = pytest.mark.parametrize(("name", "task"), tiny.PAIRS)
 candidates = pytest.mark.parametrize("name", [name for name in registry.CANDIDATES])
@@ -94,7 +76,9 @@ def test_odd_cells_at_prediction_never_fail_and_are_told(name: str, task: str, f
 def test_a_missing_column_one_row_and_no_row(name: str, task: str, fits: dict) -> None:
     fitted, frame = fitted_of(fits, name, task), tiny.table(name, task, seed=3)
     whole = fitted.predict(frame)
-    near = 1e-5 if registry.get(name).model.wants_tensors else 1e-9  # torch adds in another order for another batch
+    near = (
+        1e-5 if registry.get(name).model.wants_tensors else 1e-9
+    )  # torch adds in another order for another batch
     for column in fitted.encoder.names:
         result = fitted.predict(frame.drop(columns=column))
         sound(result, len(frame))
@@ -265,22 +249,6 @@ def test_it_fits_at_the_ends_of_its_limits(name: str, task: str) -> None:
             raw = candidate.model(task=task, **values).fit(X, y).raw(X)
             assert raw.shape == ((60, 2) if task == "classification" else (60,)), (h.name, value)
             assert np.isfinite(raw).all(), (h.name, value)
-
-
-@pytest.mark.slow  # forty checks of scikit-learn, with several fits each
-@pytest.mark.filterwarnings("ignore")  # scikit-learn's checks feed odd data on purpose
-@pairs
-def test_scikit_learns_own_checks(name: str, task: str) -> None:
-    """scikit-learn 1.9's checks of an estimator; which do not apply to a model, and why, is told in OF_INPUT."""
-    if not set(registry.get(name).kinds) & set(TABLE) or task not in ("classification", "regression"):
-        pytest.skip("its model learns from something else than a matrix of numbers and codes")
-    model = registry.get(name).model(task=task, **tiny.quick(name))
-    results = check_estimator(model, expected_failed_checks=OF_INPUT, on_fail=None, on_skip=None)
-    failed = [
-        (r["check_name"], str(r["exception"])[:300]) for r in results if r["status"] in ("failed", "skipped")
-    ]
-    assert [entry for entry in failed if entry[0] not in OF_INPUT] == []
-    assert sum(r["status"] == "passed" for r in results) >= 25
 
 
 def test_the_ensemble_keeps_to_the_same(tmp_path: Path) -> None:

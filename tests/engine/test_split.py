@@ -43,6 +43,13 @@ def test_a_resample_draws_whole_patients() -> None:
     assert np.all(weights[:, 0] + weights[:, 3] + weights[:, 4] == 3)
 
 
+def test_the_size_of_the_blocks_does_not_change_what_is_drawn() -> None:
+    patients = np.repeat(np.arange(40), 2)
+    small, large = (np.concatenate(list(resamples(patients, 50, 3, cells=cells))) for cells in (80, 4_000_000))
+    assert np.array_equal(small, large)
+    assert max(len(block) * 5000 for block in resamples(np.arange(5000), 120, 0)) <= 250_000  # 2 MB
+
+
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_large_data_has_one_held_out_fifth(task: str) -> None:
     y = np.random.default_rng(0).integers(0, 2, 20_500).astype(float)

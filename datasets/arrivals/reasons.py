@@ -58,6 +58,8 @@ REASONS: dict[str, Promise] = {
     "system_file": _("A file that the computer keeps for itself (such as .DS_Store or Thumbs.db), not data."),
     "checksum": _("The content does not have the checksum that the archive states. Pack and send it again."),
     # -- here --
+    "to_confirm": _("This text waits until a person has seen what is masked in it and confirms."),
+    "interrupted": _("Sorting out this file was stopped before it was its turn. Try it again."),
     "disk_full": _("There was no room left on the server's disk. Make room, then try this file again."),
     "not_deidentified": _("What identifies the patient could not be removed from this file, so it is not stored for training."),
     "storage": _("The server could not store this file. Try it again; if it happens again, tell the administrator."),

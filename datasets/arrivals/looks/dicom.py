@@ -47,9 +47,10 @@ def look(path: Path, form: str) -> Found:
         return _waveform(data)
     element = next((name for name in PIXELS if name in data), None)
     if element is None:
-        if "Rows" in data and "Columns" in data:  # a picture without its pixels: they were cut off
-            raise Refused("truncated")
-        raise Refused("dicom_kind", name=UID(sop).name if UID(sop).name != sop else "?")
+        name = UID(sop).name
+        if ("Rows" in data and "Columns" in data) or "Image Storage" in name or "Waveform Storage" in name:
+            raise Refused("truncated")  # it says that there is a picture, and there is none
+        raise Refused("dicom_kind", name=name if name != sop else "?")
     return _picture(path, data, element)
 
 

@@ -1,6 +1,7 @@
 """PNG, JPEG, TIFF, BMP and WebP: decoded by Pillow within limits, and what lies behind the end of the picture."""
 
 import mmap
+import re
 import struct
 import warnings
 from pathlib import Path
@@ -36,7 +37,10 @@ def look(path: Path, form: str) -> Found:
                         image.draft(image.mode, (512, 512))  # all of the data is read, a fraction is computed
                     image.load()
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise Refused("too_many_pixels", pixels="?", limit=MOST_PIXELS) from error
+            claimed = re.search(r"\d+", str(error))
+            raise Refused(
+                "too_many_pixels", pixels=claimed[0] if claimed else "?", limit=MOST_PIXELS
+            ) from error
         except OSError as error:
             if "truncated" in str(error) or isinstance(error, EOFError):
                 raise Refused("truncated") from error
@@ -77,7 +81,7 @@ def _says_something(data: mmap.mmap, start: int) -> bool:
 def _png_end(data: mmap.mmap) -> int:
     place = 8
     while place + 12 <= len(data):
-        length, kind = struct.unpack_from(">I", data, place)[0], data[place + 4 : place + 8]
+        length, kind = int(struct.unpack_from(">I", data, place)[0]), data[place + 4 : place + 8]
         place += 12 + length
         if kind == b"IEND":
             return place
@@ -99,12 +103,12 @@ def _jpeg_end(data: mmap.mmap) -> int:
             continue
         if place + 4 > len(data):
             return len(data) + 1
-        place += 2 + max(2, struct.unpack_from(">H", data, place + 2)[0])
+        place += 2 + max(2, int(struct.unpack_from(">H", data, place + 2)[0]))
 
 
 def _riff_end(data: mmap.mmap) -> int:
-    size = struct.unpack_from("<I", data, 4)[0]
-    return int(8 + size + size % 2) if 8 + size != len(data) else len(data)
+    end = 8 + int(struct.unpack_from("<I", data, 4)[0])
+    return end + end % 2 if end != len(data) else end
 
 
 def _bmp_end(data: mmap.mmap) -> int:

@@ -34,7 +34,7 @@ def look(path: Path, beside: Callable[[str], Path | None] | None = None) -> Foun
         sample = stream.read(SAMPLE)
     if not sample.strip():
         raise Refused("empty")
-    if _strange(sample):
+    if _strange(sample) or (encoding in ("utf-16-le", "utf-16-be") and not _usual(sample)):
         raise Refused("unknown")
     if RECORD_LINE.fullmatch(_first_line(sample)):
         return _wfdb(sample, beside)
@@ -83,6 +83,12 @@ def _strange(sample: str) -> bool:
         + sample.count("\ufffd")
     )
     return strange * 1000 > len(sample)
+
+
+def _usual(sample: str) -> bool:
+    """Whether half of it is ASCII or Chinese: nearly any noise with zeros in it could be UTF-16 of some letters."""
+    usual = sum(c.isascii() or "\u3000" <= c <= "\u9fff" or "\uff00" <= c <= "\uffef" for c in sample)
+    return 2 * usual > len(sample)
 
 
 def _first_line(sample: str) -> str:
@@ -150,7 +156,7 @@ def _wfdb(sample: str, beside: Callable[[str], Path | None] | None) -> Found:
     places = {name: beside(name) if beside is not None else None for name in files}
     missing = [name for name, place in places.items() if place is None]
     if missing:
-        raise Refused("incomplete", count=len(missing))
+        raise Refused("incomplete", count=len(missing), files=files)
     for name, place in places.items():
         own = [channel for channel in channels if channel.file == name]
         assert place is not None

@@ -45,7 +45,7 @@ def look_gzip(path: Path, form: str) -> Found:
 
 
 def _look(stream: Any, size: int | None, form: str) -> Found:
-    from nibabel import Nifti1Header, Nifti2Header
+    import nibabel
     from nibabel.spatialimages import HeaderDataError
 
     head = stream.read(540)
@@ -53,7 +53,8 @@ def _look(stream: Any, size: int | None, form: str) -> Found:
         raise Refused("nifti_pair")
     two = head[4:7] == b"n+2"
     try:
-        header = (Nifti2Header if two else Nifti1Header)(head if two else head[:348])
+        kinds: Any = nibabel.Nifti2Header if two else nibabel.Nifti1Header
+        header = kinds(head if two else head[:348])
         shape = tuple(int(n) for n in header.get_data_shape())
         each, offset = int(header.get_data_dtype().itemsize), int(header.get_data_offset())
     except (HeaderDataError, ValueError) as error:

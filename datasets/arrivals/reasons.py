@@ -38,7 +38,6 @@ REASONS: dict[str, Promise] = {
     "no_moving_picture": _("There is no moving picture in this video file."),
     "codec": _("The content is compressed in a way that cannot be decoded here (%(name)s). Export it with another compression."),
     "incomplete": _("The header names %(count)s file(s) of samples that did not come with it. Send header and samples together."),
-    "no_header": _("This looks like samples of a recording, but the header (.hea) that describes them did not come with it."),
     "unreadable_table": _("This table cannot be read: %(detail)s"),
     "reader_ended": _("Reading this file made the reader fail, twice. It is damaged or made to do harm. Export it again."),
     "took_too_long": _("Reading this file took longer than %(seconds)s seconds and was stopped. Split it or export it again."),

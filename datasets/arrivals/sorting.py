@@ -133,14 +133,18 @@ class Sorting:
                 if found is None:
                     row.original = keeping.keep(self.arrival.organisation, copy)
                     self._keep_row(row)
-                elif (
-                    found.kind == Shape.ARCHIVE
-                ):  # gzip in a ZIP archive: the table readers know it, nothing else does
-                    raise Refused("nested")
+                elif found.kind == Shape.ARCHIVE:
+                    self._inner(row, copy.path, depth)
                 else:
                     self._take(row, found, copy)
         except Refused as why:
             self._refuse(row, why)
+
+    def _inner(self, row: ArrivedFile, path: Path, depth: int) -> None:
+        """A gzipped file in an archive is that file. Raises Refused for more layers."""
+        if depth or row.format != "gzip":
+            raise Refused("nested")
+        self._member(row, next(iter(unpack.members(path, self.limits))), depth + 1)
 
     # -- one file --
 

@@ -170,7 +170,8 @@ def test_recording_is_joined_with_its_samples(dana: Any, run_jobs: Run) -> None:
 
 
 def test_dicomdir_says_what_did_not_come(dana: Any, run_jobs: Run) -> None:
-    files = {"CD/DICOMDIR": samples.dicom("dicomdirtests/DICOMDIR"), "CD/77654033/CR1/6154": samples.dicom("dicomdirtests/77654033/CR1/6154")}
+    names = {"CD/DICOMDIR": "DICOMDIR", "CD/77654033/CR1/6154": "77654033/CR1/6154"}
+    files = {name: samples.dicom(f"dicomdirtests/{file}") for name, file in names.items()}
     arrival = send(dana, {"cd.zip": samples.packed(files)})
     run_jobs()
     arrival.refresh_from_db()
@@ -286,7 +287,8 @@ def test_discarded_content_is_gone_from_the_disk(dana: Any, run_jobs: Run) -> No
 
 
 def test_no_patient_data_in_the_audit_log(dana: Any, run_jobs: Run) -> None:
-    arrival = send(dana, {"Wang Xiaoming.txt": b"Wang Xiaoming was here.\nHe is well.\n", "Wang Xiaoming.png": b"x"}, known=["Wang Xiaoming"])
+    files = {"Wang Xiaoming.txt": b"Wang Xiaoming was here.\nHe is well.\n", "Wang Xiaoming.png": b"x"}
+    arrival = send(dana, files, known=["Wang Xiaoming"])
     run_jobs()
     services.discard_all(actor=actor(dana), arrival=arrival)
     events = list(AuditEvent.objects.all())
@@ -311,7 +313,8 @@ def test_gzip_is_unpacked(dana: Any, run_jobs: Run) -> None:
     import gzip
 
     png = samples.picture("PNG")
-    arrival = send(dana, {"p.png.gz": gzip.compress(png), "z.zip": samples.packed({"q.gz": gzip.compress(samples.picture("BMP"))})})
+    inner = samples.packed({"q.gz": gzip.compress(samples.picture("BMP"))})
+    arrival = send(dana, {"p.png.gz": gzip.compress(png), "z.zip": inner})
     run_jobs()
     assert outcomes(arrival) == {"p.png.gz": "imported", "p.png": "imported", "z.zip": "imported", "q.gz": "imported"}
     assert content(arrival.files.get(name="p.png")) == png

@@ -287,3 +287,6 @@ class DatasetVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.dataset} v{self.number}"
+
+
+from datasets.arrivals.models import Arrival, ArrivedFile  # noqa: E402, F401

@@ -60,6 +60,15 @@ def uploads(world: World, count: int) -> None:
     copies(world.upload, count, lambda number: {"job_id": None})
 
 
+def arrivals(world: World, count: int) -> None:
+    copies(world.arrival, count, lambda number: {"job_id": None})
+
+
+def arrived(world: World, count: int) -> None:
+    first = world.arrival.files.order_by("-number").first().number + 1
+    copies(world.arrived_file, count, lambda number: {"number": first + number})
+
+
 def jobs(world: World, count: int) -> None:
     copies(world.job, count, lambda number: {"key": None})
 
@@ -116,6 +125,9 @@ LISTS: dict[str, Callable[[World, int], None]] = {
     "accounts:audit": events,
     "jobs:list": jobs,
     "datasets:list": datasets,
+    "datasets:arrivals": arrivals,
+    "datasets:arrival": arrived,
+    "datasets:quarantine": arrived,
     "datasets:detail": uploads,
     "datasets:records": records,
     "datasets:versions": frozen,
@@ -132,6 +144,8 @@ LISTS: dict[str, Callable[[World, int], None]] = {
     "api:jobs": jobs,
     "api:datasets": datasets,
     "api:uploads": uploads,
+    "api:arrivals": arrivals,
+    "api:arrived_files": arrived,
     "api:records": records,
     "api:dataset_versions": frozen,
     "api:training-runs": runs,

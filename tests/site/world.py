@@ -22,6 +22,8 @@ class World:
     dataset: Any
     upload: Any
     waiting_upload: Any
+    arrival: Any
+    arrived_file: Any
     record: Any
     version: Any
     job: Any
@@ -79,6 +81,19 @@ def import_table(who: Any, folder: Path) -> tuple[Any, Any]:
     return Dataset.objects.get(pk=upload.dataset_id), upload
 
 
+def arrive(who: Any) -> tuple[Any, Any]:
+    """Some files sent and sorted out: (arrival, the one in quarantine)."""
+    import io
+
+    from datasets.arrivals import services
+
+    sent = {"note.txt": b"A note.\nIt is short.\n", "bad": b"MZ"}
+    files = [(f"{MARK} {name}", io.BytesIO(content)) for name, content in sent.items()]
+    arrival = services.receive(actor=who, files=files)
+    run_waiting_jobs()
+    return arrival, arrival.files.get(outcome="quarantined")
+
+
 def train(who: Any, dataset: Any) -> Any:
     """One quick run to its end: (run)."""
     from training.services import start_run
@@ -111,6 +126,7 @@ def build(folder: Path) -> World:
     second = folder / f"{MARK}-second.csv"
     second.write_text(table(rows=10, seed=8), encoding="utf-8")
     waiting = intake.receive(actor=who, file=second, name=second.name)
+    arrival, arrived_file = arrive(who)
     run = train(who, dataset)
     version = run.versions.get(chosen=True)
     confirm_champion(actor=who, version=version, reason=MARK)
@@ -125,7 +141,8 @@ def build(folder: Path) -> World:
         notification = Notification.objects.create(organisation=organisation, user=person, key="guard", title=MARK)
     return World(
         organisation=organisation, owner=owner, viewer=viewer, outsider=outsider, spare=spare.memberships.get(),
-        dataset=dataset, upload=upload, waiting_upload=waiting, record=dataset.records.first(), version=run.version,
+        dataset=dataset, upload=upload, waiting_upload=waiting, arrival=arrival,
+        arrived_file=arrived_file, record=dataset.records.first(), version=run.version,
         job=run.job, run=run, model=version.model, model_version=version, diagnosis=diagnosis, batch=batch,
         key=key, invitation=invitation, token=token, notification=notification,
     )  # fmt: skip

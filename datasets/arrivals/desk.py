@@ -1,0 +1,187 @@
+"""Looking at files from a process of its own, so that a file made to do harm ends that process and nothing else.
+
+The process (`python -m datasets.arrivals.desk`) reads one JSON question a line and answers each with one line. It may use so
+much memory and so long a time; when it dies on a file twice, that file is refused and the next one gets a new process.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import select
+import subprocess
+import sys
+from pathlib import Path
+from secrets import token_urlsafe
+from types import TracebackType
+from typing import Any
+
+from django.conf import settings
+
+from datasets.arrivals.found import Found, Refused
+
+SECONDS = 300  # for one file
+MEMORY = 900 * 2**20  # bytes of private memory, the interpreter included
+STARTS = 120  # seconds within which the process must be ready
+READY = b"ready\n"
+SECRETS = frozenset(
+    {"SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL", "EMAIL_URL", "CACHE_URL", "AIMASS_RAY_TOKEN"}
+)
+RENEWED = 2_000  # files after which a new process is begun, so that what readers leak stays small
+
+
+class Desk:
+    """A context manager; `look` and `text` may be asked as often as wanted, one at a time."""
+
+    def __init__(self, *, seconds: float = SECONDS, memory: int = MEMORY) -> None:
+        self.seconds, self.memory, self.asked = seconds, memory, 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Desk":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def look(self, path: Path, beside: dict[str, Path] | None = None) -> Found:
+        """What the file is (see sniff.identify). Raises Refused, also when the reader died or took too long."""
+        names = {name: str(place) for name, place in (beside or {}).items()}
+        answer = self._ask({"do": "look", "path": str(path), "beside": names})
+        return Found(answer["kind"], answer["format"], answer["facts"])
+
+    def text(self, path: Path, form: str, out: Path, known: list[str]) -> dict[str, int]:
+        """Write the document's text to `out` with the patient's identifiers masked; how many of each kind. Raises Refused."""
+        question = {"do": "text", "path": str(path), "format": form, "out": str(out), "known": known}
+        return dict(self._ask(question)["masked"])
+
+    def preview(
+        self, path: Path, form: str, known: list[str], most: int
+    ) -> tuple[list[tuple[str, str]], bool]:
+        """The first `most` characters of a document in pieces (text, what would be masked or ""), and whether there is more."""
+        answer = self._ask({"do": "preview", "path": str(path), "format": form, "known": known, "most": most})
+        return [(piece, what) for piece, what in answer["pieces"]], bool(answer["more"])
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        line = json.dumps(question).encode() + b"\n"
+        for _attempt in range(2):
+            raw = self._exchange(line)
+            if raw:
+                answer: dict[str, Any] = json.loads(raw)
+                if "code" in answer:
+                    raise Refused(answer["code"], **answer["facts"])
+                return answer
+        raise Refused("reader_ended")
+
+    def _exchange(self, line: bytes) -> bytes:
+        """The answer; b"" when the process died on it."""
+        if self.process is None or self.process.poll() is not None or self.asked >= RENEWED:
+            self._begin()
+        assert self.process is not None and self.process.stdin is not None and self.process.stdout is not None
+        self.asked += 1
+        try:
+            self.process.stdin.write(line)
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            self._end()
+            return b""
+        answer = b""
+        while not answer.endswith(b"\n"):
+            if not select.select([self.process.stdout], [], [], self.seconds)[0]:
+                self._end()
+                raise Refused("took_too_long", seconds=round(self.seconds))
+            piece = os.read(self.process.stdout.fileno(), 65536)
+            if not piece:
+                self._end()
+                return b""
+            answer += piece
+        return answer
+
+    def _begin(self) -> None:
+        self._end()
+        self.asked = 0
+        self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-m", "datasets.arrivals.desk", str(self.memory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # readers write there what may quote a file
+            cwd=Path(__file__).resolve().parents[2],
+            env=_environment(),
+        )
+        assert self.process.stdout is not None
+        ready = select.select([self.process.stdout], [], [], STARTS)[0] and self.process.stdout.readline()
+        if ready != READY:  # not the file's fault: the job fails and is tried again
+            self._end()
+            raise ConnectionError("the process that looks at files did not start")
+
+    def _end(self) -> None:
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+def _environment() -> dict[str, str]:
+    """The portal's own without what it must keep to itself: a reader that is taken over finds no key and no database."""
+    kept = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    return {
+        **kept,
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_MAX_THREADS"), "1"),
+        "SECRET_KEY": token_urlsafe(50),
+        "AIMASS_DATA_DIR": str(settings.DATA_DIR),
+        "AIMASS_MAX_UPLOAD_BYTES": str(settings.MAX_UPLOAD_BYTES),
+        "DJANGO_SETTINGS_MODULE": os.environ.get("DJANGO_SETTINGS_MODULE", "aimass_site.settings"),
+    }
+
+
+def answer(question: dict[str, Any]) -> dict[str, Any]:
+    """One question, answered in this process. A refusal is an answer too."""
+    from datasets.arrivals import documents_out, sniff
+
+    try:
+        if question["do"] == "text":
+            masked = documents_out.write(
+                Path(question["path"]), question["format"], Path(question["out"]), question["known"]
+            )
+            return {"masked": masked}
+        if question["do"] == "preview":
+            pieces, more = documents_out.preview(
+                Path(question["path"]), question["format"], question["known"], question["most"]
+            )
+            return {"pieces": pieces, "more": more}
+        places = {name: Path(place) for name, place in question["beside"].items()}
+        found = sniff.identify(Path(question["path"]), places.get)
+        return {"kind": str(found.kind), "format": found.format, "facts": found.facts}
+    except Refused as error:
+        return {"code": error.code, "facts": error.facts}
+    except MemoryError:
+        return {"code": "took_too_much", "facts": {}}
+
+
+def main() -> None:
+    """Answer until the other side goes away."""
+    import logging
+
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    import django
+
+    django.setup()
+    logging.disable(logging.CRITICAL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[1]), int(sys.argv[1])))
+    out.write(READY)
+    out.flush()
+    for line in sys.stdin.buffer:
+        out.write(json.dumps(answer(json.loads(line))).encode() + b"\n")
+        out.flush()
+
+
+if __name__ == "__main__":
+    main()

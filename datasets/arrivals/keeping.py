@@ -1,0 +1,93 @@
+"""Content that arrived: taken in within the room there is, kept under its hash, and let go once nothing needs it."""
+
+import errno
+import hashlib
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.db import transaction
+
+from accounts.models import Organisation
+from datasets import storage
+from datasets.arrivals.content import PIECE
+from datasets.arrivals.found import Refused
+from datasets.models import StoredFile
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A temporary copy of some content."""
+
+    path: Path
+    sha256: str
+    size: int
+
+
+@contextmanager
+def copied(stream: IO[bytes], limit: int) -> Iterator[Copy]:
+    """The stream in a temporary file while the block lasts. Raises Refused: no room, too large, or what the stream raises."""
+    digest, size = hashlib.sha256(), 0
+    with room(), tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="arrived-") as copy:
+        while piece := stream.read(PIECE):
+            size += len(piece)
+            if size > limit:
+                raise Refused("too_large", limit=storage.limit_text(limit))
+            digest.update(piece)
+            copy.write(piece)
+        copy.flush()
+        yield Copy(Path(copy.name), digest.hexdigest(), size)
+
+
+@contextmanager
+def room() -> Iterator[None]:
+    """What the system says of a full disk, and of any other trouble with it, as Refused."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused("disk_full" if error.errno in NO_ROOM else "storage") from error
+
+
+def keep(organisation: Organisation, copy: Copy) -> StoredFile:
+    """The organisation's StoredFile of this content. Raises Refused."""
+    with room():
+        return storage.keep(organisation=organisation, path=copy.path, sha256=copy.sha256, size=copy.size)
+
+
+def measured(path: Path) -> Copy:
+    """The same of a file that lies in the temporary folder already."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(PIECE):
+            digest.update(piece)
+    return Copy(path, digest.hexdigest(), path.stat().st_size)
+
+
+def let_go(files: Iterable[StoredFile | None]) -> None:
+    """Delete content that no row of any model points to any more, once the transaction holds."""
+    for file in {file.pk: file for file in files if file is not None and file.path}.values():
+        if not _needed(file):
+            path = file.path
+            StoredFile.objects.filter(pk=file.pk).update(path="", sha256=f"erased-{uuid.uuid4().hex}")
+            transaction.on_commit(partial(default_storage.delete, path))
+
+
+def _needed(file: StoredFile) -> bool:
+    relations = [
+        field
+        for field in StoredFile._meta.get_fields(include_hidden=True)
+        if field.auto_created and not field.concrete
+    ]
+    return any(
+        relation.related_model._default_manager.filter(**{relation.field.name: file}).exists()  # type: ignore[union-attr]
+        for relation in relations
+    )

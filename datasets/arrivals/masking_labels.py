@@ -1,0 +1,68 @@
+"""Identifiers that nobody told of: what stands behind a label, and what its form alone gives away. Patterns of folded text."""
+
+import re
+from datetime import date
+
+HAN = "\u3400-\u9fff"
+COLON = r"\s{0,3}[:：=]\s{0,3}"
+# What follows a name without a space in Chinese records.
+AFTER_NAME = "(?=$|[^\u3400-\u9fff·]|性别|年龄|出生|身份|住院|门诊|科室|床号|电话|联系|民族|职业|婚姻|籍贯|病案|病历|男|女)"
+NAME_LABELS = "(?:患者|病人|产妇|婴儿|家属|联系人|受检者|就诊人)?姓\\s?名|患者|病人|受检者|联系人"
+NUMBER_LABELS = (
+    "住院(?:病案)?号|门诊号|门急诊号|病案号|病历号|就诊卡号|就诊号|登记号|检查号|影像号|样本号|标本号|条码号|医保卡?号|社保卡?号|"
+    "身份证号?码?|证件号码?|护照号?|患者编号|病人编号|患者id|病人id|id号|"
+    r"mrn|m\.r\.n\.|(?:medical\s)?record\s(?:no|number|#)\.?|hospital\s(?:no|number|id)\.?|patient\s(?:id|no|number)\.?|"
+    r"nhs\s(?:no|number)\.?|ssn|social\ssecurity\s(?:no|number)\.?|accession\s(?:no|number|#)\.?|passport\s(?:no|number)\.?|"
+    r"case\s(?:no|number)\.?|insurance\s(?:no|number|id)\.?|health\s(?:card|id)(?:\s(?:no|number))?\.?"
+)
+PHONE_LABELS = (
+    r"(?:联系|家庭|家属|手机|移动)?电\s?话(?:号码)?|手机号?码?|联系方式|"
+    r"(?:tele)?phone(?:\s(?:no|number))?\.?|tel\.?|mobile|cell"
+)
+ADDRESS_LABELS = (
+    r"(?:家庭|现|户籍|户口|联系|通讯|单位)?(?:地\s?址|住址)|工作单位|籍贯|户籍|"
+    r"(?:home\s)?address|lives\sat|residence"
+)  # fmt: skip
+BIRTH_LABELS = r"出生(?:日期|年月日?)?|生日|d\.?o\.?b\.?|date\sof\sbirth|birth\s?date|born(?:\son)?"
+DATE = r"\d{1,4}\s?[-/.年]\s?\d{1,2}\s?[-/.月]\s?\d{1,4}日?|\d{8}|\d{1,2}\s[a-z]{3,9}\.?,?\s\d{4}|[a-z]{3,9}\.?\s\d{1,2},?\s\d{4}"
+
+LABELLED: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("name", re.compile(rf"(?:{NAME_LABELS}){COLON}(?P<value>[{HAN}]{{2,4}}?|[{HAN}]{{2,8}}·[{HAN}]{{1,8}}){AFTER_NAME}")),
+    ("name", re.compile(rf"(?:{NAME_LABELS}){COLON}(?P<value>[a-z][a-z'’\-]+(?:[ ,]{{1,2}}[a-z][a-z'’\-]+){{0,3}})")),
+    (
+        "name",
+        re.compile(
+            rf"\b(?:patient(?:['’]s)?\s(?:full\s)?name|full\sname|name\sof\spatient|name|patient|pt|next\sof\skin){COLON}"
+            r"(?P<value>(?:(?:mr|mrs|ms|miss|dr)\.?\s)?[^\W\d_][^\W\d_.'’\-]*(?:(?:,\s?|\s)[^\W\d_][^\W\d_.'’\-]*){0,3})"
+        ),
+    ),
+    (
+        "number",
+        re.compile(
+            rf"(?:{NUMBER_LABELS})(?:{COLON}|\s{{0,2}}(?:is\s|为|是)?#?)(?P<value>[a-z]{{0,6}}[\- ]?\d[\da-z\-]{{2,29}})"
+        ),
+    ),
+    ("phone", re.compile(rf"(?:{PHONE_LABELS})(?:{COLON}|\s{{0,2}}(?:is\s|为|是)?)(?P<value>\+?[(\d][\d\s()\-]{{5,20}}\d)")),
+    ("address", re.compile(rf"(?:{ADDRESS_LABELS}){COLON}(?P<value>[^\n。；;]{{2,120}})")),
+    ("date", re.compile(rf"(?:{BIRTH_LABELS})(?:{COLON}|\s{{0,3}}(?:is\s|为|是|于)?)(?P<value>{DATE})")),
+)  # fmt: skip
+PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("number", re.compile(r"(?<![\da-z])[1-9]\d{5}(?:18|19|20)\d{9}[\dx](?![\da-z])")),
+    ("number", re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])")),
+    ("phone", re.compile(r"(?<![\d.])(?:\+?86[\- ]?)?1[3-9]\d[\- ]?\d{4}[\- ]?\d{4}(?![\d.]\d|\d)")),
+    ("phone", re.compile(r"(?<![\d.])\+\d{1,3}[\- ]\(?\d{1,4}\)?(?:[\- ]?\d{2,4}){2,4}(?!\d)")),
+    ("email", re.compile(r"(?<![\w.+\-])[\w.+\-]{1,64}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,4}")),
+)  # fmt: skip
+WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+
+
+def valid(what: str, found: str) -> bool:
+    """A 身份证 has a check digit (GB 11643) and a date that exists; other forms speak for themselves."""
+    if what != "number" or len(found) != 18 or not found[:17].isdigit():
+        return True
+    try:
+        date(int(found[6:10]), int(found[10:12]), int(found[12:14]))
+    except ValueError:
+        return False
+    rest = sum(int(digit) * weight for digit, weight in zip(found, WEIGHTS, strict=False)) % 11
+    return "10x98765432"[rest] == found[17]

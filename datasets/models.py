@@ -287,3 +287,6 @@ class DatasetVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.dataset} v{self.number}"
+
+
+from datasets.tus.models import Transfer as Transfer  # noqa: E402 (Django finds a model when this module is read)

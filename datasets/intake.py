@@ -63,15 +63,29 @@ def receive(*, actor: Actor, file: Any, name: str, dataset: Dataset | None = Non
 
 
 def receive_in_place(
-    *, actor: Actor, path: Path, name: str, dataset: Dataset | None, then: Callable[[Upload], None]
+    *,
+    actor: Actor,
+    path: Path,
+    sha256: str | None,
+    name: str,
+    dataset: Dataset | None,
+    then: Callable[[Upload], None],
 ) -> Upload:
-    """As `receive`, of a whole, synced file of our own: hashed where it lies, linked and not copied.
+    """As `receive`, of a whole, synced file of our own: linked and not copied; read for its hash only if that is not known.
 
     `then(upload)` runs in the transaction that makes the Upload. The caller has checked the limits and removes the path.
     """
     _not_archived(dataset)
-    sha256, size = storage.in_place(path)
-    return _take(actor, path, sha256, size, name, dataset, link=True, then=then)
+    return _take(
+        actor,
+        path,
+        sha256 or storage.sha256_of(path),
+        path.stat().st_size,
+        name,
+        dataset,
+        link=True,
+        then=then,
+    )
 
 
 def _not_archived(dataset: Dataset | None) -> None:

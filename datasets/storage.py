@@ -57,11 +57,10 @@ def received(file: Any, limit: int | None = None) -> Iterator[tuple[Path, str, i
         yield Path(copy.name), digest.hexdigest(), size
 
 
-def in_place(path: Path) -> tuple[str, int]:
-    """(sha256, size) of a file of our own, read a piece at a time."""
+def sha256_of(path: Path) -> str:
+    """The content's hash, read a piece at a time."""
     with path.open("rb", buffering=0) as stream:
-        digest = hashlib.file_digest(stream, "sha256")
-        return digest.hexdigest(), os.fstat(stream.fileno()).st_size
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def keep(*, organisation: Organisation, path: Path, sha256: str, size: int, link: bool = False) -> StoredFile:

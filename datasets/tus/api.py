@@ -32,6 +32,8 @@ STATUS = {
 # Proxies and old networks that let no PATCH or DELETE through: the protocol has POST say what is meant.
 OVERRIDES = {"PATCH", "DELETE", "HEAD"}
 
+MOST_READ_AWAY = 2 * protocol.ADVISED_PIECE
+
 
 def header(name: str, description: str, *, required: bool = False) -> OpenApiParameter:
     return OpenApiParameter(name, str, OpenApiParameter.HEADER, required=required, description=description)
@@ -101,6 +103,17 @@ def body_of(request: Request) -> Iterator[Callable[[int], bytes]]:
             socket.settimeout(before)
 
 
+def read_away(request: Request) -> None:
+    """Read the rest of a refused piece, so that a client that sends all first gets to read why. A longer one is cut off."""
+    try:
+        if piece_length(request) <= MOST_READ_AWAY:
+            with body_of(request) as read:
+                while read(services.PIECE):
+                    pass
+    except (OSError, Problem, protocol.Malformed):
+        return
+
+
 class TusView(APIView):
     """What all requests of the protocol share: its version, its headers, the method said in a header."""
 
@@ -132,6 +145,8 @@ class TusView(APIView):
         response = super().finalize_response(request, response, *args, **kwargs)
         response["Tus-Resumable"] = response["Tus-Version"] = protocol.VERSION
         response["Cache-Control"] = "no-store"
+        if response.status_code >= 400:
+            read_away(self.request)
         if response.status_code == 460:
             response.reason_phrase = "Checksum Mismatch"
         return response

@@ -20,10 +20,10 @@ from accounts.actor import Actor
 from datasets import intake, quota
 from datasets.models import Dataset, Transfer, Upload
 from datasets.storage import limit_text
-from datasets.tus import parts
+from datasets.tus import digests, parts
 from datasets.tus.protocol import Checksum
 
-PIECE = 1024 * 1024  # bytes in memory at once
+PIECE = 2 * 1024 * 1024  # bytes read at once; two of them are in memory
 CHECKPOINT = 8 * 1024 * 1024  # in a longer piece, so much is lost at most when the server is killed
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 State = Transfer.State
@@ -131,42 +131,48 @@ def current(transfer: Transfer) -> Transfer:
 
 
 def _elsewhere(row: Transfer, part: parts.Part) -> TransferRefused:
-    """The piece does not fit. Where bytes were lost from the disk (a restored back-up), the row is told the truth."""
+    """The piece does not fit. Where the disk has lost bytes that were durable (a restored back-up), nothing of it is trusted."""
     if part.size < row.offset:
-        _advance(part, row, part.size)
+        parts.remove(row.pk)
+        row.delete()
+        return TransferRefused("gone", _("The server has lost what had come of this file. Begin it again."))
     text = _("The next piece must begin at byte %(offset)d. Ask for the offset (HEAD) and go on from there.")
     return TransferRefused("wrong-offset", text % {"offset": row.offset})
 
 
 def _write(part: parts.Part, row: Transfer, length: int, read: Read, checksum: Checksum | None) -> None:
     start, came, durable = row.offset, 0, 0
-    hasher = checksum.hasher() if checksum else None
+    whole = digests.take(row.pk, start)
+    own = checksum.hasher() if checksum else None
     try:
-        for piece in _pieces(read, length):
-            part.write(piece)
-            came += len(piece)
-            if hasher is not None:
-                hasher.update(piece)
-            elif came - durable >= CHECKPOINT:
-                _advance(part, row, start + came)
-                durable = came
+        with digests.beside(whole, own) as hashing:
+            for piece in _pieces(read, length):
+                hashing.update(piece)
+                part.write(piece)
+                came += len(piece)
+                if own is None and came - durable >= CHECKPOINT:
+                    _advance(part, row, start + came)
+                    durable = came
     except OSError as error:
         if error.errno not in FULL:
             raise
-        part.go_to(start if hasher else start + came)
-        if hasher is None:
+        part.go_to(start if own else start + came)
+        if own is None:
             _advance(part, row, start + came)
         raise TransferRefused("disk-full", disk_full()) from error
     broken = came < length
-    if hasher is not None and checksum is not None and (broken or hasher.digest() != checksum.digest):
+    if own is not None and checksum is not None and (broken or own.digest() != checksum.digest):
         part.go_to(start)
         if not broken:
             raise TransferRefused(
                 "checksum-mismatch",
                 _("The piece was changed on its way: its checksum differs. Send it again."),
             )
-    elif came > durable:
-        _advance(part, row, start + came)
+    else:
+        if came > durable:
+            _advance(part, row, start + came)
+        if whole is not None:
+            digests.keep(row.pk, start + came, whole)
     if broken:
         raise TransferRefused("cut-off", _("The connection ended before the whole piece had come."))
 
@@ -214,7 +220,12 @@ def _end(actor: Actor, row: Transfer) -> None:
 
     try:
         intake.receive_in_place(
-            actor=actor, path=parts.path_of(row.pk), name=row.name, dataset=row.dataset, then=arrived
+            actor=actor,
+            path=parts.path_of(row.pk),
+            sha256=digests.finished(row.pk, row.length),
+            name=row.name,
+            dataset=row.dataset,
+            then=arrived,
         )
     except intake.IntakeRefused as error:
         with transaction.atomic():

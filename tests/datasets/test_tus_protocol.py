@@ -1,5 +1,6 @@
 """tus 1.0, header by header: what each request does, what is refused and with which status."""
 
+import hashlib
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from django.utils import timezone
 from accounts.models import AuditEvent
 from datasets import intake
 from datasets.models import Dataset, StoredFile, Transfer, Upload
-from datasets.tus import expiry, parts, services
+from datasets.tus import digests, expiry, parts, services
 from jobs.schedules import SCHEDULES
 from tests.conftest import actor
 from tests.datasets.tus_calls import TABLE, Tus, digest, encoded
@@ -315,12 +316,24 @@ def test_bytes_beyond_the_offset_are_cut_off(tus: Tus, half: str) -> None:
         assert stored.read() == TABLE
 
 
-def test_bytes_that_the_disk_has_lost_are_asked_for_again(tus: Tus, half: str) -> None:
+def test_a_file_of_which_the_disk_has_lost_bytes_begins_anew(tus: Tus, half: str) -> None:
     """As after a back-up was restored."""
     part_of(half).write_bytes(TABLE[:40])
-    assert tus.piece(half, 100, TABLE[100:]).status_code == 409
-    assert tus.offset(half) == 40
-    assert tus.piece(half, 40, TABLE[40:]).status_code == 204
+    answer = tus.piece(half, 100, TABLE[100:])
+    assert answer.status_code == 410 and "Begin it again" in answer.json()["detail"]
+    assert tus.head(half).status_code == 404 and Transfer.objects.count() == 0
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_the_hash_is_of_what_came_in_whatever_process(tus: Tus, half: str, forgotten: bool) -> None:
+    """`forgotten`: the last piece comes to a process that has not seen the others, so that the file itself is read."""
+    assert tus.piece(half, 100, b"y" * 50, Upload_Checksum=digest(b"z" * 50)).status_code == 460
+    assert tus.piece(half, 100, TABLE[100:200], Upload_Checksum=digest(TABLE[100:200])).status_code == 204
+    if forgotten:
+        digests._held.clear()
+    assert tus.piece(half, 200, TABLE[200:]).status_code == 204
+    assert StoredFile.objects.get().sha256 == hashlib.sha256(TABLE).hexdigest()
+    assert Transfer.objects.get().pk not in digests._held
 
 
 def test_a_whole_file_whose_last_request_was_killed_is_completed(tus: Tus, half: str) -> None:

@@ -60,6 +60,10 @@ def uploads(world: World, count: int) -> None:
     copies(world.upload, count, lambda number: {"job_id": None})
 
 
+def transfers(world: World, count: int) -> None:
+    copies(world.transfer, count)
+
+
 def jobs(world: World, count: int) -> None:
     copies(world.job, count, lambda number: {"key": None})
 
@@ -117,6 +121,7 @@ LISTS: dict[str, Callable[[World, int], None]] = {
     "jobs:list": jobs,
     "datasets:list": datasets,
     "datasets:detail": uploads,
+    "datasets:upload": transfers,
     "datasets:records": records,
     "datasets:versions": frozen,
     "training:models": models,
@@ -132,6 +137,7 @@ LISTS: dict[str, Callable[[World, int], None]] = {
     "api:jobs": jobs,
     "api:datasets": datasets,
     "api:uploads": uploads,
+    "api:transfers": transfers,
     "api:records": records,
     "api:dataset_versions": frozen,
     "api:training-runs": runs,

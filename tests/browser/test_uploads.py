@@ -9,7 +9,9 @@ import pytest
 
 from datasets.models import Transfer, Upload
 from datasets.tus import parts
+from datasets.tus.services import begin
 from tests.browser.conftest import overflow
+from tests.conftest import actor
 from tests.jobs.process_site import until
 
 Pages = Callable[..., Any]
@@ -21,7 +23,8 @@ def table(path: Path, megabytes: int = 1) -> Path:
         stream.write("mrn,age,crp,outcome\n")
         number = 0
         while stream.tell() < megabytes * MB:
-            stream.writelines(f"{i},{20 + i % 60},{i % 977}.25,{'ill' if i % 3 else 'well'}\n" for i in range(number, number + 5000))
+            block = range(number, number + 5000)
+            stream.writelines(f"{i},{20 + i % 60},{i % 977}.25,{'ill' if i % 3 else 'well'}\n" for i in block)
             number += 5000
     return path
 
@@ -53,10 +56,6 @@ def choose(page: Any, *paths: Path) -> None:
     page.get_by_role("button", name="Upload and preview").click()
 
 
-def state(page: Any, index: int = 0) -> Any:
-    return page.locator("[data-transfers] [data-state]:not(li)").nth(index)
-
-
 def came() -> int:
     row = Transfer.objects.first()
     return row.offset if row else 0
@@ -77,12 +76,12 @@ def test_progress_pause_and_resume(page_of: Pages, dana: Any, big: Path) -> None
     page.goto("/datasets/upload/")
     session = slow(page, 6)
     choose(page, big)
-    moving = page.locator("[data-state]", has_text=re.compile(r"\d MB of 30\.\d MB · [\d.]+ MB/s · \d+ (second|minute)s? left"))
+    moving = page.locator("p[data-state]", has_text=re.compile(r"\d MB of 30\.\d MB · [\d.]+ MB/s · \d+ (second|minute)s? left"))
     moving.wait_for()
     assert 0 < float(page.locator("progress[data-bar]").evaluate("bar => bar.value")) < 1
     until(lambda: came() >= 8 * MB, "the first piece")
     page.get_by_role("button", name="Pause").click()
-    page.locator("[data-state]", has_text="Paused").wait_for()
+    page.locator("p[data-state]", has_text="Paused").wait_for()
     page.wait_for_timeout(700)
     stopped = came()
     page.wait_for_timeout(1000)
@@ -100,7 +99,7 @@ def test_a_cut_network_goes_on_by_itself(page_of: Pages, dana: Any, big: Path) -
     choose(page, big)
     until(lambda: came() >= 8 * MB, "the first piece")
     throttle(session, 0)
-    page.locator("[data-state]", has_text="No connection").wait_for()
+    page.locator("p[data-state]", has_text="No connection").wait_for()
     page.wait_for_timeout(1500)
     throttle(session, -1 / MB)
     page.wait_for_url("**/datasets/uploads/*/")
@@ -143,7 +142,7 @@ def test_cancelling_asks_first_and_leaves_nothing(page_of: Pages, dana: Any, big
     assert not dialog.is_visible() and Transfer.objects.count() == 1
     page.get_by_role("button", name="Cancel").click()
     dialog.get_by_role("button", name="Cancel the upload").click()
-    page.locator("[data-state]", has_text="Cancelled. Nothing of it is kept.").wait_for()
+    page.locator("p[data-state]", has_text="Cancelled. Nothing of it is kept.").wait_for()
     until(lambda: Transfer.objects.count() == 0 and not part.exists(), "the end of the transfer")
     assert page.evaluate("Object.keys(localStorage).length") == 0
     page.complaints[:] = [line for line in page.complaints if "423" not in line]  # the piece that was cut off had the file
@@ -156,10 +155,10 @@ def test_several_files_each_with_its_own_end(page_of: Pages, dana: Any, tmp_path
     page = page_of(dana)
     page.goto("/datasets/upload/")
     choose(page, *good, bad)
-    page.wait_for_function("document.querySelectorAll('[data-transfers] [data-check]:not([hidden])').length === 2")
+    until(lambda: page.locator("[data-check]:not([hidden])").count() == 2, "both files")
     links = page.locator("[data-check]:not([hidden])")
     assert links.first.get_attribute("aria-label") == "Check and import: ward 1.csv"
-    refused = page.locator("li[data-state=refused] [data-state]")
+    refused = page.locator("li[data-state=refused] p[data-state]")
     refused.wait_for()
     assert len(refused.inner_text()) > 20, "the server's own reason"
     assert sorted(u.original_name for u in Upload.objects.all()) == ["ward 1.csv", "ward 2.csv"]
@@ -175,11 +174,12 @@ def test_dropped_files_are_taken(page_of: Pages, dana: Any) -> None:
         """() => {
           const data = new DataTransfer();
           for (const name of ["a.csv", "b.csv"]) data.items.add(new File(["mrn,age\\n1,30\\n2,40\\n"], name));
-          document.querySelector("main").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+          const drop = new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true });
+          document.querySelector("main").dispatchEvent(drop);
         }"""
     )
     page.get_by_role("button", name="Upload and preview").click()
-    page.wait_for_function("document.querySelectorAll('[data-transfers] [data-check]:not([hidden])').length === 2")
+    until(lambda: page.locator("[data-check]:not([hidden])").count() == 2, "both files")
     assert Upload.objects.count() == 2
 
 
@@ -188,7 +188,7 @@ def test_a_file_over_the_limit_is_not_sent(page_of: Pages, dana: Any, tmp_path: 
     page = page_of(dana)
     page.goto("/datasets/upload/")
     choose(page, table(tmp_path / "large.csv"))
-    page.locator("[data-state]", has_text="This file is larger than 1000 B.").wait_for()
+    page.locator("p[data-state]", has_text="This file is larger than 1000 B.").wait_for()
     assert Transfer.objects.count() == 0
 
 
@@ -200,9 +200,9 @@ def test_signed_out_in_the_middle(page_of: Pages, dana: Any, big: Path) -> None:
     until(lambda: came() >= 8 * MB, "the first piece")
     cookie = next(c for c in page.context.cookies() if c["name"] == "sessionid")
     page.context.clear_cookies(name="sessionid")
-    page.locator("[data-state]", has_text="You are signed out").wait_for()
+    page.locator("p[data-state]", has_text="You are signed out").wait_for()
     page.get_by_role("button", name="Resume").click()  # still signed out: nothing is begun anew
-    page.locator("[data-state]", has_text="You are signed out").wait_for()
+    page.locator("p[data-state]", has_text="You are signed out").wait_for()
     page.context.add_cookies([cookie])
     throttle(session, -1 / MB)
     page.get_by_role("button", name="Resume").click()
@@ -221,9 +221,6 @@ def test_without_scripts_the_form_sends_the_file(page_of: Pages, dana: Any, tmp_
 
 
 def test_without_scripts_an_unfinished_upload_can_be_discarded(page_of: Pages, dana: Any) -> None:
-    from datasets.tus.services import begin
-    from tests.conftest import actor
-
     begin(actor=actor(dana), length=1000, name="half.csv")
     page = page_of(dana, scripts=False)
     page.goto("/datasets/upload/")
@@ -236,16 +233,13 @@ def test_without_scripts_an_unfinished_upload_can_be_discarded(page_of: Pages, d
 
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
 def test_it_fits_a_phone(page_of: Pages, dana: Any, big: Path, language: str) -> None:
-    from datasets.tus.services import begin
-    from tests.conftest import actor
-
     begin(actor=actor(dana), length=7_000_000, name="half-of-a-very-long-name-without-a-space-" * 3 + ".csv")
     page = page_of(dana, width=390, language=language)
     page.goto("/datasets/upload/")
     slow(page, 2)
     page.set_input_files("input[type=file]", str(big))
     page.locator("main form[data-upload] button[type=submit]").click()
-    page.wait_for_function("document.querySelector('[data-bar]')?.value > 0.03")
+    until(lambda: page.locator("[data-transfers] [data-bar]").evaluate("bar => bar.value") > 0.03, "some progress")
     page.wait_for_timeout(600)
     assert overflow(page) == 0
     page.locator("[data-cancel]").click()

@@ -150,6 +150,9 @@ FILE_UPLOAD_TEMP_DIR = str(DATA_DIR / "incoming")
 Path(FILE_UPLOAD_TEMP_DIR).mkdir(parents=True, exist_ok=True)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024
 MAX_UPLOAD_BYTES = env.int("AIMASS_MAX_UPLOAD_BYTES", default=2 * 1024**3)
+UPLOAD_QUOTA_BYTES = env.int("AIMASS_UPLOAD_QUOTA_BYTES", default=500 * 1024**3)  # per organisation; 0: no limit
+TRANSFER_HOURS = env.float("AIMASS_TRANSFER_HOURS", default=72.0)  # a weekend's failure should not cost what was sent on Friday
+TRANSFER_SILENCE_SECONDS = env.float("AIMASS_TRANSFER_SILENCE_SECONDS", default=20.0)
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]

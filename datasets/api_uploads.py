@@ -92,7 +92,7 @@ class ConfirmSerializer(serializers.Serializer[Any]):
 
 
 def refusal(error: intake.IntakeRefused) -> Problem:
-    status = {"too_large": 413, "not_waiting": 409, "archived": 409}.get(error.code, 422)
+    status = {"too_large": 413, "quota": 413, "not_waiting": 409, "archived": 409}.get(error.code, 422)
     return Problem(status, error.code.replace("_", "-"), str(error))
 
 

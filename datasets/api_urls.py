@@ -4,6 +4,7 @@ from django.urls import URLPattern, URLResolver, path
 
 from datasets import api, api_records, api_uploads
 from datasets.arrivals import urls as arrivals
+from datasets.tus import api as tus
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("datasets/", api.DatasetList.as_view(), name="datasets"),
@@ -18,4 +19,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("uploads/<uuid:pk>/confirm/", api_uploads.UploadConfirm.as_view(), name="upload_confirm"),
     path("uploads/<uuid:pk>/discard/", api_uploads.UploadDiscard.as_view(), name="upload_discard"),
     *arrivals.api_urlpatterns,
+    path("transfers/", tus.TransferList.as_view(), name="transfers"),
+    path("transfers/<uuid:pk>/", tus.TransferDetail.as_view(), name="transfer"),
 ]

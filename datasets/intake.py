@@ -1,6 +1,6 @@
 """Receiving a file: kept as it came, previewed, corrected by the person, confirmed into a job, or discarded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from django.utils.translation import gettext_noop
 
 from accounts import audit
 from accounts.actor import Actor
-from datasets import services, storage
+from datasets import quota, services, storage
 from datasets.models import Dataset, Upload
 from datasets.preview import Settings, build, settings_of
 from datasets.readers.base import ReadError
@@ -54,19 +54,66 @@ def clean_name(name: str) -> str:
 
 def receive(*, actor: Actor, file: Any, name: str, dataset: Dataset | None = None) -> Upload:
     """Keep a file (path or stream) and preview it. Raises IntakeRefused for what is too large or not a table."""
-    assert actor.organisation is not None
+    _not_archived(dataset)
+    try:
+        with storage.received(file) as (path, sha256, size):
+            return _take(actor, path, sha256, size, name, dataset, link=False, then=None)
+    except storage.TooLarge as error:
+        raise IntakeRefused("too_large", str(error)) from error
+
+
+def receive_in_place(
+    *,
+    actor: Actor,
+    path: Path,
+    sha256: str | None,
+    name: str,
+    dataset: Dataset | None,
+    then: Callable[[Upload], None],
+) -> Upload:
+    """As `receive`, of a whole, synced file of our own: linked and not copied; read for its hash only if that is not known.
+
+    `then(upload)` runs in the transaction that makes the Upload. The caller has checked the limits and removes the path.
+    """
+    _not_archived(dataset)
+    return _take(
+        actor,
+        path,
+        sha256 or storage.sha256_of(path),
+        path.stat().st_size,
+        name,
+        dataset,
+        link=True,
+        then=then,
+    )
+
+
+def _not_archived(dataset: Dataset | None) -> None:
     if dataset is not None and dataset.archived_at is not None:
         raise IntakeRefused(
             "archived", _("This data set is archived: restore it first, or choose another one.")
         )
+
+
+def _take(
+    actor: Actor,
+    path: Path,
+    sha256: str,
+    size: int,
+    name: str,
+    dataset: Dataset | None,
+    *,
+    link: bool,
+    then: Callable[[Upload], None] | None,
+) -> Upload:
+    assert actor.organisation is not None
     try:
-        with storage.received(file) as (path, sha256, size):
-            options, preview = build(path, Settings(), dataset)
-            stored = storage.keep(organisation=actor.organisation, path=path, sha256=sha256, size=size)
-    except storage.TooLarge as error:
-        raise IntakeRefused("too_large", str(error)) from error
+        options, preview = build(path, Settings(), dataset)
     except ReadError as error:
         raise IntakeRefused(error.code, str(error)) from error
+    if then is None:  # a transfer has had its room since it began
+        _room(actor.organisation, size)
+    stored = storage.keep(organisation=actor.organisation, path=path, sha256=sha256, size=size, link=link)
     with transaction.atomic():
         upload = Upload.objects.create(
             organisation=actor.organisation,
@@ -85,7 +132,17 @@ def receive(*, actor: Actor, file: Any, name: str, dataset: Dataset | None = Non
             format=options["format"],
             columns=len(preview["columns"]),
         )
+        if then is not None:
+            then(upload)
     return upload
+
+
+@transaction.atomic
+def _room(organisation: Any, size: int) -> None:
+    try:
+        quota.check(organisation=organisation, more=size)
+    except quota.OverQuota as error:
+        raise IntakeRefused("quota", str(error)) from error
 
 
 def preview_again(

@@ -290,3 +290,4 @@ class DatasetVersion(models.Model):
 
 
 from datasets.arrivals.models import Arrival, ArrivedFile  # noqa: E402, F401
+from datasets.tus.models import Transfer as Transfer  # noqa: E402 (Django finds a model when this module is read)

@@ -57,13 +57,22 @@ def received(file: Any, limit: int | None = None) -> Iterator[tuple[Path, str, i
         yield Path(copy.name), digest.hexdigest(), size
 
 
-def keep(*, organisation: Organisation, path: Path, sha256: str, size: int) -> StoredFile:
-    """The organisation's StoredFile of this content; the same content is kept once."""
+def sha256_of(path: Path) -> str:
+    """The content's hash, read a piece at a time."""
+    with path.open("rb", buffering=0) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def keep(*, organisation: Organisation, path: Path, sha256: str, size: int, link: bool = False) -> StoredFile:
+    """The organisation's StoredFile of this content; the same content is kept once.
+
+    `link`: the file is synced and will never be written again, so that its content may be shared instead of copied.
+    """
     name = f"uploads/{organisation.pk}/{sha256[:2]}/{sha256}"
     if not default_storage.exists(name) or default_storage.size(name) != size:
         if default_storage.exists(name):  # what a crash left half-written
             default_storage.delete(name)
-        _save(name, path)
+        _save(name, path, link)
     row, _created = StoredFile.objects.get_or_create(
         organisation=organisation, sha256=sha256, defaults={"size": size, "path": name}
     )
@@ -73,7 +82,7 @@ def keep(*, organisation: Organisation, path: Path, sha256: str, size: int) -> S
     return row
 
 
-def _save(name: str, path: Path) -> None:
+def _save(name: str, path: Path, link: bool) -> None:
     """Atomic on a folder (hard link or copy, sync, rename); otherwise what the storage does."""
     if not isinstance(
         default_storage._wrapped if hasattr(default_storage, "_wrapped") else default_storage,
@@ -84,6 +93,28 @@ def _save(name: str, path: Path) -> None:
         return
     target = Path(default_storage.path(name))
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not (link and _linked(path, target)):
+        _copied(path, target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name itself survives a power cut
+    finally:
+        os.close(folder)
+
+
+def _linked(path: Path, target: Path) -> bool:
+    """A second name for the same content; False where the file system cannot (another disk, no links)."""
+    part = target.with_name(f".part-{uuid.uuid4().hex}")
+    try:
+        os.link(path, part)
+    except OSError:
+        return False
+    part.replace(target)
+    part.unlink(missing_ok=True)  # a rename onto the same file does nothing
+    return True
+
+
+def _copied(path: Path, target: Path) -> None:
     with (
         path.open("rb") as source,
         tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as part,
@@ -98,11 +129,6 @@ def _save(name: str, path: Path) -> None:
         except BaseException:
             Path(part.name).unlink(missing_ok=True)
             raise
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name itself survives a power cut
-    finally:
-        os.close(folder)
 
 
 def store(*, organisation: Organisation, file: Any, limit: int | None = None) -> StoredFile:

@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 
 from datasets.arrivals import urls as arrivals
-from datasets.views import datasets, quality, records, uploads, versions
+from datasets.views import datasets, quality, records, transfers, uploads, versions
 
 app_name = "datasets"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -14,6 +14,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("uploads/<uuid:pk>/refused/", uploads.refused, name="refused"),
     path("uploads/<uuid:pk>/discard/", uploads.discard, name="discard"),
     *arrivals.urlpatterns,
+    path("transfers/<uuid:pk>/discard/", transfers.discard, name="transfer_discard"),
     path("<uuid:pk>/", datasets.detail, name="detail"),
     path("<uuid:pk>/change/", datasets.change, name="change"),
     path("<uuid:pk>/columns/", datasets.columns, name="columns"),

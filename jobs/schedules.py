@@ -29,6 +29,7 @@ SCHEDULES = (
     Periodic("send waiting e-mails", "accounts.tasks.send_waiting_emails", Schedule.MINUTES, minutes=10),
     Periodic("nightly retraining", "training.tasks.retrain_nightly", Schedule.DAILY, at=NIGHT),
     Periodic("forget idempotency keys", "accounts.tasks.forget_idempotency_keys", Schedule.DAILY, at=NIGHT),
+    Periodic("remove unfinished uploads", "datasets.tus.expiry.sweep", Schedule.MINUTES, minutes=15),
 )
 
 

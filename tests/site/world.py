@@ -24,6 +24,7 @@ class World:
     waiting_upload: Any
     arrival: Any
     arrived_file: Any
+    transfer: Any
     record: Any
     version: Any
     job: Any
@@ -111,6 +112,7 @@ def build(folder: Path) -> World:
     from accounts.models import Notification, Organisation
     from accounts.services import create_key, invite, save_preference
     from datasets import intake
+    from datasets.tus.services import begin
     from inference.reviews import review
     from inference.services import diagnose
     from training.services import confirm_champion
@@ -127,6 +129,7 @@ def build(folder: Path) -> World:
     second.write_text(table(rows=10, seed=8), encoding="utf-8")
     waiting = intake.receive(actor=who, file=second, name=second.name)
     arrival, arrived_file = arrive(who)
+    transfer = begin(actor=who, length=1000, name=f"{MARK}-third.csv", dataset=dataset)
     run = train(who, dataset)
     version = run.versions.get(chosen=True)
     confirm_champion(actor=who, version=version, reason=MARK)
@@ -141,7 +144,7 @@ def build(folder: Path) -> World:
         notification = Notification.objects.create(organisation=organisation, user=person, key="guard", title=MARK)
     return World(
         organisation=organisation, owner=owner, viewer=viewer, outsider=outsider, spare=spare.memberships.get(),
-        dataset=dataset, upload=upload, waiting_upload=waiting, arrival=arrival,
+        dataset=dataset, upload=upload, waiting_upload=waiting, arrival=arrival, transfer=transfer,
         arrived_file=arrived_file, record=dataset.records.first(), version=run.version,
         job=run.job, run=run, model=version.model, model_version=version, diagnosis=diagnosis, batch=batch,
         key=key, invitation=invitation, token=token, notification=notification,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.files import FileRefused, members
+from engine.jpeg12 import register
 
 Pixels = NDArray[np.float32]  # (height, width, 3), 0 (black) to 1
 
@@ -99,15 +100,15 @@ def between_percentiles(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.clip((values - low) / span, 0.0, 1.0).astype(np.float32)
 
 
-def read_dicom(path: Path) -> Any:
-    """The data set, after bounding what it may unpack to."""
+def read_dicom(path: Path, *, header: bool = False) -> Any:
+    """The data set, after bounding what it may unpack to; with `header` without its pixels."""
     from pydicom import dcmread
     from pydicom.filereader import read_file_meta_info
 
     meta = read_file_meta_info(path)
     if str(meta.get("TransferSyntaxUID", "")) == DEFLATED:
         _check_inflated(path, 144 + int(meta.get("FileMetaInformationGroupLength", 0)))
-    return dcmread(path)
+    return dcmread(path, stop_before_pixels=header)
 
 
 def _check_inflated(path: Path, start: int) -> None:
@@ -138,6 +139,7 @@ def frame_values(data: Any, index: int) -> NDArray[Any]:
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
     from pydicom.pixels.utils import pixel_array
 
+    register()
     frame = pixel_array(data, index=index)
     if str(data.get("PhotometricInterpretation", "")) == "PALETTE COLOR":
         return np.asarray(apply_color_lut(frame, data))
@@ -171,22 +173,39 @@ def _from_dicom(path: Path) -> Pixels:
     return dicom_picture(data, frames_of(data) // 2)
 
 
-def dicom_picture(data: Any, index: int) -> Pixels:
-    """One frame as shown: VOI LUT or window (the first one), MONOCHROME1 and the inverse presentation turned round."""
+def dicom_picture(data: Any, index: int, window: tuple[float, float] | None = None) -> Pixels:
+    """One frame as shown: VOI LUT or window (the first one), MONOCHROME1 and the inverse presentation turned round.
+
+    `window`: (centre, width) in the modality's values in the place of the file's own; colour has none.
+    """
     from pydicom.pixels.processing import apply_voi_lut
 
     values = frame_values(data, index)
     if values.ndim == 3:
         return _from_array(values if values.dtype == np.uint8 else _by_depth(values, data))
     info = _with_functional_groups(data, index)
+    if window is not None:
+        grey = _windowed(np.nan_to_num(values.astype(np.float32)), *window)
+        return np.repeat((np.float32(1.0) - grey if _inverse(data) else grey)[:, :, None], 3, axis=2)
     shown = values
     if "VOILUTSequence" in info or ("WindowCenter" in info and "WindowWidth" in info):
         shown = np.asarray(apply_voi_lut(values, info, index=0))
     grey = _shown(np.nan_to_num(shown.astype(np.float32)), np.nan_to_num(values.astype(np.float32)), shown is not values)
-    inverse = str(data.get("PhotometricInterpretation", "")) == "MONOCHROME1"
-    if inverse or str(data.get("PresentationLUTShape", "")) == "INVERSE":
+    if _inverse(data):
         grey = np.float32(1.0) - grey
     return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _inverse(data: Any) -> bool:
+    mono1 = str(data.get("PhotometricInterpretation", "")) == "MONOCHROME1"
+    return mono1 or str(data.get("PresentationLUTShape", "")) == "INVERSE"
+
+
+def _windowed(values: NDArray[np.float32], centre: float, width: float) -> NDArray[np.float32]:
+    """PS3.3 C.11.2.1.2, LINEAR, to 0..1; a width below 1 is taken as 1, a step at the centre."""
+    if width <= 1:
+        return (values > centre - 0.5).astype(np.float32)
+    return np.clip((values - (centre - 0.5)) / (width - 1) + 0.5, 0.0, 1.0).astype(np.float32)
 
 
 def _shown(shown: NDArray[np.float32], values: NDArray[np.float32], windowed: bool) -> NDArray[np.float32]:

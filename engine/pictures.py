@@ -137,15 +137,32 @@ def frames_of(data: Any) -> int:
 def frame_values(data: Any, index: int) -> NDArray[Any]:
     """One frame: colour (h, w, 3), or the modality's values (Hounsfield units for CT), DICOM PS3.3 C.11.1."""
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
-    from pydicom.pixels.utils import pixel_array
 
-    register()
-    frame = pixel_array(data, index=index)
+    frame = _decoded(data, index)
     if str(data.get("PhotometricInterpretation", "")) == "PALETTE COLOR":
         return np.asarray(apply_color_lut(frame, data))
     if frame.ndim == 3:
         return np.asarray(frame)
     return np.asarray(apply_modality_lut(frame, _with_functional_groups(data, index)))
+
+
+def _decoded(data: Any, index: int) -> NDArray[Any]:
+    """One frame by the first decoder that manages it. GDCM is asked last: some damaged JPEGs make it end the process."""
+    from pydicom.pixels import get_decoder
+    from pydicom.pixels.utils import pixel_array
+
+    register()
+    syntax = data.file_meta.TransferSyntaxUID
+    names = get_decoder(syntax).available_plugins if syntax.is_compressed and not syntax.is_deflated else ()
+    failure: Exception | None = None
+    for name in sorted(names, key=lambda known: known.startswith("gdcm")):
+        try:
+            return np.asarray(pixel_array(data, index=index, decoding_plugin=name))
+        except Exception as error:
+            failure = error
+    if failure is not None:
+        raise failure
+    return np.asarray(pixel_array(data, index=index))
 
 
 def _with_functional_groups(data: Any, index: int) -> Any:

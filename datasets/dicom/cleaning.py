@@ -123,9 +123,11 @@ class Cleaner:
                     self._empty(element, path)
         elif element.VR in ("PN", "AE", "UN"):
             self._empty(element, path)
+        elif element.VR in ("LT", "ST", "UC", "UT"):
+            self._dummy(data, element, path)  # long free text that the table overlooks
         elif element.VR == "UI" and element.tag not in NAMES_NO_OBJECT and not self.profile.uids:
             self._new_uid(element, path)
-        elif self.known.found_in(element):
+        elif not structural(element) and self.known.found_in(element):
             element.value = actions.REMOVED if element.VR in actions.TEXTS else actions.dummy(element.VR)
             self.report.add(path, Action.CLEANED)
 
@@ -156,10 +158,10 @@ class Cleaner:
             else:
                 self.clean(item, path, strict=True)
             self.report.add(path, Action.REPLACED)
-        elif element.VR == "CS" and len(path) > 1 and _structural(element):
+        elif element.VR == "CS" and len(path) > 1 and structural(element):
             pass
         else:
-            element.value = actions.dummy(element.VR)
+            actions.put(element, [actions.dummy(element.VR)] * max(1, element.VM))  # as many as there were: IODs count
             self.report.add(path, Action.REPLACED)
 
     def _private(self, data: Dataset, above: Path) -> None:
@@ -198,8 +200,8 @@ class Cleaner:
         self.report.add(path, Action.KEPT)
 
 
-def _structural(element: DataElement) -> bool:
-    """A code that says what kind of item this is (units of an annotation, type of a value), by its tag."""
+def structural(element: DataElement) -> bool:
+    """Whether its tag is that of a code for the kind of an item (type of a value, units of an annotation)."""
     return int(element.tag) in _STRUCTURE
 
 

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 
 from datasets.dicom import burned_in, picture
-from datasets.dicom.cleaning import Cleaner
+from datasets.dicom.cleaning import Cleaner, structural
 from datasets.dicom.codes import Unreadable
 from datasets.dicom.identifiers import Identifiers, walk
 from datasets.dicom.profile import Identity, Profile
@@ -26,6 +26,7 @@ from datasets.dicom.standard import EDITION
 
 IMPLEMENTATION = "2.25.288338113286034263094207127190312894325"  # this program's own, made once (PS3.5 B.2)
 VERSION = "AIMASS"
+DECLARED = 0x00120064  # De-identification Method Code Sequence
 # CID 7050 (PS3.16): how a file was de-identified.
 CODES = {
     "basic": ("113100", "Basic Application Confidentiality Profile"),
@@ -148,8 +149,12 @@ def _code(value: str, meaning: str) -> Dataset:
 
 
 def _check(data: Any, known: Identifiers) -> None:
-    """Stop if one of the patient's identifiers is still in a text or a short binary element."""
-    if any(known.found_in(element) for element in (*walk(data.file_meta), *walk(data))):
+    """Stop if one of the patient's identifiers is still in a text or a short binary element (what `_declare` wrote aside)."""
+    ours = {int(data[name].tag) for name in ("DeidentificationMethod", "PatientIdentityRemoved")}
+    rest = [data[tag] for tag in data.keys() if tag != DECLARED and tag not in ours]
+    sequences = [inner for element in rest if element.VR == "SQ" for item in element.value for inner in walk(item)]
+    plain = [element for element in rest if element.VR != "SQ"]
+    if any(known.found_in(element) for element in (*walk(data.file_meta), *plain, *sequences) if not structural(element)):
         raise _Stop(Outcome.REFUSED, "identifier_left")
 
 

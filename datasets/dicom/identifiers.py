@@ -15,7 +15,7 @@ _NUMBERS = frozenset({0x00100020, 0x00101000, 0x00080050, 0x00380010, 0x00101090
 # Words that stand in names of phantoms and tests, and in technical text as well.
 _ORDINARY = frozenset(
     "anonymous anonym anon test tests patient phantom unknown none null removed name doctor physician operator hospital"
-    " demo sample samples research quality control head chest abdomen body".split()
+    " demo first last middle enter text sample samples research quality control head chest abdomen body".split()
 )
 _HAN = re.compile(r"[\u3400-\u9fff]")
 SEARCHED_BYTES = 2**16  # of a binary element that is not pixels

@@ -125,13 +125,17 @@ def _jpeg(frame: bytes) -> bytes:
         length = 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
         segment = frame[at : at + length]
         if marker == _JFIF and segment[4:9] == b"JFIF\0":
-            out += b"\xff\xe0\0\x10" + segment[4:16] + b"\0\0"  # without its thumbnail
+            out += _segment(_JFIF, segment[4:16] + b"\0\0")  # without its thumbnail
         elif marker == _ADOBE and segment[4:9] == b"Adobe":
-            out += b"\xff\xee\0\x0e" + segment[4:16]
+            out += _segment(_ADOBE, segment[4:16])  # some writers leave its last bytes out
         elif marker != _COMMENT and not 0xE0 <= marker <= 0xEF or _jls_colour(segment, marker):
             out += segment
         at += length
     raise Unreadable("pixels_unreadable", "no scan")
+
+
+def _segment(marker: int, body: bytes) -> bytes:
+    return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
 
 
 def _jls_colour(segment: bytes, marker: int) -> bool:

@@ -20,6 +20,7 @@ MOST_BYTES = 2**30  # of a file that is read at once
 MOST_SEQUENCES = 64  # sequences within sequences: more is an attack on the stack, not a picture
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 DEFLATED = b"1.2.840.10008.1.2.1.99"
+UNDEFINED = 0xFFFFFFFF  # a length that is told by the end of what it is of
 DICOMDIR = "1.2.840.10008.1.3.10"
 # What a data set without the Part 10 header must have for it to be taken as one.
 _SIGNS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "Modality", "Rows")
@@ -113,6 +114,11 @@ def _check(data: Any) -> None:
         data.file_meta.TransferSyntaxUID = (
             "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2.1" if little else "1.2.840.10008.1.2.2"
         )
+    for tag in list(data.keys()):
+        raw = data.get_item(tag)
+        length = getattr(raw, "length", None)  # of an element that isn't converted yet
+        if length not in (None, UNDEFINED) and raw.value is not None and len(raw.value) < length:
+            raise Unreadable("truncated")
     _walk(data, 0)
 
 

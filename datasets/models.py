@@ -287,3 +287,7 @@ class DatasetVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.dataset} v{self.number}"
+
+
+from datasets.dicom.models import PatientKey as PatientKey  # noqa: E402  # a room of its own; Django looks for models here
+from datasets.dicom.models import PatientSecret as PatientSecret  # noqa: E402

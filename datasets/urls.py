@@ -2,6 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, path
 
+from datasets.dicom import views as dicom
 from datasets.views import datasets, quality, records, uploads, versions
 
 app_name = "datasets"
@@ -12,6 +13,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("uploads/<uuid:pk>/report/", uploads.upload_report, name="upload_report"),
     path("uploads/<uuid:pk>/refused/", uploads.refused, name="refused"),
     path("uploads/<uuid:pk>/discard/", uploads.discard, name="discard"),
+    path("patients/", dicom.patient_key, name="patient_key"),
     path("<uuid:pk>/", datasets.detail, name="detail"),
     path("<uuid:pk>/change/", datasets.change, name="change"),
     path("<uuid:pk>/columns/", datasets.columns, name="columns"),

@@ -8,6 +8,7 @@ well; it is a net for what the header does not confess. How often it is right wa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -99,11 +100,9 @@ def _characters(grey: NDArray[np.int16]) -> NDArray[np.float64]:
     from scipy.ndimage import find_objects, label
 
     boxes: list[tuple[float, float, float, float]] = []
-    for level in _levels(grey):
-        marks, _count = label(grey >= level, structure=np.ones((3, 3), dtype=bool))
+    for bright in _bright(grey):
+        marks, _count = label(bright, structure=np.ones((3, 3), dtype=bool))
         for number, place in enumerate(find_objects(marks), start=1):
-            if place is None:
-                continue
             rows, columns = place
             high, wide = rows.stop - rows.start, columns.stop - columns.start
             if not (HEIGHT[0] <= high <= HEIGHT[1] and 1 <= wide <= 1.6 * high):
@@ -119,15 +118,22 @@ def _characters(grey: NDArray[np.int16]) -> NDArray[np.float64]:
 
 HEIGHT = (6, 96)  # pixels
 FILLED = (0.12, 0.88)
-EDGE = 60  # grey levels between a character and what is around it
+EDGE = 30  # grey levels between a character and what is around it
 ALIKE = 0.3  # heights of neighbours on a line
 CHARACTERS = 4  # on a line
+STROKE = 9  # pixels: what is thinner is a stroke, what is wider is tissue
+STEPS = (70, 110, 160)  # grey levels above what lies around
 
 
-def _levels(grey: NDArray[np.int16]) -> list[int]:
-    """Text is written at one brightness, mostly the highest there is; anti-aliasing needs some room below it."""
-    top = int(grey.max())
-    return [level for level in (top - 12, int(top * 0.75)) if level > EDGE]
+def _bright(grey: NDArray[np.int16]) -> Iterator[NDArray[np.bool_]]:
+    """Where the picture is as bright as its brightest, and where it is brighter than what lies around, by several steps:
+    text has one brightness, but thin letters are smoothed, and text may lie on tissue."""
+    from scipy.ndimage import grey_opening
+
+    yield grey >= max(int(grey.max()) - 12, EDGE)
+    above = grey - grey_opening(grey, size=(STROKE, STROKE))
+    for level in STEPS:
+        yield above >= level
 
 
 def _sharp(grey: NDArray[np.int16], rows: slice, columns: slice, own: NDArray[np.bool_]) -> bool:

@@ -9,15 +9,19 @@ from numpy.typing import NDArray
 
 from datasets.dicom.codes import Unreadable
 from datasets.dicom.reading import coded, syntax_readable
+from engine.files import FileRefused
 from engine.pictures import dicom_picture, frames_of
 
 OVERLAY_GROUPS = range(0x6000, 0x6100, 2)
 
 
 def frame_count(data: Any) -> int:
-    """How many frames; raises Unreadable ("no_pixels", "too_large")."""
-    with coded("no_pixels"):
-        return frames_of(data)
+    """How many frames; raises Unreadable ("no_pixels", "too_large", "header_unreadable")."""
+    with coded("header_unreadable"):
+        try:
+            return frames_of(data)
+        except FileRefused as error:
+            raise Unreadable("too_large" if "too many" in str(error) else "no_pixels") from None
 
 
 def shown(

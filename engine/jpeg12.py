@@ -1,7 +1,7 @@
 """Twelve-bit JPEG (DICOM's JPEG Extended) through GDCM, for pydicom.
 
-pydicom sends these frames to pylibjpeg-libjpeg alone, which is GPL-3. GDCM decodes them too (within one grey level of it, the
-rounding of the cosine transform); only pydicom's own plugin for GDCM declines. Written as pydicom's guide for decoding plugins asks.
+pydicom sends these frames to pylibjpeg-libjpeg alone, which is GPL-3. GDCM decodes them too (within one grey level
+of it, the rounding of the cosine transform); only pydicom's own plugin for GDCM declines. Written as pydicom's guide for decoding plugins asks.
 """
 
 from typing import Any
@@ -39,7 +39,9 @@ def decode_frame(source: bytes, runner: Any) -> bytes:
     image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(JPEG_EXTENDED)))
     bits = runner.bits_stored
     image.SetPixelFormat(
-        gdcm.PixelFormat(runner.samples_per_pixel, runner.bits_allocated, bits, bits - 1, runner.pixel_representation)
+        gdcm.PixelFormat(
+            runner.samples_per_pixel, runner.bits_allocated, bits, bits - 1, runner.pixel_representation
+        )
     )
     buffer = image.GetBuffer()
     if not buffer:
@@ -49,7 +51,10 @@ def decode_frame(source: bytes, runner: Any) -> bytes:
 
 def register() -> None:
     """Let pydicom try this decoder after its own; asking again does nothing."""
-    from pydicom.pixels.decoders import JPEGExtended12BitDecoder as decoder
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
+
+    decoder = get_decoder(UID(JPEG_EXTENDED))
 
     if LABEL not in decoder.available_plugins:
         try:

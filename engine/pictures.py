@@ -15,7 +15,9 @@ from engine.jpeg12 import register
 Pixels = NDArray[np.float32]  # (height, width, 3), 0 (black) to 1
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
-MOST_PIXELS = 80_000_000  # of a picture or a frame; a file that claims more is refused before anything is decoded
+MOST_PIXELS = (
+    80_000_000  # of a picture or a frame; a file that claims more is refused before anything is decoded
+)
 MOST_INFLATED = 2**30  # bytes of a deflated DICOM data set
 WORKING = 256  # pixels of the longer side that features and networks work on
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -53,7 +55,9 @@ def _from_pillow(path: Path) -> Pixels:
         if image.width * image.height > MOST_PIXELS or min(image.size) < 1:
             raise FileRefused("file_unreadable", "too many pixels")
         if image.format == "JPEG" and image.mode in ("L", "RGB"):
-            image.draft(image.mode, (2 * WORKING, 2 * WORKING))  # decodes large photographs at a fraction of the cost
+            image.draft(
+                image.mode, (2 * WORKING, 2 * WORKING)
+            )  # decodes large photographs at a fraction of the cost
         turned = ImageOps.exif_transpose(image)
         if turned.mode in ("I", "F") or turned.mode.startswith("I;16"):
             return _from_array(np.asarray(turned))
@@ -127,7 +131,11 @@ def _check_inflated(path: Path, start: int) -> None:
 def frames_of(data: Any) -> int:
     """How many frames a data set has. Raises FileRefused where it has no pixels, or claims too many."""
     rows, columns = int(data.get("Rows", 0) or 0), int(data.get("Columns", 0) or 0)
-    if rows < 1 or columns < 1 or not ("PixelData" in data or "FloatPixelData" in data or "DoubleFloatPixelData" in data):
+    if (
+        rows < 1
+        or columns < 1
+        or not ("PixelData" in data or "FloatPixelData" in data or "DoubleFloatPixelData" in data)
+    ):
         raise FileRefused("file_unreadable", _NO_PIXELS)
     if rows * columns > MOST_PIXELS:
         raise FileRefused("file_unreadable", "too many pixels")
@@ -148,7 +156,7 @@ def frame_values(data: Any, index: int) -> NDArray[Any]:
 
 def _decoded(data: Any, index: int) -> NDArray[Any]:
     """One frame by the first decoder that manages it. GDCM is asked last: some damaged JPEGs make it end the process."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.utils import pixel_array
 
     register()
@@ -207,7 +215,9 @@ def dicom_picture(data: Any, index: int, window: tuple[float, float] | None = No
     shown = values
     if "VOILUTSequence" in info or ("WindowCenter" in info and "WindowWidth" in info):
         shown = np.asarray(apply_voi_lut(values, info, index=0))
-    grey = _shown(np.nan_to_num(shown.astype(np.float32)), np.nan_to_num(values.astype(np.float32)), shown is not values)
+    grey = _shown(
+        np.nan_to_num(shown.astype(np.float32)), np.nan_to_num(values.astype(np.float32)), shown is not values
+    )
     if _inverse(data):
         grey = np.float32(1.0) - grey
     return np.repeat(grey[:, :, None], 3, axis=2)

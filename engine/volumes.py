@@ -95,7 +95,12 @@ def _from_nifti(path: Path) -> Volume:
         stream.seek(0)
         image = (Nifti2Image if two else Nifti1Image).from_stream(stream)
         shape = tuple(int(n) for n in image.shape)
-        if len(shape) < 3 or min(shape) < 1 or math.prod(shape) > 16 * MOST_VOXELS or math.prod(shape[:3]) > MOST_VOXELS:
+        if (
+            len(shape) < 3
+            or min(shape) < 1
+            or math.prod(shape) > 16 * MOST_VOXELS
+            or math.prod(shape[:3]) > MOST_VOXELS
+        ):
             raise FileRefused("file_unreadable", f"a volume of shape {shape}")
         where = (slice(None), slice(None), slice(None), *(n // 2 for n in shape[3:]))
         array = _bounded(np.asarray(image.dataobj[where]))
@@ -204,7 +209,9 @@ def _stacked(slices: list[_Slice]) -> Volume:
         places = np.array([part.place for part in slices], dtype=float)
         stack, gap = _even(stack, places)
     across = _attribute(head, 0, "PixelMeasuresSequence", "PixelSpacing") if head is not None else None
-    down, right = (float(across[0]), float(across[1])) if across is not None and len(across) == 2 else (1.0, 1.0)
+    down, right = (
+        (float(across[0]), float(across[1])) if across is not None and len(across) == 2 else (1.0, 1.0)
+    )
     where = None if head is None else _geometry(head, 0)
     row, column = (np.array([1.0, 0, 0]), np.array([0, 1.0, 0])) if where is None else where[:2]
     steps = np.column_stack([np.cross(row, column) * gap, column * down, row * right])
@@ -257,7 +264,13 @@ def resample(volume: Volume, millimetres: float, size: int) -> NDArray[np.float3
     offset = (np.array(values.shape) - 1) / 2 - scale * (size - 1) / 2
     outside = float(values.min())
     cube = affine_transform(
-        np.ascontiguousarray(values), scale, offset, (size, size, size), order=1, mode="grid-constant", cval=outside
+        np.ascontiguousarray(values),
+        scale,
+        offset,
+        (size, size, size),
+        order=1,
+        mode="grid-constant",
+        cval=outside,
     )
     result: NDArray[np.float32] = cube.astype(np.float32)
     return result

@@ -36,7 +36,17 @@ SCREENS = frozenset(
 )
 DOCUMENTS = frozenset(f"1.2.840.10008.5.1.4.1.1.104.{n}" for n in range(1, 6))
 MODALITIES = frozenset({"US", "IVUS", "ECHO", "SC", "OT", "DOC", "HC", "FID", "SCREEN"})
-IMAGE_TYPES = ("SCREEN", "CAPTURE", "REPORT", "DOSE_INFO", "DOSE INFO", "PATIENT_PROTOCOL", "PRINT", "FILM", "SECONDARY CAPTURE")
+IMAGE_TYPES = (
+    "SCREEN",
+    "CAPTURE",
+    "REPORT",
+    "DOSE_INFO",
+    "DOSE INFO",
+    "PATIENT_PROTOCOL",
+    "PRINT",
+    "FILM",
+    "SECONDARY CAPTURE",
+)
 
 
 def by_header(data: Any) -> tuple[str, ...]:
@@ -89,10 +99,10 @@ def text_lines(picture: NDArray[np.uint8]) -> int:
     """How many lines of characters a picture (rows, columns[, 3]) seems to show."""
     grey = picture if picture.ndim == 2 else picture.max(axis=2)
     step = -(-max(grey.shape) // LARGEST)
-    grey = grey[::step, ::step].astype(np.int16)
-    if min(grey.shape) < 16:
+    wide: NDArray[np.int16] = grey[::step, ::step].astype(np.int16)
+    if min(wide.shape) < 16:
         return 0
-    return max(_lines(_characters(grey)), _lines(_characters(255 - grey)))
+    return max(_lines(_characters(wide)), _lines(_characters(np.int16(255) - wide)))
 
 
 def _characters(grey: NDArray[np.int16]) -> NDArray[np.float64]:

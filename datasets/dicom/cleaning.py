@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -21,7 +19,19 @@ CONTENT_SEQUENCE = 0x0040A730
 DROPPED = frozenset({0x04000500})
 DROPPED_GROUPS = frozenset({0x0000, 0x0002, 0x0004, 0x0006})
 # UIDs that name a vocabulary, a software or an encoding, never an object; others that no rule lists are replaced.
-NAMES_NO_OBJECT = frozenset({0x0008010C, 0x0008010D, 0x00080117, 0x00080118, 0x00089123, 0x0008040E, 0x00083002, 0x04000010, 0x04000510})
+NAMES_NO_OBJECT = frozenset(
+    {
+        0x0008010C,
+        0x0008010D,
+        0x00080117,
+        0x00080118,
+        0x00089123,
+        0x0008040E,
+        0x00083002,
+        0x04000010,
+        0x04000510,
+    }
+)
 EITHER = " or "
 
 
@@ -52,7 +62,12 @@ class Cleaner:
     def _dropped(self, element: DataElement) -> bool:
         """Groups that go whole, lengths of groups, and elements that are not what the dictionary says they are."""
         tag = element.tag
-        if tag.element == 0 or tag.group in DROPPED_GROUPS or tag in DROPPED or tag.group >> 8 in (0x50, 0x60):
+        if (
+            tag.element == 0
+            or tag.group in DROPPED_GROUPS
+            or tag in DROPPED
+            or tag.group >> 8 in (0x50, 0x60)
+        ):
             return True
         if not dictionary_has_tag(tag):
             return int(tag) not in rules()
@@ -71,7 +86,7 @@ class Cleaner:
             self._basic(data, element, path, rule.basic)
 
     def _option_keeps(self, rule: Rule) -> bool:
-        """"C" (keep when cleaned) of these options is not taken up: free text is not cleaned, it goes."""
+        """ "C" (keep when cleaned) of these options is not taken up: free text is not cleaned, it goes."""
         chosen = self.profile
         return (
             (chosen.uids and rule.uids == "K")
@@ -161,7 +176,9 @@ class Cleaner:
         elif element.VR == "CS" and len(path) > 1 and structural(element):
             pass
         else:
-            actions.put(element, [actions.dummy(element.VR)] * max(1, element.VM))  # as many as there were: IODs count
+            actions.put(
+                element, [actions.dummy(element.VR)] * max(1, element.VM)
+            )  # as many as there were: IODs count
             self.report.add(path, Action.REPLACED)
 
     def _private(self, data: Dataset, above: Path) -> None:

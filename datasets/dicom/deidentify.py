@@ -14,6 +14,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
+from pydicom.uid import UID
 
 from datasets.dicom import burned_in, picture
 from datasets.dicom.cleaning import Cleaner, structural
@@ -136,7 +137,7 @@ def _declare(data: Any, profile: Profile, report: Report) -> None:
     meta.TransferSyntaxUID = data.file_meta.TransferSyntaxUID
     meta.MediaStorageSOPClassUID = data.get("SOPClassUID", "")
     meta.MediaStorageSOPInstanceUID = data.get("SOPInstanceUID", "")
-    meta.ImplementationClassUID = IMPLEMENTATION
+    meta.ImplementationClassUID = UID(IMPLEMENTATION)
     meta.ImplementationVersionName = VERSION
     data.file_meta = meta
     data.preamble = b"\0" * 128
@@ -151,10 +152,16 @@ def _code(value: str, meaning: str) -> Dataset:
 def _check(data: Any, known: Identifiers) -> None:
     """Stop if one of the patient's identifiers is still in a text or a short binary element (what `_declare` wrote aside)."""
     ours = {int(data[name].tag) for name in ("DeidentificationMethod", "PatientIdentityRemoved")}
-    rest = [data[tag] for tag in data.keys() if tag != DECLARED and tag not in ours]
-    sequences = [inner for element in rest if element.VR == "SQ" for item in element.value for inner in walk(item)]
+    rest = [data[tag] for tag in list(data.keys()) if tag != DECLARED and tag not in ours]
+    sequences = [
+        inner for element in rest if element.VR == "SQ" for item in element.value for inner in walk(item)
+    ]
     plain = [element for element in rest if element.VR != "SQ"]
-    if any(known.found_in(element) for element in (*walk(data.file_meta), *plain, *sequences) if not structural(element)):
+    if any(
+        known.found_in(element)
+        for element in (*walk(data.file_meta), *plain, *sequences)
+        if not structural(element)
+    ):
         raise _Stop(Outcome.REFUSED, "identifier_left")
 
 

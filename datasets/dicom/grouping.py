@@ -59,7 +59,12 @@ def group(instances: Iterable[Instance]) -> tuple[list[Study], list[Instance]]:
     for one in seen.values():
         tree[one.study][one.series].append(one)
     studies = [
-        Study(study, tuple(sorted((_series(uid, found) for uid, found in held.items()), key=lambda s: (s.number, s.uid))))
+        Study(
+            study,
+            tuple(
+                sorted((_series(uid, found) for uid, found in held.items()), key=lambda s: (s.number, s.uid))
+            ),
+        )
         for study, held in sorted(tree.items())
     ]
     return studies, duplicates
@@ -73,7 +78,9 @@ def _series(uid: str, instances: list[Instance]) -> Series:
             stacks.append([one])
         else:
             home.append(one)
-    ordered = sorted((_stack(stack) for stack in stacks), key=lambda s: (-len(s.instances), s.instances[0].uid))
+    ordered = sorted(
+        (_stack(stack) for stack in stacks), key=lambda s: (-len(s.instances), s.instances[0].uid)
+    )
     first = ordered[0].instances[0]
     return Series(uid, first.modality, first.series_number, tuple(ordered))
 
@@ -82,7 +89,12 @@ def _alike(a: Instance, b: Instance) -> bool:
     """One object class, one size, one frame of reference and one orientation; a multi-frame object stands alone."""
     if a.frames > 1 or b.frames > 1 or not (a.has_pixels and b.has_pixels):
         return False
-    same = (a.sop_class, a.rows, a.columns, a.frame_of_reference) == (b.sop_class, b.rows, b.columns, b.frame_of_reference)
+    same = (a.sop_class, a.rows, a.columns, a.frame_of_reference) == (
+        b.sop_class,
+        b.rows,
+        b.columns,
+        b.frame_of_reference,
+    )
     if not same or (a.orientation is None) != (b.orientation is None):
         return False
     return a.orientation is None or bool(np.allclose(a.orientation, b.orientation, atol=DEGREE))  # type: ignore[arg-type]

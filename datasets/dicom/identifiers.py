@@ -11,11 +11,44 @@ from pydicom.dataelem import DataElement
 from datasets.dicom.actions import TEXTS, values_of
 
 # Numbers and addresses of a patient or visit, by tag; names are gathered by their representation, wherever they stand.
-_NUMBERS = frozenset({0x00100020, 0x00101000, 0x00080050, 0x00380010, 0x00101090, 0x00101040, 0x00102154, 0x00101050})
+_NUMBERS = frozenset(
+    {0x00100020, 0x00101000, 0x00080050, 0x00380010, 0x00101090, 0x00101040, 0x00102154, 0x00101050}
+)
 # Words that stand in names of phantoms and tests, and in technical text as well.
 _ORDINARY = frozenset(
-    "anonymous anonym anon test tests patient phantom unknown none null removed name doctor physician operator hospital"
-    " demo first last middle enter text sample samples research quality control head chest abdomen body".split()
+    [
+        "anonymous",
+        "anonym",
+        "anon",
+        "test",
+        "tests",
+        "patient",
+        "phantom",
+        "unknown",
+        "none",
+        "null",
+        "removed",
+        "name",
+        "doctor",
+        "physician",
+        "operator",
+        "hospital",
+        "demo",
+        "first",
+        "last",
+        "middle",
+        "enter",
+        "text",
+        "sample",
+        "samples",
+        "research",
+        "quality",
+        "control",
+        "head",
+        "chest",
+        "abdomen",
+        "body",
+    ]
 )
 _HAN = re.compile(r"[\u3400-\u9fff]")
 SEARCHED_BYTES = 2**16  # of a binary element that is not pixels
@@ -53,7 +86,11 @@ class Identifiers:
             return False
         if element.VR in TEXTS:
             return any(self._pattern.search(str(value)) for value in values_of(element))
-        if element.VR in ("OB", "UN") and isinstance(element.value, bytes) and len(element.value) <= SEARCHED_BYTES:
+        if (
+            element.VR in ("OB", "UN")
+            and isinstance(element.value, bytes)
+            and len(element.value) <= SEARCHED_BYTES
+        ):
             plain = [element.value.decode(code, "replace") for code in ("utf-8", "utf-16-le")]
             return any(self._pattern.search(text) for text in plain)
         return False

@@ -30,7 +30,9 @@ class PatientKey(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["organisation", "pseudonym"], name="pseudonym_once_per_organisation")
+            models.UniqueConstraint(
+                fields=["organisation", "pseudonym"], name="pseudonym_once_per_organisation"
+            )
         ]
 
     def __str__(self) -> str:

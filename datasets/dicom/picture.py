@@ -63,7 +63,9 @@ def _without_high_bits(data: Any, value: bytes) -> bytes:
         return value
     low = int(data.HighBit) + 1 - stored
     order = "<" if data.file_meta.TransferSyntaxUID.is_little_endian else ">"
-    words = np.frombuffer(value[: len(value) // (allocated // 8) * (allocated // 8)], dtype=f"{order}u{allocated // 8}")
+    words = np.frombuffer(
+        value[: len(value) // (allocated // 8) * (allocated // 8)], dtype=f"{order}u{allocated // 8}"
+    )
     mask = ((1 << stored) - 1) << low
     kept = words & np.array(mask, dtype=words.dtype)
     if int(data.PixelRepresentation) and low == 0:
@@ -85,7 +87,9 @@ def _compressed(data: Any, element: Any, report: Report, trusted: bool) -> None:
     if all(tag in data for tag in TABLES):
         offsets = (data[TABLES[0]].value, data[TABLES[1]].value)
     frames = []
-    for index, frame in enumerate(generate_frames(element.value, number_of_frames=count, extended_offsets=offsets)):
+    for index, frame in enumerate(
+        generate_frames(element.value, number_of_frames=count, extended_offsets=offsets)
+    ):
         if index >= count:  # more than the header tells of: nobody looked at them
             report.add((PIXEL_DATA,), Action.STRIPPED)
             break
@@ -128,7 +132,7 @@ def _jpeg(frame: bytes) -> bytes:
             out += _segment(_JFIF, segment[4:16] + b"\0\0")  # without its thumbnail
         elif marker == _ADOBE and segment[4:9] == b"Adobe":
             out += _segment(_ADOBE, segment[4:16])  # some writers leave its last bytes out
-        elif marker != _COMMENT and not 0xE0 <= marker <= 0xEF or _jls_colour(segment, marker):
+        elif (marker != _COMMENT and not 0xE0 <= marker <= 0xEF) or _jls_colour(segment, marker):
             out += segment
         at += length
     raise Unreadable("pixels_unreadable", "no scan")

@@ -72,7 +72,7 @@ def overlay_planes(data: Any, index: int = 0) -> list[NDArray[np.bool_]]:
             continue
         try:
             planes += [_placed(data, group, index)]
-        except Exception:  # an overlay is a drawing on top: without it the picture is still the picture
+        except Exception:  # noqa: S112  # an overlay is a drawing on top: without it the picture is still the picture
             continue
     return planes
 

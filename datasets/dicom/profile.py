@@ -25,6 +25,7 @@ class Identity:
     @property
     def key(self) -> str:
         """What makes two files one patient's: the number and who gave it, else name and birth date, else the study."""
+        parts: tuple[str, ...]
         if self.patient_id:
             parts = ("id", self.issuer, self.patient_id)
         elif self.name:
@@ -57,7 +58,7 @@ class Profile:
             raise ValueError("the secret of a de-identification profile has at least 32 bytes")
 
     def pseudonym(self, identity: Identity) -> str:
-        """"P" and 16 letters and digits (80 bits) of an identity's key, which must not be empty."""
+        """ "P" and 16 letters and digits (80 bits) of an identity's key, which must not be empty."""
         assert identity.key, "nobody has no pseudonym"
         return "P" + base64.b32encode(self._mac("pseudonym", identity.key)[:10]).decode()
 
@@ -70,7 +71,9 @@ class Profile:
         return f"2.25.{int.from_bytes(self._mac('uid', uid)[:16], 'big')}"
 
     def _mac(self, purpose: str, text: str) -> bytes:
-        return hmac.new(self.secret, f"{purpose}\0{text}".encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
+        return hmac.new(
+            self.secret, f"{purpose}\0{text}".encode("utf-8", "surrogatepass"), hashlib.sha256
+        ).digest()
 
 
 def shifted(day: str, shift: timedelta) -> str | None:

@@ -68,7 +68,9 @@ def coded(code: str) -> Iterator[None]:
     except (EOFError, struct.error):
         raise Unreadable("truncated") from None
     except (MemoryError, RecursionError) as error:
-        raise Unreadable("too_large" if isinstance(error, MemoryError) else code, type(error).__name__) from None
+        raise Unreadable(
+            "too_large" if isinstance(error, MemoryError) else code, type(error).__name__
+        ) from None
     except Exception as error:  # decoders raise whatever they like
         raise Unreadable(code, type(error).__name__) from None
 
@@ -89,7 +91,10 @@ def read(path: Path, *, header: bool = False) -> Any:
     with coded("header_unreadable" if part10 else "not_dicom"):
         data = read_dicom(path, header=header) if part10 else _bare(path, header)
         _check(data)
-    if str(data.get("MediaStorageSOPClassUID", "") or data.file_meta.get("MediaStorageSOPClassUID", "")) == DICOMDIR:
+    if (
+        str(data.get("MediaStorageSOPClassUID", "") or data.file_meta.get("MediaStorageSOPClassUID", ""))
+        == DICOMDIR
+    ):
         raise Unreadable("dicomdir")
     return data
 
@@ -186,7 +191,7 @@ def _first(data: Any, group: str, name: str) -> Any:
 
 def syntax_readable(syntax: str) -> bool:
     """Whether the pixels of a transfer syntax are decoded here: native ones, and those that a decoder is installed for."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
     register()
@@ -199,5 +204,3 @@ def syntax_readable(syntax: str) -> bool:
         return get_decoder(uid).is_available
     except NotImplementedError:
         return False
-
-

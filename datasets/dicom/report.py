@@ -65,11 +65,13 @@ class Report:
             "pixels_checked": self.pixels_checked,
             "elements": [
                 {"tag": tag_text(path), "action": str(action), "count": n}
-                for (path, action), n in sorted(self.counts.items(), key=lambda item: (item[0][0], str(item[0][1])))
+                for (path, action), n in sorted(
+                    self.counts.items(), key=lambda item: (item[0][0], str(item[0][1]))
+                )
             ],
         }
 
 
 def tag_text(path: Path) -> str:
-    """"(0040,A730) > (0040,A160)"."""
+    """ "(0040,A730) > (0040,A160)"."""
     return " > ".join(f"({tag >> 16:04X},{tag & 0xFFFF:04X})" for tag in path)

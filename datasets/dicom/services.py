@@ -61,7 +61,9 @@ def _keep(actor: Actor, pseudonym: str, identity: Identity) -> None:
     if PatientKey.objects.for_organisation(organisation).filter(pseudonym=pseudonym).exists():
         return
     sealed = vault.seal(organisation.pk, {name: value for name, value in vars(identity).items() if value})
-    row, made = PatientKey.objects.get_or_create(organisation=organisation, pseudonym=pseudonym, defaults={"sealed": sealed})
+    row, made = PatientKey.objects.get_or_create(
+        organisation=organisation, pseudonym=pseudonym, defaults={"sealed": sealed}
+    )
     if made:
         audit.record(actor, "patient_key.created", row)
 

@@ -34,10 +34,12 @@ def rules() -> dict[int, Rule]:
     """Tag → row of Table E.1-1, without the three rows of repeating groups (see WHOLE_GROUPS) and the private one."""
     found = {}
     for line in _lines("e1_1.tsv"):
-        tag, basic, *options, name = line.split("\t")
+        tag, basic, uids, device, patient, dates, name = line.split("\t")
         if "x" not in tag:
             number = int(tag, 16)
-            found[number] = Rule(number, basic, *(option.strip("-") for option in options), name)
+            found[number] = Rule(
+                number, basic, uids.strip("-"), device.strip("-"), patient.strip("-"), dates.strip("-"), name
+            )
     return found
 
 

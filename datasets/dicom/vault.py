@@ -24,14 +24,18 @@ def cipher() -> MultiFernet:
     keys: Sequence[str] = settings.PATIENT_KEYS
     if not keys:
         raise VaultClosed(
-            _("Patient data can't be de-identified before AIMASS_PATIENT_KEYS is set on the server (see .env.example).")
+            _(
+                "Patient data can't be de-identified before AIMASS_PATIENT_KEYS is set on the server (see .env.example)."
+            )
         )
     return MultiFernet([Fernet(key) for key in keys])
 
 
 def seal(organisation_id: Any, value: dict[str, str]) -> str:
     """The value encrypted; it opens for this organisation only."""
-    inner = json.dumps({"organisation": str(organisation_id), "value": value}, ensure_ascii=False, sort_keys=True)
+    inner = json.dumps(
+        {"organisation": str(organisation_id), "value": value}, ensure_ascii=False, sort_keys=True
+    )
     return cipher().encrypt(inner.encode("utf-8", "surrogatepass")).decode()
 
 

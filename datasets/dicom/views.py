@@ -21,7 +21,9 @@ class LookUpForm(forms.Form):
     pseudonym = forms.CharField(
         label=gettext_lazy("Pseudonym"),
         max_length=20,
-        help_text=gettext_lazy("As it stands in the patient column or in a de-identified file: P and 16 letters and digits."),
+        help_text=gettext_lazy(
+            "As it stands in the patient column or in a de-identified file: P and 16 letters and digits."
+        ),
     )
 
 

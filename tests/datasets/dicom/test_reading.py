@@ -99,7 +99,8 @@ def test_overlays_lie_on_top() -> None:
     with_it, without = shown(data), shown(data, overlays=False)
     assert plane.any() and (with_it[: plane.shape[0], : plane.shape[1]][plane] == 255).all()
     changed = (with_it != without).any(axis=2)
-    assert changed.any() and not changed[~np.pad(plane, [(0, a - b) for a, b in zip(changed.shape, plane.shape, strict=True)])].any()
+    wide = [(0, a - b) for a, b in zip(changed.shape, plane.shape, strict=True)]
+    assert changed.any() and not changed[~np.pad(plane, wide)].any()
 
 
 @pytest.mark.parametrize("frame", [-1, 30])

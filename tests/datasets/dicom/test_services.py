@@ -37,7 +37,8 @@ def test_a_patient_is_kept_once_and_encrypted(alice: Any, source: Path, tmp_path
     reports = [deidentify_file(actor=who, path=source, out=tmp_path / f"{n}.dcm") for n in range(2)]
     assert [r.outcome for r in reports] == [Outcome.DONE] * 2
     key = PatientKey.objects.get()
-    assert key.pseudonym == reports[0].pseudonym == str(loaded(tmp_path / "0.dcm").PatientID) and key.organisation == alice.memberships.get().organisation
+    assert key.pseudonym == reports[0].pseudonym == str(loaded(tmp_path / "0.dcm").PatientID)
+    assert key.organisation == alice.memberships.get().organisation
     for word in (NAME, NUMBER, "19670423", "Zebedee"):
         assert word not in text_of_the_database()
     assert (tmp_path / "0.dcm").read_bytes() == (tmp_path / "1.dcm").read_bytes()
@@ -141,7 +142,9 @@ def test_the_resource(alice: Any, dana: Any, charlie: Any, api_of: Any, source: 
     assert api_of(charlie).get(address).status_code == 404
 
 
-def test_the_service_tells_it_when_the_server_lost_its_key(alice: Any, client_of: Any, api_of: Any, source: Path, tmp_path: Path, settings: Any) -> None:
+def test_it_is_said_when_the_server_lost_its_key(
+    alice: Any, client_of: Any, api_of: Any, source: Path, tmp_path: Path, settings: Any
+) -> None:
     pseudonym = deidentify_file(actor=actor(alice), path=source, out=tmp_path / "out.dcm").pseudonym
     settings.PATIENT_KEYS = [Fernet.generate_key().decode()]
     page = client_of(alice).post(reverse("datasets:patient_key"), {"pseudonym": pseudonym})

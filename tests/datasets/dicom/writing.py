@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Picture = NDArray[np.uint8]
-WORDS = ["ZHANG WEI 1967-04-23", "MRN 5577341", "Smith^John M", "St Mary's Hospital", "12/03/2026 10:15", "DOB: 23.04.1967", "ID:88123"]
+WORDS = [
+    "ZHANG WEI 1967-04-23", "MRN 5577341", "Smith^John M", "St Mary's Hospital",
+    "12/03/2026 10:15", "DOB: 23.04.1967", "ID:88123",
+]
 CHINESE = ["张伟 男 59岁", "住院号 5577341", "北京协和医院"]
 FONTS = [
     "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
@@ -27,7 +30,8 @@ def plain_pictures(shared: Path | None = None) -> Iterator[tuple[str, Picture]]:
     for path in every_file():
         try:
             data = read(path)
-            if data.get("Modality") not in ("CT", "MR", "NM", "SEG", "RTDOSE", "CR") or min(int(data.get("Rows", 0)), int(data.get("Columns", 0))) < 48:
+            size = min(int(data.get("Rows", 0)), int(data.get("Columns", 0)))
+            if data.get("Modality") not in ("CT", "MR", "NM", "SEG", "RTDOSE", "CR") or size < 48:
                 continue
             yield path.name, shown(data, frame_count(data) // 2, overlays=False)
         except Unreadable:

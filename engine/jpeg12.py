@@ -1,7 +1,7 @@
 """Twelve-bit JPEG (DICOM's JPEG Extended) through GDCM, for pydicom.
 
-pydicom sends these frames to pylibjpeg-libjpeg alone, which is GPL-3. GDCM decodes them too (within one grey level
-of it, the rounding of the cosine transform); only pydicom's own plugin for GDCM declines. Written as pydicom's guide for decoding plugins asks.
+pydicom sends these frames to pylibjpeg-libjpeg alone, which is GPL-3. GDCM decodes them too, within one grey level of it (the
+rounding of the cosine transform); only pydicom's own plugin for GDCM declines. Written as its guide for decoding plugins asks.
 """
 
 from typing import Any

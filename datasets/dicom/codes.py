@@ -38,7 +38,6 @@ QUARANTINE: dict[str, Promise] = {
         "Graphics are stored inside the compressed picture and can't be taken out. Look at it before it is used."
     ),
     "document": _("The file holds a whole document (PDF, scan), which can name the patient anywhere."),
-    "pixels_in_private": _("Private elements hold picture data that can't be looked at for text."),
 }
 
 REFUSED: dict[str, Promise] = {

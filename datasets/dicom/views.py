@@ -1,5 +1,7 @@
 """Page: who stands behind a pseudonym."""
 
+from typing import Any
+
 from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -11,6 +13,7 @@ from django.views.decorators.http import require_http_methods
 from accounts.actor import actor_of
 from accounts.permissions import Permission
 from accounts.views_base import posted, requires
+from datasets.dicom.profile import Identity
 from datasets.dicom.services import look_up
 from datasets.dicom.vault import VaultClosed
 
@@ -27,6 +30,21 @@ class LookUpForm(forms.Form):
     )
 
 
+def rows_of(found: Identity) -> list[tuple[Any, str]]:
+    """(label, value) of what is known of a patient, as a person reads it."""
+    day = found.birth_date
+    rows = [
+        (_("Name of the patient"), " ".join(found.name.replace("^", " ").replace("=", " / ").split())),
+        (_("Patient number"), found.patient_id),
+        (_("Number given by"), found.issuer),
+        (_("Date of birth"), f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 and day.isdigit() else day),
+        (_("Sex"), found.sex),
+    ]
+    if not found.name and not found.patient_id:
+        rows.append((_("Study (the files name no patient)"), found.study))
+    return [(label, value) for label, value in rows if value]
+
+
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 @requires(Permission.REIDENTIFY)
@@ -40,4 +58,6 @@ def patient_key(request: HttpRequest) -> HttpResponse:
                 form.add_error("pseudonym", _("No patient of this organisation has this pseudonym."))
         except VaultClosed as error:
             form.add_error(None, str(error))
-    return render(request, "datasets/patient_key.html", {"form": form, "found": found})
+    return render(
+        request, "datasets/patient_key.html", {"form": form, "found": rows_of(found) if found else None}
+    )

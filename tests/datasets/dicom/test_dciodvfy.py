@@ -13,7 +13,10 @@ from datasets.dicom.profile import Profile
 from datasets.dicom.report import Outcome
 from tests.datasets.dicom.files import SECRET, every_file
 
-pytestmark = pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="Debian's dicom3tools is not installed")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="Debian's dicom3tools is not installed"),
+    pytest.mark.slow,  # two runs of it on each of 145 files
+]
 
 
 def errors(path: Path) -> Counter[str]:

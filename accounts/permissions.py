@@ -13,6 +13,7 @@ class Permission(StrEnum):
     WRITE_DATA = "data:write"
     EXPORT_DATA = "data:export"
     ERASE_PATIENT = "data:erase"
+    REIDENTIFY = "patients:reidentify"
     VIEW_MODELS = "models:read"
     TRAIN = "models:train"
     CONFIRM_MODEL = "models:confirm"
@@ -45,6 +46,7 @@ PERMISSION_LABELS: dict[Permission, Promise] = {
     P.WRITE_DATA: _("upload and change records"),
     P.EXPORT_DATA: _("export records"),
     P.ERASE_PATIENT: _("erase a patient"),
+    P.REIDENTIFY: _("see which patient is behind a pseudonym"),
     P.VIEW_MODELS: _("see models, runs and the leaderboard"),
     P.TRAIN: _("train models"),
     P.CONFIRM_MODEL: _("confirm the champion and roll back"),

@@ -1,6 +1,7 @@
 """Settings, read from the environment (see .env.example); what is missing or malformed stops the start."""
 
 import atexit
+import base64
 import os
 import shutil
 import sys
@@ -21,6 +22,7 @@ TESTING = "pytest" in sys.modules
 DEMO = env.bool("AIMASS_DEMO", default=False)
 # Unsafe defaults exist only under script/demo and the tests.
 UNSAFE = DEMO or TESTING
+UNSAFE_PATIENT_KEY = base64.urlsafe_b64encode(b"for the demo and tests, no other").decode()
 DEBUG = env.bool("DEBUG", default=False)
 if UNSAFE:
     SECRET_KEY = env("SECRET_KEY", default="only-for-the-demo-and-the-tests-never-for-patients")
@@ -28,6 +30,15 @@ elif sys.argv[1:2] and sys.argv[1] in {"collectstatic", "compile_translations", 
     SECRET_KEY = env("SECRET_KEY", default="only-for-commands-that-serve-nobody")
 else:
     SECRET_KEY = env("SECRET_KEY")
+# Fernet keys for what names a patient behind a pseudonym; the first one encrypts. Without one nothing is de-identified.
+PATIENT_KEYS = env.list("AIMASS_PATIENT_KEYS", default=[UNSAFE_PATIENT_KEY] if UNSAFE else [])
+for _key in PATIENT_KEYS:
+    try:
+        valid = len(base64.urlsafe_b64decode(_key)) == 32
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ImproperlyConfigured("AIMASS_PATIENT_KEYS holds something that is no Fernet key: see .env.example.")
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "testserver", "embedded.aimass"] if UNSAFE else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
@@ -311,9 +322,17 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "plain"},
+        "nowhere": {"class": "logging.NullHandler"},
+    },
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
-    "loggers": {"django.request": {"level": "ERROR"}, "django-q": {"level": "WARNING"}},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "django-q": {"level": "WARNING"},
+        # Its warnings quote the values of elements: patients' data. (It sets its own level when it is imported.)
+        "pydicom": {"handlers": ["nowhere"], "propagate": False},
+    },
 }
 
 if not UNSAFE and DEBUG:

@@ -4,6 +4,7 @@ from django.urls import URLPattern, URLResolver, path
 
 from datasets.arrivals import urls as arrivals
 from datasets.views import datasets, quality, records, transfers, uploads, versions
+from datasets.dicom import views as dicom
 
 app_name = "datasets"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -15,6 +16,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("uploads/<uuid:pk>/discard/", uploads.discard, name="discard"),
     *arrivals.urlpatterns,
     path("transfers/<uuid:pk>/discard/", transfers.discard, name="transfer_discard"),
+    path("patients/", dicom.patient_key, name="patient_key"),
     path("<uuid:pk>/", datasets.detail, name="detail"),
     path("<uuid:pk>/change/", datasets.change, name="change"),
     path("<uuid:pk>/columns/", datasets.columns, name="columns"),

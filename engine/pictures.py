@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.files import FileRefused, members
+from engine.jpeg12 import register
 
 Pixels = NDArray[np.float32]  # (height, width, 3), 0 (black) to 1
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
-MOST_PIXELS = 80_000_000  # of a picture or a frame; a file that claims more is refused before anything is decoded
+MOST_PIXELS = (
+    80_000_000  # of a picture or a frame; a file that claims more is refused before anything is decoded
+)
 MOST_INFLATED = 2**30  # bytes of a deflated DICOM data set
 WORKING = 256  # pixels of the longer side that features and networks work on
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -52,7 +55,9 @@ def _from_pillow(path: Path) -> Pixels:
         if image.width * image.height > MOST_PIXELS or min(image.size) < 1:
             raise FileRefused("file_unreadable", "too many pixels")
         if image.format == "JPEG" and image.mode in ("L", "RGB"):
-            image.draft(image.mode, (2 * WORKING, 2 * WORKING))  # decodes large photographs at a fraction of the cost
+            image.draft(
+                image.mode, (2 * WORKING, 2 * WORKING)
+            )  # decodes large photographs at a fraction of the cost
         turned = ImageOps.exif_transpose(image)
         if turned.mode in ("I", "F") or turned.mode.startswith("I;16"):
             return _from_array(np.asarray(turned))
@@ -99,15 +104,15 @@ def between_percentiles(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.clip((values - low) / span, 0.0, 1.0).astype(np.float32)
 
 
-def read_dicom(path: Path) -> Any:
-    """The data set, after bounding what it may unpack to."""
+def read_dicom(path: Path, *, header: bool = False) -> Any:
+    """The data set, after bounding what it may unpack to; with `header` without its pixels."""
     from pydicom import dcmread
     from pydicom.filereader import read_file_meta_info
 
     meta = read_file_meta_info(path)
     if str(meta.get("TransferSyntaxUID", "")) == DEFLATED:
         _check_inflated(path, 144 + int(meta.get("FileMetaInformationGroupLength", 0)))
-    return dcmread(path)
+    return dcmread(path, stop_before_pixels=header)
 
 
 def _check_inflated(path: Path, start: int) -> None:
@@ -126,7 +131,11 @@ def _check_inflated(path: Path, start: int) -> None:
 def frames_of(data: Any) -> int:
     """How many frames a data set has. Raises FileRefused where it has no pixels, or claims too many."""
     rows, columns = int(data.get("Rows", 0) or 0), int(data.get("Columns", 0) or 0)
-    if rows < 1 or columns < 1 or not ("PixelData" in data or "FloatPixelData" in data or "DoubleFloatPixelData" in data):
+    if (
+        rows < 1
+        or columns < 1
+        or not ("PixelData" in data or "FloatPixelData" in data or "DoubleFloatPixelData" in data)
+    ):
         raise FileRefused("file_unreadable", _NO_PIXELS)
     if rows * columns > MOST_PIXELS:
         raise FileRefused("file_unreadable", "too many pixels")
@@ -136,14 +145,32 @@ def frames_of(data: Any) -> int:
 def frame_values(data: Any, index: int) -> NDArray[Any]:
     """One frame: colour (h, w, 3), or the modality's values (Hounsfield units for CT), DICOM PS3.3 C.11.1."""
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
-    from pydicom.pixels.utils import pixel_array
 
-    frame = pixel_array(data, index=index)
+    frame = _decoded(data, index)
     if str(data.get("PhotometricInterpretation", "")) == "PALETTE COLOR":
         return np.asarray(apply_color_lut(frame, data))
     if frame.ndim == 3:
         return np.asarray(frame)
     return np.asarray(apply_modality_lut(frame, _with_functional_groups(data, index)))
+
+
+def _decoded(data: Any, index: int) -> NDArray[Any]:
+    """One frame by the first decoder that manages it. GDCM is asked last: some damaged JPEGs make it end the process."""
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.pixels.utils import pixel_array
+
+    register()
+    syntax = data.file_meta.TransferSyntaxUID
+    names = get_decoder(syntax).available_plugins if syntax.is_compressed and not syntax.is_deflated else ()
+    failure: Exception | None = None
+    for name in sorted(names, key=lambda known: known.startswith("gdcm")):
+        try:
+            return np.asarray(pixel_array(data, index=index, decoding_plugin=name))
+        except Exception as error:
+            failure = error
+    if failure is not None:
+        raise failure
+    return np.asarray(pixel_array(data, index=index))
 
 
 def _with_functional_groups(data: Any, index: int) -> Any:
@@ -171,22 +198,41 @@ def _from_dicom(path: Path) -> Pixels:
     return dicom_picture(data, frames_of(data) // 2)
 
 
-def dicom_picture(data: Any, index: int) -> Pixels:
-    """One frame as shown: VOI LUT or window (the first one), MONOCHROME1 and the inverse presentation turned round."""
+def dicom_picture(data: Any, index: int, window: tuple[float, float] | None = None) -> Pixels:
+    """One frame as shown: VOI LUT or window (the first one), MONOCHROME1 and the inverse presentation turned round.
+
+    `window`: (centre, width) in the modality's values in the place of the file's own; colour has none.
+    """
     from pydicom.pixels.processing import apply_voi_lut
 
     values = frame_values(data, index)
     if values.ndim == 3:
         return _from_array(values if values.dtype == np.uint8 else _by_depth(values, data))
     info = _with_functional_groups(data, index)
+    if window is not None:
+        grey = _windowed(np.nan_to_num(values.astype(np.float32)), *window)
+        return np.repeat((np.float32(1.0) - grey if _inverse(data) else grey)[:, :, None], 3, axis=2)
     shown = values
     if "VOILUTSequence" in info or ("WindowCenter" in info and "WindowWidth" in info):
         shown = np.asarray(apply_voi_lut(values, info, index=0))
-    grey = _shown(np.nan_to_num(shown.astype(np.float32)), np.nan_to_num(values.astype(np.float32)), shown is not values)
-    inverse = str(data.get("PhotometricInterpretation", "")) == "MONOCHROME1"
-    if inverse or str(data.get("PresentationLUTShape", "")) == "INVERSE":
+    grey = _shown(
+        np.nan_to_num(shown.astype(np.float32)), np.nan_to_num(values.astype(np.float32)), shown is not values
+    )
+    if _inverse(data):
         grey = np.float32(1.0) - grey
     return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _inverse(data: Any) -> bool:
+    mono1 = str(data.get("PhotometricInterpretation", "")) == "MONOCHROME1"
+    return mono1 or str(data.get("PresentationLUTShape", "")) == "INVERSE"
+
+
+def _windowed(values: NDArray[np.float32], centre: float, width: float) -> NDArray[np.float32]:
+    """PS3.3 C.11.2.1.2, LINEAR, to 0..1; a width below 1 is taken as 1, a step at the centre."""
+    if width <= 1:
+        return (values > centre - 0.5).astype(np.float32)
+    return np.clip((values - (centre - 0.5)) / (width - 1) + 0.5, 0.0, 1.0).astype(np.float32)
 
 
 def _shown(shown: NDArray[np.float32], values: NDArray[np.float32], windowed: bool) -> NDArray[np.float32]:

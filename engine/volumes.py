@@ -51,7 +51,7 @@ def read_volume(source: Path | NDArray[Any]) -> Volume:
         return _oriented(_bounded(source), np.diag([-1.0, -1.0, 1.0]) @ np.eye(3)[::-1])
     if source.is_dir():
         return _from_folder(source)
-    return _from_series([source]) if is_dicom(source) else _from_nifti(source)
+    return series_volume([source]) if is_dicom(source) else _from_nifti(source)
 
 
 def _bounded(array: NDArray[Any]) -> NDArray[Any]:
@@ -95,7 +95,12 @@ def _from_nifti(path: Path) -> Volume:
         stream.seek(0)
         image = (Nifti2Image if two else Nifti1Image).from_stream(stream)
         shape = tuple(int(n) for n in image.shape)
-        if len(shape) < 3 or min(shape) < 1 or math.prod(shape) > 16 * MOST_VOXELS or math.prod(shape[:3]) > MOST_VOXELS:
+        if (
+            len(shape) < 3
+            or min(shape) < 1
+            or math.prod(shape) > 16 * MOST_VOXELS
+            or math.prod(shape[:3]) > MOST_VOXELS
+        ):
             raise FileRefused("file_unreadable", f"a volume of shape {shape}")
         where = (slice(None), slice(None), slice(None), *(n // 2 for n in shape[3:]))
         array = _bounded(np.asarray(image.dataobj[where]))
@@ -109,11 +114,14 @@ def _from_folder(folder: Path) -> Volume:
     slices = [path for path in paths if is_dicom(path) and path.name != "DICOMDIR"]
     if not slices and len(paths) == 1:
         return _from_nifti(paths[0])
-    return _from_series(slices)
+    return series_volume(slices)
 
 
-def _from_series(paths: list[Path]) -> Volume:
-    """The series with the most slices among the files; damaged files and those without pixels are passed over."""
+def series_volume(paths: list[Path]) -> Volume:
+    """The series with the most slices among these DICOM files; damaged files and those without pixels are passed over.
+
+    Raises FileRefused, or what the decoder raises, when no file gives a slice.
+    """
     series: dict[str, list[_Slice]] = defaultdict(list)
     failure: Exception = FileRefused("file_unreadable", "no slice")
     voxels = 0
@@ -142,12 +150,23 @@ def _slice(data: Any, index: int, count: int) -> _Slice:
     where = _geometry(data, index)
     place = None
     if where is not None:
-        place = float(np.dot(np.cross(where[0], where[1]), where[2]))
+        normal = np.cross(where[0], where[1])
+        place = float(np.dot(normal, where[2]))
         if count > 1 and "PerFrameFunctionalGroupsSequence" not in data:
-            place = None  # one position for all frames says nothing of their order
+            place = _offset(data, index, count, place, float(normal[2]))
     number = int(data.get("InstanceNumber", 0) or 0) * count + index
     keep = None if index else data
     return _Slice(place, number, np.asarray(values, dtype=np.float32), keep)
+
+
+def _offset(data: Any, index: int, count: int, first: float, upwards: float) -> float | None:
+    """A dose grid tells where its frames lie (PS3.3 C.8.8.3.2): along the normal from the first one, or, where the first
+    offset is not 0, on the patient's z axis. Of other multi-frames one position for all says nothing of their order."""
+    offsets = data.get("GridFrameOffsetVector")
+    if offsets is None or len(offsets) != count:
+        return None
+    start, own = float(offsets[0]), float(offsets[index])
+    return first + own if start == 0 else first + (own - start) * upwards
 
 
 def _geometry(data: Any, index: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None:
@@ -190,7 +209,9 @@ def _stacked(slices: list[_Slice]) -> Volume:
         places = np.array([part.place for part in slices], dtype=float)
         stack, gap = _even(stack, places)
     across = _attribute(head, 0, "PixelMeasuresSequence", "PixelSpacing") if head is not None else None
-    down, right = (float(across[0]), float(across[1])) if across is not None and len(across) == 2 else (1.0, 1.0)
+    down, right = (
+        (float(across[0]), float(across[1])) if across is not None and len(across) == 2 else (1.0, 1.0)
+    )
     where = None if head is None else _geometry(head, 0)
     row, column = (np.array([1.0, 0, 0]), np.array([0, 1.0, 0])) if where is None else where[:2]
     steps = np.column_stack([np.cross(row, column) * gap, column * down, row * right])
@@ -243,7 +264,13 @@ def resample(volume: Volume, millimetres: float, size: int) -> NDArray[np.float3
     offset = (np.array(values.shape) - 1) / 2 - scale * (size - 1) / 2
     outside = float(values.min())
     cube = affine_transform(
-        np.ascontiguousarray(values), scale, offset, (size, size, size), order=1, mode="grid-constant", cval=outside
+        np.ascontiguousarray(values),
+        scale,
+        offset,
+        (size, size, size),
+        order=1,
+        mode="grid-constant",
+        cval=outside,
     )
     result: NDArray[np.float32] = cube.astype(np.float32)
     return result

@@ -37,6 +37,7 @@ class World:
     invitation: Any
     token: str
     notification: Any
+    patient_key: Any
 
 
 def table(rows: int = 120, seed: int = 7) -> str:
@@ -107,6 +108,17 @@ def train(who: Any, dataset: Any) -> Any:
     return run
 
 
+def keep_patient(who: Any, folder: Path) -> Any:
+    """A de-identified file's patient."""
+    from datasets.dicom.models import PatientKey
+    from datasets.dicom.services import deidentify_file
+    from tests.datasets.dicom.files import saved, slice_of
+
+    source = saved(slice_of(PatientName=f"{MARK}^Patient"), folder / "patient.dcm")
+    deidentify_file(actor=who, path=source, out=folder / "patient-out.dcm")
+    return PatientKey.objects.get()
+
+
 def build(folder: Path) -> World:
     """All of it; some seconds, so a module shares it and every test's changes are rolled back."""
     from accounts.models import Notification, Organisation
@@ -140,6 +152,7 @@ def build(folder: Path) -> World:
     save_preference(actor=who, outcome=version.model.target, weights={"roc_auc": 1.0}, floors={})
     invitation, token = invite(actor=who, email="invited@example.org", role="auditor")
     key, _plain = create_key(actor=who, name=MARK, scopes=["data:read"])
+    patient_key = keep_patient(who, folder)
     for person in (viewer, owner):
         notification = Notification.objects.create(organisation=organisation, user=person, key="guard", title=MARK)
     return World(
@@ -148,4 +161,5 @@ def build(folder: Path) -> World:
         arrived_file=arrived_file, record=dataset.records.first(), version=run.version,
         job=run.job, run=run, model=version.model, model_version=version, diagnosis=diagnosis, batch=batch,
         key=key, invitation=invitation, token=token, notification=notification,
+        patient_key=patient_key,
     )  # fmt: skip

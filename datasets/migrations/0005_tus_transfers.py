@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0004_notification_not_mailed'),
-        ('datasets', '0003_lighter_records'),
+        ('datasets', '0004_arrivals'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,0 +1,98 @@
+"""De-identifying an organisation's files, and looking up who a pseudonym stands for."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+
+from accounts import audit
+from accounts.actor import Actor
+from accounts.models import Organisation
+from datasets.dicom import vault
+from datasets.dicom.deidentify import deidentify
+from datasets.dicom.models import PatientKey, PatientSecret
+from datasets.dicom.profile import Identity, Profile
+from datasets.dicom.report import Outcome, Report
+
+SECRET_BYTES = 32
+
+
+def profile_of(organisation: Organisation, **options: bool) -> Profile:
+    """The organisation's profile: its own secret (made at the first asking) and the options, as `Profile` takes them.
+
+    Raises vault.VaultClosed where the server has no key for patients' data.
+    """
+    fresh = {"sealed": vault.seal(organisation.pk, {"secret": secrets.token_hex(SECRET_BYTES)})}
+    row, _made = PatientSecret.objects.get_or_create(organisation=organisation, defaults=fresh)
+    return Profile(bytes.fromhex(vault.unseal(organisation.pk, row.sealed)["secret"]), **options)
+
+
+def deidentify_file(
+    *, actor: Actor, path: Path, out: Path, profile: Profile | None = None, pixels_checked: bool = False
+) -> Report:
+    """`deidentify` for the actor's organisation; a new patient's key is kept with it. Nothing is left at `out` where that
+    fails. For many files make the profile once (`profile_of`) and hand it over.
+
+    `pixels_checked`: the actor has looked at the pictures; that is written into the audit log.
+    Raises vault.VaultClosed, OSError, or what the database raises.
+    """
+    assert actor.organisation is not None
+    report = deidentify(path, out, profile or profile_of(actor.organisation), pixels_checked=pixels_checked)
+    if report.outcome is not Outcome.DONE:
+        return report
+    try:
+        assert report.identity is not None
+        _keep(actor, report.pseudonym, report.identity)
+        if pixels_checked:
+            audit.record(actor, "dicom.pixels_checked", pseudonym=report.pseudonym)
+    except BaseException:
+        out.unlink(missing_ok=True)
+        raise
+    return report
+
+
+@transaction.atomic
+def _keep(actor: Actor, pseudonym: str, identity: Identity) -> None:
+    organisation = actor.organisation
+    assert organisation is not None
+    if PatientKey.objects.for_organisation(organisation).filter(pseudonym=pseudonym).exists():
+        return
+    sealed = vault.seal(organisation.pk, {name: value for name, value in vars(identity).items() if value})
+    row, made = PatientKey.objects.get_or_create(
+        organisation=organisation, pseudonym=pseudonym, defaults={"sealed": sealed}
+    )
+    if made:
+        audit.record(actor, "patient_key.created", row)
+
+
+@transaction.atomic
+def look_up(*, actor: Actor, pseudonym: str) -> Identity | None:
+    """Who a pseudonym of the actor's organisation stands for; None for none. Each asking is in the audit log, answered or not.
+
+    The caller has checked Permission.REIDENTIFY. Raises vault.VaultClosed.
+    """
+    wanted = pseudonym.strip().upper()
+    row = PatientKey.objects.for_organisation(actor.organisation).filter(pseudonym=wanted).first()
+    if row is None:
+        # What was typed could be a patient's name: it is not written down.
+        audit.record(actor, "patient_key.read", outcome="not_found")
+        return None
+    audit.record(actor, "patient_key.read", row)
+    return Identity(**vault.unseal(row.organisation_id, row.sealed))
+
+
+def rotate() -> int:
+    """Encrypt all keys and secrets with the first of AIMASS_PATIENT_KEYS; how many. Safe to repeat. Raises VaultClosed."""
+    count = 0
+    for model in (PatientSecret, PatientKey):
+        rows: Any = model.objects.all()
+        for pk in rows.values_list("pk", flat=True).iterator():
+            with transaction.atomic():
+                row = rows.select_for_update().get(pk=pk)
+                row.sealed = vault.resealed(row.sealed)
+                row.save(update_fields=["sealed"])
+            count += 1
+    return count

@@ -287,3 +287,7 @@ class DatasetVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.dataset} v{self.number}"
+
+
+# The models of cells that are files, in a room of their own: the module alone, as each imports the other.
+import datasets.cells.models  # noqa: E402

@@ -220,6 +220,13 @@ def erasure_consequences(preview: Preview) -> list[str]:
         )
         % {"count": count}
     ]
+    if preview.files:
+        text = ngettext(
+            "%(count)d file of the patient (picture, volume, video or signal) is deleted, unless another record has the same.",
+            "%(count)d files of the patient (pictures, volumes, videos or signals) are deleted, unless another record has the same.",
+            preview.files,
+        )
+        texts.append(text % {"count": preview.files})
     if preview.versions:
         numbers = ", ".join(f"v{v.number}" for v in preview.versions)
         texts.append(

@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 
 from datasets import api, api_records, api_uploads
+from datasets.cells import api as api_files
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("datasets/", api.DatasetList.as_view(), name="datasets"),
@@ -12,6 +13,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("datasets/<uuid:pk>/quality/", api.Quality.as_view(), name="dataset_quality"),
     path("datasets/<uuid:pk>/records/", api_records.RecordList.as_view(), name="records"),
     path("datasets/<uuid:dataset_pk>/records/<int:pk>/", api_records.RecordDetail.as_view(), name="record"),
+    path("files/", api_files.FileList.as_view(), name="files"),
+    path("files/<slug:sha256>/", api_files.FileDetail.as_view(), name="file"),
     path("uploads/", api_uploads.UploadList.as_view(), name="uploads"),
     path("uploads/<uuid:pk>/", api_uploads.UploadDetail.as_view(), name="upload"),
     path("uploads/<uuid:pk>/confirm/", api_uploads.UploadConfirm.as_view(), name="upload_confirm"),

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import Count
+from django.urls import reverse
 
-from inference import wording
+from datasets.models import Kind
+from inference import places, wording
 from inference.errors import DiagnosisRefused
 from inference.models import Batch, Diagnosis, Review
 from inference.reasons import reasons_for
+from inference.validation import FILE_KINDS
 
 MOST_REASONS = 12
 MOST_WORDS = 10
@@ -87,10 +90,39 @@ def _inputs(row: Diagnosis) -> list[dict[str, Any]]:
     columns = [
         c["name"] for c in row.model_version.schema.get("columns", []) if c.get("role", "feature") == "feature"
     ]
+    attached = _files(row)
     return [
-        {"column": name, "value": row.inputs.get(name), "given": name in row.inputs, "warning": named.get(name, "")}
+        {"column": name, "value": row.inputs.get(name), "given": name in row.inputs, "warning": named.get(name, ""),
+         "file": attached.get(name)}
         for name in columns
-    ]
+    ]  # fmt: skip
+
+
+def _files(row: Diagnosis) -> dict[str, dict[str, Any]]:
+    """Column → what a page needs to show its file; no query where the version has no such column."""
+    kinds = {c["name"]: c["kind"] for c in row.model_version.schema.get("columns", []) if c["kind"] in FILE_KINDS}
+    if not kinds:
+        return {}
+    return {
+        file.column: {
+            "name": file.name, "kind": kinds.get(file.column, ""), "kind_label": Kind(kinds[file.column]).label,
+            "picture": reverse("inference:picture", args=[row.pk, file.pk, "page"]),
+            "reasons": reverse("inference:picture", args=[row.pk, file.pk, "reasons"]),
+        }
+        for file in row.files.all()
+        if file.column in kinds
+    }  # fmt: skip
+
+
+def _drawn(row: Diagnosis, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The files on which reasons are drawn, with the same in words."""
+    value = "" if row.model.task == "regression" else value_text(row)
+    return [
+        {**file, "column": name, "sentences": places.sentences(found["regions"][name], value),
+         "network": found["regions"][name]["method"] == "grad-cam"}
+        for name, file in _files(row).items()
+        if name in found.get("regions", {})
+    ]  # fmt: skip
 
 
 def _reasons(row: Diagnosis) -> dict[str, Any]:
@@ -106,7 +138,11 @@ def _reasons(row: Diagnosis) -> dict[str, Any]:
          "words": [{"term": term, "for": weight > 0} for term, weight in c["words"][:MOST_WORDS]]}
         for c in shown[:MOST_REASONS]
     ]  # fmt: skip
-    return {"bars": bars, "left_out": max(0, len(shown) - MOST_REASONS), "units": row.model.task == "regression"}
+    drawn = _drawn(row, found)
+    attached = {file["column"] for file in drawn}
+    for bar in bars:
+        bar["drawn"] = bar["column"] in attached
+    return {"drawn": drawn, "bars": bars, "left_out": max(0, len(shown) - MOST_REASONS), "units": row.model.task == "regression"}
 
 
 def _bar(share: float) -> dict[str, float]:

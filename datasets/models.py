@@ -290,4 +290,4 @@ class DatasetVersion(models.Model):
 
 
 # The models of cells that are files, in a room of their own: the module alone, as each imports the other.
-import datasets.cells.models  # noqa: E402
+import datasets.cells.models  # noqa: E402, F401

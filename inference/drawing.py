@@ -19,10 +19,8 @@ def drawn(cell: CellFile, kind: str, regions: Mapping[str, Any], fitted: Any, co
     """PNG. `fitted`: the model that looked, as volumes are drawn on the grid that it saw. Raises pictures.NotDrawn."""
     with local(cell.file) as path:
         try:
-            if kind == Kind.VOLUME:
-                image = _volume(path, regions, fitted, column)
-            else:
-                image = _DRAW[kind](path, regions)
+            volume = kind == Kind.VOLUME
+            image = _volume(path, regions, fitted, column) if volume else _DRAW[kind](path, regions)
         except Exception as error:  # decoders raise whatever they like
             raise pictures.NotDrawn(type(error).__name__) from error
     return pictures.png(image)

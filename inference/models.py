@@ -145,4 +145,4 @@ class Review(models.Model):
 
 
 # The files of diagnoses, in a module of their own: the module alone, as each imports the other.
-import inference.files  # noqa: E402
+import inference.files  # noqa: E402, F401

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from datasets import storage
 from datasets.cells import kinds, store
-from datasets.cells.archive import Member, Names, members, opened, unpacked
+from datasets.cells.archive import Member, Names, members, unpacked
 from datasets.cells.models import RecordFile
 from datasets.models import Column, Record, Upload
 from datasets.readers import missing
@@ -51,15 +51,15 @@ class Arriving:
         Files that cannot be taken are noted with the reason; the rows that name them are refused when they come.
         """
         self.arrived = self._known()
-        with opened(path) as archive, self.notes.open("a", encoding="utf-8") as notes:
-            found = [m for m in members(archive) if m.name != self.upload.options.get("table")]
-            self.names = Names(found, str(self.upload.options.get("table", "")))
-            named = self._named(table, set(columns))
+        found = [m for m in members(path) if m.name != self.upload.options.get("table")]
+        self.names = Names(found, str(self.upload.options.get("table", "")))
+        named = self._named(table, set(columns))
+        with self.notes.open("a", encoding="utf-8") as notes:
             for number, member in enumerate(found):
                 self.context.stop_if_asked()
                 if member.name not in named or member.name in self.arrived:
                     continue
-                one = self._take(archive, member)
+                one = self._take(member)
                 self.arrived[member.name] = one
                 notes.write(json.dumps(asdict(one)) + "\n")
                 notes.flush()
@@ -96,10 +96,10 @@ class Arriving:
                             continue
         return named
 
-    def _take(self, archive: Any, member: Member) -> Arrived:
+    def _take(self, member: Member) -> Arrived:
         one = Arrived(member.name)
         try:
-            with unpacked(archive, member) as path, storage.received(path) as (copy, sha256, size):
+            with unpacked(member) as path, storage.received(path) as (copy, sha256, size):
                 cell = store.keep(
                     organisation=self.upload.organisation, path=copy, sha256=sha256, size=size, name=member.base
                 )

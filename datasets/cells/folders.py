@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from datasets.cells.archive import NOTES, Member, glance, members, opened
+from datasets.cells.archive import NOTES, Member, glance, members
 from datasets.models import Kind
 from datasets.readers.base import BATCH, Batch, Cell, ReadError
 
@@ -24,14 +24,11 @@ class FolderTable:
     """The files of an archive in the order of their names; row 1 is the header, as in other tables."""
 
     def __init__(self, path: Path, options: dict[str, Any]) -> None:
-        with opened(path) as archive:
-            found = sorted(
-                (m for m in members(archive) if not m.base.lower().endswith(NOTES)), key=lambda m: m.name.casefold()
-            )
-            if not found:
-                raise ReadError("empty", _("There is no file in the zip file."))
-            some = found[:: max(1, len(found) // SAMPLE)][:SAMPLE]
-            kinds = Counter(seen.kind for m in some if (seen := glance(archive, m)) is not None)
+        found = sorted((m for m in members(path) if not m.base.lower().endswith(NOTES)), key=lambda m: m.name.casefold())
+        if not found:
+            raise ReadError("empty", _("There is no file in the zip file."))
+        some = found[:: max(1, len(found) // SAMPLE)][:SAMPLE]
+        kinds = Counter(seen.kind for m in some if (seen := glance(m)) is not None)
         kind = kinds.most_common(1)[0][0] if kinds else Kind.IMAGE
         labels, self.split_folders = classes_of(found)
         patients, self.how = patients_of(found, labels)

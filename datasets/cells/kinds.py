@@ -1,14 +1,14 @@
-"""What a file is, told by its content: which kind of cell it can be, and its format.
-
-The name is asked only where the content cannot tell: a table of numbers may be a signal, a text or notes.
+"""Which kind of cell a file can be, and its format: `examine` opens it (by `datasets.arrivals`); `look` glances at its
+beginning, for previews of thousands of files. There the name is asked where the beginning cannot tell: a table of numbers
+may be a signal or notes.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from django.utils.translation import gettext as _
 
+from datasets.arrivals.found import Refused, Shape
 from datasets.models import Kind
 from datasets.records import FILE_KINDS
 
@@ -22,13 +22,6 @@ FITTING: dict[str, frozenset[str]] = {
     "signal": frozenset({Kind.SIGNAL}),
 }
 _FRAMES = frozenset({Kind.IMAGE, Kind.VOLUME, Kind.VIDEO})
-
-ENDINGS = {
-    "png": ".png", "jpeg": ".jpg", "tiff": ".tif", "bmp": ".bmp", "webp": ".webp", "gif": ".gif", "dicom": ".dcm",
-    "nifti": ".nii", "nifti-gz": ".nii.gz", "mp4": ".mp4", "avi": ".avi", "mov": ".mov", "matroska": ".mkv",
-    "mpeg": ".mpg", "npy": ".npy", "edf": ".edf", "bdf": ".bdf", "csv": ".csv", "tsv": ".tsv",
-}  # fmt: skip
-
 
 class NotACell(ValueError):
     """The file cannot be a cell. `code` for programs, the text for the person."""
@@ -108,94 +101,23 @@ def _gzipped_nifti(head: bytes) -> bool:
     return start[344:348] in (b"n+1\x00", b"n+2\x00") or start[4:8] == b"n+2\x00"
 
 
-def examine(path: Path, name: str) -> Look:
-    """What a file is, looked into far enough to know that it can be read. Raises NotACell, which says why not."""
-    with path.open("rb") as stream:
-        head = stream.read(HEAD)
-    if not head:
-        raise NotACell("empty", _("the file is empty"))
-    found = look(head, name)
-    if found is None:
-        raise NotACell("unknown", _("of no format of pictures, volumes, videos or signals that can be read"))
+def examine(path: Path) -> Look:
+    """What a file is, opened by the reader that will use it, so that what is damaged is found now. Raises NotACell."""
+    from datasets.arrivals.sniff import identify  # whose readers of tables look into archives, which look here
+
     try:
-        found = _CHECKS.get(found.form, _as_it_is)(path, found)
-    except NotACell:
-        raise
-    except Exception as error:  # decoders raise whatever they like for damaged files
-        raise NotACell("damaged", _("damaged or incomplete: it cannot be read")) from error
-    return found
+        found = identify(path)
+    except Refused as refused:
+        raise NotACell(refused.code, refused.why) from refused
+    kind = _OF_SHAPES.get(found.kind)
+    if kind is None or (found.kind == Shape.TABLE and not found.facts.get("numbers")):
+        raise NotACell("unknown", _("This is no picture, volume, video or signal."))
+    return Look(kind, found.format)
 
 
-def _as_it_is(path: Path, found: Look) -> Look:
-    return found
-
-
-def _picture(path: Path, found: Look) -> Look:
-    """Decoded once, as networks will see it: what breaks off is found now."""
-    from engine.pictures import read_picture
-
-    read_picture(path)
-    if found.form == "gif":
-        from PIL import Image
-
-        with Image.open(path, formats=("GIF",)) as image:
-            moves = getattr(image, "n_frames", 1) > 1
-        return Look(Kind.VIDEO if moves else Kind.IMAGE, "gif")
-    return found
-
-
-def _dicom(path: Path, found: Look) -> Look:
-    """A waveform is a signal; several frames are a video where they have a rate of their own, else a volume."""
-    from pydicom import dcmread
-
-    data = dcmread(path, stop_before_pixels=True, force=False)
-    if "WaveformSequence" in data:
-        return Look(Kind.SIGNAL, "dicom")
-    frames = int(data.get("NumberOfFrames", 1) or 1)
-    if not int(data.get("Rows", 0) or 0):
-        raise NotACell("no_picture", _("a DICOM object without a picture or a waveform"))
-    if frames > 1:
-        moving = any(name in data for name in ("FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate"))
-        return Look(Kind.VIDEO if moving else Kind.VOLUME, "dicom")
-    from engine.pictures import read_picture
-
-    read_picture(path)
-    return Look(Kind.IMAGE, "dicom")
-
-
-def _volume(path: Path, found: Look) -> Look:
-    from engine.volumes import read_volume
-
-    read_volume(path)
-    return found
-
-
-def _video(path: Path, found: Look) -> Look:
-    """The first frame can be decoded; the rest comes to light when it is learned from."""
-    from engine.video.readers import FORMATS
-
-    import av
-
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": ""}
-    with path.open("rb") as file, av.open(file, options=options, metadata_errors="ignore") as container:
-        if not container.streams.video:
-            raise NotACell("no_picture", _("a file without moving pictures"))
-        for _frame in container.decode(container.streams.video[0]):
-            return found
-    raise NotACell("damaged", _("damaged or incomplete: it cannot be read"))
-
-
-def _signal(path: Path, found: Look) -> Look:
-    from engine.signals.readers import read_signal
-
-    read_signal(path)
-    return found
-
-
-_CHECKS: dict[str, Any] = {
-    **dict.fromkeys(("png", "jpeg", "tiff", "bmp", "webp", "gif"), _picture), "dicom": _dicom,
-    **dict.fromkeys(("nifti", "nifti-gz"), _volume), **dict.fromkeys(("mp4", "mov", "avi", "matroska", "mpeg"), _video),
-    **dict.fromkeys(("npy", "edf", "bdf", "csv", "tsv"), _signal),
+_OF_SHAPES: dict[str, str] = {
+    Shape.IMAGE: Kind.IMAGE, Shape.SLICE: Kind.IMAGE, Shape.VOLUME: Kind.VOLUME, Shape.VIDEO: Kind.VIDEO,
+    Shape.SIGNAL: Kind.SIGNAL, Shape.TABLE: Kind.SIGNAL,
 }  # fmt: skip
 
 assert set(FITTING) == set(FILE_KINDS)

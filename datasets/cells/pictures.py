@@ -5,7 +5,6 @@ a strip of a video's frames, a signal's channels as traces. Rendered files lie i
 """
 
 import io
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -55,7 +54,7 @@ def drawn(cell: CellFile, kind: str, size: str) -> bytes:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as part:
         part.write(content)
-    os.replace(part.name, path)  # whole or not at all
+    Path(part.name).replace(path)  # whole or not at all
     return content
 
 

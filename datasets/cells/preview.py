@@ -9,13 +9,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from datasets.cells import kinds
-from datasets.cells.archive import NOTES, Member, Names, glance, members, opened
+from datasets.cells.archive import NOTES, Member, Names, glance, members
 from datasets.cells.folders import FolderTable
 from datasets.models import Role
 from datasets.readers import headers, missing
 from datasets.readers.base import Cell
 
-LOOKED_AT = 3_000  # files whose beginnings are looked at
+LOOKED_AT = 1_000  # files whose beginnings are looked at
 SHOWN = 10
 SHARE = 0.5  # of a column's cells that name files for it to be a column of files
 PROBED = 200
@@ -28,19 +28,16 @@ def describe(
 
     {files, named, missing, unused, refused, kinds, missing_examples, unused_examples, refused_examples, complete}
     """
-    with opened(path) as archive:
-        found = [m for m in members(archive) if m.name != options.get("table")]
-        names = Names(found, str(options.get("table", "")))
-        named: dict[str, str] = {}
-        lost: list[str] = []
-        for column, values in zip(columns, cells, strict=True):
-            present = [v for v in values if missing.spelling(v) is None]
-            if _is_of_files(names, present):
-                _look(archive, names, column, present, named, lost)
-        rest = [m.name for m in found if m.name not in named and not m.base.lower().endswith(NOTES)]
-        refused = [
-            {"name": name[:120], "reason": reason} for name, reason in named.items() if reason
-        ]
+    found = [m for m in members(path) if m.name != options.get("table")]
+    names = Names(found, str(options.get("table", "")))
+    named: dict[str, str] = {}
+    lost: list[str] = []
+    for column, values in zip(columns, cells, strict=True):
+        present = [v for v in values if missing.spelling(v) is None]
+        if _is_of_files(names, present):
+            _look(names, column, present, named, lost)
+    rest = [m.name for m in found if m.name not in named and not m.base.lower().endswith(NOTES)]
+    refused = [{"name": name[:120], "reason": reason} for name, reason in named.items() if reason]
     return {
         "files": len(found), "named": len(named), "missing": len(lost), "unused": len(rest), "refused": len(refused),
         "missing_examples": lost[:SHOWN], "unused_examples": [n[:120] for n in rest[:SHOWN]],
@@ -61,7 +58,7 @@ def _found(names: Names, cell: Cell) -> Member | None:
 
 
 def _look(
-    archive: Any, names: Names, column: dict[str, Any], present: Sequence[Cell], named: dict[str, str], lost: list[str]
+    names: Names, column: dict[str, Any], present: Sequence[Cell], named: dict[str, str], lost: list[str]
 ) -> None:
     """One column of files: its kind is what most of them are."""
     seen: dict[str, kinds.Look | None] = {}
@@ -75,7 +72,7 @@ def _look(
             continue
         members_.append(member)
         if len(seen) < LOOKED_AT:
-            seen[member.name] = glance(archive, member)
+            seen[member.name] = glance(member)
     counts = Counter(_usual(look) for look in seen.values() if look is not None)
     if not counts:
         return

@@ -41,7 +41,7 @@ def keep(*, organisation: Organisation, path: Path, sha256: str, size: int, name
     if known is not None and default_storage.exists(known.file.path):
         CellFile.objects.filter(pk=known.pk).update(created_at=timezone.now())  # it waits anew for who points to it
         return known
-    found = examine(path, name)
+    found = examine(path)
     stored = storage.keep(organisation=organisation, path=path, sha256=sha256, size=size)
     cell, _created = CellFile.objects.get_or_create(
         file=stored, defaults={"name": clean_name(name), "kind": found.kind, "form": found.form}

@@ -31,12 +31,11 @@ def open_table(path: Path, options: dict[str, Any]) -> Iterator[AnyTable]:
     if layout.way == "folders":
         yield FolderTable(path, options)
     elif layout.way == "table":
-        with archive.opened(path) as packed:
-            own = next(m for m in archive.members(packed) if m.name == layout.table)
-            with archive.unpacked(packed, own) as unpacked, _read(unpacked, "", options) as table:
-                table.described |= {"compression": "zip", "files": "table", "table": own.name, "member": own.base}
-                table.described["members"] = [name.rsplit("/", 1)[-1] for name in layout.tables]
-                yield table
+        own = next(m for m in archive.members(path) if m.name == layout.table)
+        with archive.unpacked(own) as unpacked, _read(unpacked, "", options) as table:
+            table.described |= {"compression": "zip", "files": "table", "table": own.name, "member": own.base}
+            table.described["members"] = [name.rsplit("/", 1)[-1] for name in layout.tables]
+            yield table
     else:
         with _read(path, member, options) as table:
             yield table

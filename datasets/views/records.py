@@ -225,8 +225,8 @@ def erasure_consequences(preview: Preview) -> list[str]:
     ]
     if preview.files:
         text = ngettext(
-            "%(count)d file of the patient (picture, volume, video or signal) is deleted, unless another record has the same.",
-            "%(count)d files of the patient (pictures, volumes, videos or signals) are deleted, unless another record has the same.",
+            "%(count)d file of the patient (a picture, say) is deleted, unless another record has the same.",
+            "%(count)d files of the patient (pictures, say) are deleted, unless another record has the same.",
             preview.files,
         )
         texts.append(text % {"count": preview.files})

@@ -128,7 +128,7 @@ def test_table_beside_files_says_what_is_missing_unused_and_refused(dana: Any, r
     with default_storage.open(upload.refused_file.path, "rb") as stream:  # type: ignore[union-attr]
         reasons = [row for row in csv.DictReader(io.TextIOWrapper(stream, "utf-8-sig"))]
     assert [(r["row"], r["column"]) for r in reasons] == [("14", "film"), ("15", "film"), ("16", "film")]
-    assert "lost.png" in reasons[0]["reason"] and "damaged" in reasons[1]["reason"]
+    assert "lost.png" in reasons[0]["reason"] and "cut off" in reasons[1]["reason"]
     assert CellFile.objects.count() == 12
 
 

@@ -12,6 +12,9 @@ from ai_mass.errors import AIMassError
 
 KINDS = ("image", "volume", "video", "signal")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+ENDING = re.compile(
+    r"\.(png|jpe?g|tiff?|bmp|webp|gif|dcm|nii(\.gz)?|mp4|m4v|avi|mov|mkv|mpe?g|npy|edf|bdf|csv|tsv)$", re.IGNORECASE
+)
 LONGEST = 1024  # characters of a text that could be a path
 PIECE = 1024 * 1024
 
@@ -78,6 +81,11 @@ def existing(given: Any) -> Path:
     return path
 
 
+def like_a_file(value: Any) -> bool:
+    """Whether an input is a file, or a text of one line that ends like a file's name."""
+    return is_file(value) or (isinstance(value, str) and len(value) < LONGEST and bool(ENDING.search(value)))
+
+
 def is_file(value: Any) -> bool:
     """Whether an input is a path, or a text that is the path of a file that is there."""
     if isinstance(value, Path):
@@ -96,6 +104,7 @@ class Sender:
     def __init__(self, client: Client, columns: Sequence[Mapping[str, Any]]) -> None:
         self.client = client
         self.kinds = {c["name"]: c["kind"] for c in columns if c["kind"] in KINDS and c.get("role") == "feature"}
+        self.texts = any(c["kind"] == "text" and c.get("role") == "feature" for c in columns)
         self.sent: dict[Path, dict[str, Any]] = {}
 
     def send(self, given: Any) -> dict[str, Any]:
@@ -110,7 +119,7 @@ class Sender:
         """A record with ids in place of paths. A bare path fills the model's only column of the file's kind."""
         if isinstance(given, Mapping):
             return {name: self._cell(str(name), value) for name, value in given.items()}
-        if not is_file(given) or not self.kinds:
+        if not self.kinds or not (is_file(given) or (like_a_file(given) and not self.texts)):
             return given
         file = self.send(given)
         fitting = [name for name, kind in self.kinds.items() if kind == file["kind"]] or list(self.kinds)
@@ -129,4 +138,4 @@ class Sender:
 
 def named_in(inputs: Iterable[Any]) -> bool:
     """Whether any input, or any value of one, is a file: only then the model's columns have to be asked for."""
-    return any(any(map(is_file, row.values())) if isinstance(row, Mapping) else is_file(row) for row in inputs)
+    return any(any(map(like_a_file, row.values())) if isinstance(row, Mapping) else like_a_file(row) for row in inputs)

@@ -37,6 +37,10 @@ try:
 except am.AIMassError as error:
     out["nobody"] = str(error)
 try:
+    am.inference(["nobody.png"])
+except am.AIMassError as error:
+    out["nobody bare"] = str(error)
+try:
     am.inference([work / "table.csv"])
 except am.AIMassError as error:
     out["no picture"] = str(error)
@@ -69,7 +73,8 @@ def test_folder_table_with_files_and_paths(tmp_path: Path, shared_data: Path) ->
     assert out["values"] == ["wbc", "platelets"]
     assert out["one"] == ["rbc"]
     assert not [w for w in out["warnings"] if w["code"].startswith("file")]
-    assert "nobody.png" in out["nobody"]
+    assert "There is no file" in out["nobody"] and "nobody.png" in out["nobody"]
+    assert out["nobody bare"] == "There is no file nobody.png."
     assert "table.csv" in out["no picture"]
     assert out["columns"] == {"age": "number", "note": "text", "film": "image"}
     assert out["mixed"] == ["wbc"]

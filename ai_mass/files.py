@@ -32,7 +32,7 @@ def zipped(parts: Iterable[tuple[str, Path | bytes | Callable[[], BinaryIO]]]) -
                     while piece := source.read(PIECE):
                         target.write(piece)
     stream.seek(0)
-    return stream  # type: ignore[no-any-return]
+    return stream
 
 
 def of_folder(folder: Path, prefix: str = "") -> list[tuple[str, Path | bytes | Callable[[], BinaryIO]]]:

@@ -102,15 +102,18 @@ def train(
     return best_version(client, run["id"], job, progress)
 
 
-def evaluate(data: Any, model: str | None = None) -> Report:
+def evaluate(data: Any, model: str | None = None, *, files: Any = None) -> Report:
     """Score the champion (or `model`: a model's name or id, or a version's id) on new labelled data.
 
-    `data`: a path (CSV, TSV, XLSX, Parquet), a data frame or a list of dictionaries with the target's column. Nothing
-    of it is stored. Raises ConflictError when no champion has been confirmed, RequestInvalid naming what is wrong.
+    `data`: a path (CSV, TSV, XLSX, Parquet), a data frame or a list of dictionaries with the target's column; `files`: the
+    files that it names, as for `train`; or a folder with one folder a class. Nothing of it is stored. Raises
+    ConflictError when no champion has been confirmed, RequestInvalid naming what is wrong.
     """
     client = current()
     version = find_version(client, model)
     name, stream = convert.as_upload(data)
+    if files is not None:
+        name, stream = table_as_upload(name, stream, files)
     with stream:
         answer = client.post(f"model-versions/{version}/evaluate/", files={"file": (name, stream)})
     return Report(answer)

@@ -8,7 +8,15 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from inference.models import Diagnosis, Review
-from inference.validation import FILE_KINDS, MAX_CATEGORY, MAX_PATIENT_KEY, MAX_TEXT, Refused, check_date, check_number
+from inference.validation import (
+    FILE_KINDS,
+    MAX_CATEGORY,
+    MAX_PATIENT_KEY,
+    MAX_TEXT,
+    Refused,
+    check_date,
+    check_number,
+)
 from inference.wording import number
 from training.models import ModelVersion
 

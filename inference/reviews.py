@@ -112,7 +112,9 @@ def _add(actor: Actor, diagnosis: Diagnosis, label: str) -> tuple[Record | None,
                 "No labelled record was made: the diagnosis names no patient, and the data set keeps patients apart."
             )
         values[patient] = diagnosis.patient_key
-    record, created = add_record(actor=actor, dataset=dataset, values=values, source=Record.Source.REVIEW, names=names_of(diagnosis.pk))
+    record, created = add_record(
+        actor=actor, dataset=dataset, values=values, source=Record.Source.REVIEW, names=names_of(diagnosis.pk)
+    )
     if not created and record.source != Record.Source.REVIEW:
         return None, _("No labelled record was made: the data set already holds this record with this label.")
     return record, ""

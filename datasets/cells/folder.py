@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +106,34 @@ def located(organisation: Organisation, frame: "pd.DataFrame", columns: Sequence
     paths = stored(organisation, (cell for name in columns for cell in frame[name].tolist() if cell))
     for name in columns:
         frame[name] = [Path(default_storage.path(paths[c])) if c in paths else c and Path(c) for c in frame[name].tolist()]
+    return frame
+
+
+def unpacked_into(archive: Path, frame: "pd.DataFrame", columns: Sequence[str], folder: Path) -> "pd.DataFrame":
+    """The frame with hashes in place of the names that its cells give to files of a zip; the files lie in `folder`.
+
+    Raises ValueError for a name that the zip does not hold, and ReadError for a file that cannot be unpacked.
+    """
+    from datasets.cells.archive import Names, layout_of, members, unpacked
+
+    folder.mkdir()
+    layout = layout_of(archive)
+    names = Names(members(archive) if layout.way else [], layout.table)
+    known: dict[str, str] = {}
+    frame = frame.copy()
+    for column in columns:
+        cells: list[Any] = []
+        for cell in frame[column].tolist():
+            if cell is None or not str(cell).strip():
+                cells.append(None)
+                continue
+            member = names.find(cell)
+            if member.name not in known:
+                with unpacked(member) as path, path.open("rb") as stream:
+                    known[member.name] = file_digest(stream, "sha256").hexdigest()
+                    shutil.copyfile(path, folder / known[member.name])
+            cells.append(known[member.name])
+        frame[column] = cells
     return frame
 
 

@@ -103,7 +103,9 @@ def _gzipped_nifti(head: bytes) -> bool:
 
 def examine(path: Path) -> Look:
     """What a file is, opened by the reader that will use it, so that what is damaged is found now. Raises NotACell."""
-    from datasets.arrivals.sniff import identify  # whose readers of tables look into archives, which look here
+    from datasets.arrivals.sniff import (
+        identify,  # whose readers of tables look into archives, which look here
+    )
 
     try:
         found = identify(path)

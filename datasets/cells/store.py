@@ -37,7 +37,8 @@ def take_in(*, organisation: Organisation, file: Any, name: str, limit: int | No
 
 def keep(*, organisation: Organisation, path: Path, sha256: str, size: int, name: str) -> CellFile:
     """The organisation's CellFile of this content, once, however often it comes. Raises NotACell."""
-    known = CellFile.objects.filter(file__organisation=organisation, file__sha256=sha256).select_related("file").first()
+    same = CellFile.objects.filter(file__organisation=organisation, file__sha256=sha256)
+    known: CellFile | None = same.select_related("file").first()
     if known is not None and default_storage.exists(known.file.path):
         CellFile.objects.filter(pk=known.pk).update(created_at=timezone.now())  # it waits anew for who points to it
         return known

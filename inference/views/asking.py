@@ -55,7 +55,8 @@ def form(request: HttpRequest, pk: UUID) -> HttpResponse:
         page.add_error(None, "; ".join(e["message"] for e in error.errors))
     except DiagnosisRefused as refusal:
         return _refused(request, pk, refusal)
-    context = {"form": page, "served": served, "with_files": bool(served.columns.files), "sentences": wording.operating_sentences(served.version)}
+    sentences = wording.operating_sentences(served.version)
+    context = {"form": page, "served": served, "with_files": bool(served.columns.files), "sentences": sentences}
     return render(request, "inference/form.html", context, status=400 if page.errors else 200)
 
 

@@ -191,7 +191,9 @@ def test_folders_called_train_and_test_are_no_classes(dana: Any, shared_data: Pa
     assert "senders_split" in {w["code"] for w in upload.preview["warnings"]}
 
 
-def test_erasing_a_patient_deletes_files_that_no_other_record_needs(dana: Any, alice: Any, run_jobs: Any, shared_data: Path) -> None:
+def test_erasing_a_patient_deletes_files_that_no_other_record_needs(
+    dana: Any, alice: Any, run_jobs: Any, shared_data: Path
+) -> None:
     from datasets.erasure import erase_patient, preview_erasure
 
     (_l, _n, own), (_m, _o, shared), *_ = cells_of(shared_data, 1)
@@ -201,7 +203,8 @@ def test_erasing_a_patient_deletes_files_that_no_other_record_needs(dana: Any, a
     upload = imported(dana, run_jobs, zipped(parts))
     assert upload.rows_added == 2
     dataset = Dataset.objects.get()
-    paths = {name: StoredFile.objects.get(sha256=hashlib.sha256(c).hexdigest()).path for name, c in parts.items() if name != "t.csv"}
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in parts.items() if name != "t.csv"}
+    paths = {name: StoredFile.objects.get(sha256=sha256).path for name, sha256 in hashes.items()}
     assert preview_erasure(dataset=dataset, patient_key="A").files == 2
     with TestCase.captureOnCommitCallbacks(execute=True):
         erase_patient(actor=actor(alice), dataset=dataset, patient_key="A", reason="asked for")
@@ -234,3 +237,18 @@ def test_record_over_the_service_points_to_a_file_of_its_own_organisation(dana: 
     video = create_dataset(actor=actor(dana), name="Clips", columns=[{"name": "clip", "kind": "video"}])
     with pytest.raises(RecordRefused, match="image"):
         add_record(actor=actor(dana), dataset=video, values={"clip": cell.file.sha256}, source="api")
+
+
+def test_export_names_files_and_its_zip_is_the_same_records(dana: Any, run_jobs: Any, shared_data: Path) -> None:
+    from datasets.export import export
+
+    cells = cells_of(shared_data, 3)
+    dataset = imported(dana, run_jobs, with_table(cells)).dataset
+    assert dataset is not None
+    hashes = [f"{hashlib.sha256(content).hexdigest()}.png" for _label, _name, content in cells]
+    text = b"".join(export(actor=actor(dana), dataset=dataset, form="csv")).decode("utf-8-sig")
+    assert [row["film"] for row in csv.DictReader(io.StringIO(text))] == hashes
+    packed = io.BytesIO(b"".join(export(actor=actor(dana), dataset=dataset, form="zip")))
+    assert sorted(zipfile.ZipFile(packed).namelist()) == sorted(["table.csv", *(f"files/{name}" for name in hashes)])
+    again = imported(dana, run_jobs, packed, dataset=dataset)
+    assert (again.rows_added, again.rows_duplicate, again.rows_refused) == (0, 9, 0)

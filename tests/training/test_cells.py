@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 
 from datasets.cells.folder import fingerprint, hashes_of, laid_out
 from datasets.models import Dataset, Record
@@ -32,13 +33,22 @@ def trained(person: Any, run_jobs: Any, dataset: Dataset, **options: Any) -> Any
     return run
 
 
-def test_blood_cells_are_told_apart(dana: Any, run_jobs: Any, pictures: Dataset) -> None:
+def test_blood_cells_are_told_apart(
+    dana: Any, run_jobs: Any, api_of: Any, pictures: Dataset, shared_data: Path
+) -> None:
     run = trained(dana, run_jobs, pictures)
     assert {p["code"] for p in run.problems} == {"patient_contradicts", "test_small"}  # a picture shows cells of all classes
     version = run.versions.get(chosen=True)
     assert [c["name"] for c in version.schema["columns"] if c["role"] == "feature"] == ["image"]
     assert version.metrics["balanced_accuracy"]["value"] > 0.8
     assert version.latency_ms > 0
+    fresh = of_classes(cells_of(shared_data, 10, start=1))
+    sent = {"file": SimpleUploadedFile("new.zip", fresh.getvalue())}
+    answer = api_of(dana).post(f"/api/v1/model-versions/{version.pk}/evaluate/", sent, format="multipart")
+    assert answer.status_code == 200, answer.content
+    report = answer.json()["report"]
+    assert (report["n_records"], report["missing_columns"]) == (30, [])
+    assert report["metrics"]["balanced_accuracy"]["value"] > 0.7
     frozen = hashes_of(run.version, ["image"])["image"]
     assert frozen == {r.values["image"] for r in Record.objects.filter(dataset=pictures)}
     assert version.lineage["files"] == {"image": fingerprint(frozen)}

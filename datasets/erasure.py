@@ -216,7 +216,7 @@ def _swap(dataset: Dataset, version: DatasetVersion, path: Path, removed: int) -
 
 def _forget(upload: Upload, *, keep_file: bool) -> list[StoredFile | None]:
     """Clear what an upload's row shows of patients; returns its files to be deleted."""
-    emptied = {"columns": _emptied(upload.preview), "rows": [], "warnings": [], "erased": True}
+    emptied = {"columns": _emptied(upload.preview), "rows": [], "warnings": [], "files": {}, "erased": True}
     upload.preview = {**upload.preview, **emptied}
     upload.options = {**upload.options, "columns": _emptied(upload.options)}
     upload.original_name = ERASED  # files are named after patients

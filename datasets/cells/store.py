@@ -40,7 +40,8 @@ def keep(*, organisation: Organisation, path: Path, sha256: str, size: int, name
     same = CellFile.objects.filter(file__organisation=organisation, file__sha256=sha256)
     known: CellFile | None = same.select_related("file").first()
     if known is not None and default_storage.exists(known.file.path):
-        CellFile.objects.filter(pk=known.pk).update(created_at=timezone.now())  # it waits anew for who points to it
+        known.name, known.created_at = clean_name(name), timezone.now()  # it waits anew for who points to it
+        known.save(update_fields=["name", "created_at"])
         return known
     found = examine(path)
     stored = storage.keep(organisation=organisation, path=path, sha256=sha256, size=size)

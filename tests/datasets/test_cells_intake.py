@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -213,6 +214,8 @@ def test_erasing_a_patient_deletes_files_that_no_other_record_needs(
     assert default_storage.exists(paths["third.png"])
     assert not CellFile.objects.filter(name="own.png").exists()
     assert not StoredFile.objects.filter(sha256=hashlib.sha256(own).hexdigest()).exists()
+    upload.refresh_from_db()  # its zip is gone whole, and with it what its row told of names
+    assert "png" not in json.dumps([upload.preview, upload.report, upload.options, upload.original_name])
 
 
 def test_record_over_the_service_points_to_a_file_of_its_own_organisation(dana: Any, charlie: Any, shared_data: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ai_mass.errors import AIMassError
+from ai_mass.files import existing, folder_as_upload
 
 
 def is_frame(data: Any) -> bool:
@@ -20,9 +21,9 @@ def as_upload(data: Any, name: str = "data") -> tuple[str, BinaryIO]:
     """(file name, binary stream) of a path, a data frame or a list of dictionaries. Raises AIMassError."""
     if isinstance(data, str | Path):
         path = Path(data).expanduser()
-        if not path.is_file():
-            raise AIMassError(f"There is no file {path}.")
-        return path.name, path.open("rb")
+        if path.is_dir():
+            return folder_as_upload(path)
+        return existing(path).name, path.open("rb")
     if is_frame(data):
         text = data.to_csv(index=False) if hasattr(data, "to_csv") else data.write_csv()
         return f"{name}.csv", io.BytesIO(text.encode())
@@ -60,16 +61,20 @@ def json_cell(value: Any, where: str) -> Any:
     return plain
 
 
+def as_rows(inputs: Any) -> list[Any]:
+    """The inputs one by one, as they were given."""
+    if is_frame(inputs):
+        return list(inputs.to_dict("records") if hasattr(inputs, "to_csv") else inputs.to_dicts())
+    if isinstance(inputs, str | Path | Mapping):
+        return [inputs]
+    if isinstance(inputs, Iterable):
+        return list(inputs)
+    raise AIMassError("Give a list of texts, paths or dictionaries, or a data frame.")
+
+
 def as_records(inputs: Any) -> list[dict[str, Any] | str]:
     """Records for diagnoses: texts stay texts, dictionaries and data-frame rows become plain dictionaries."""
-    if is_frame(inputs):
-        rows: Iterable[Any] = inputs.to_dict("records") if hasattr(inputs, "to_csv") else inputs.to_dicts()
-    elif isinstance(inputs, str | Mapping):
-        rows = [inputs]
-    elif isinstance(inputs, Iterable):
-        rows = inputs
-    else:
-        raise AIMassError("Give a list of texts or dictionaries, or a data frame.")
+    rows = as_rows(inputs)
     records: list[dict[str, Any] | str] = []
     for index, row in enumerate(rows):
         if isinstance(row, str):

@@ -16,6 +16,7 @@ from ai_mass.errors import (
     StillSettling,
     TrainingFailed,
 )
+from ai_mass.files import Sender, named_in, table_as_upload
 from ai_mass.progress import Progress
 from ai_mass.report import ModelVersion, Report
 
@@ -64,6 +65,7 @@ def train(
     data: Any = None,
     target: str | None = None,
     *,
+    files: Any = None,
     dataset: str | None = None,
     quiet: bool = False,
     timeout: float | None = None,
@@ -73,7 +75,9 @@ def train(
 
     `data`: None trains on the data set that is already there (`dataset`: its name or id, needed when there are
     several); a path, a data frame or a list of dictionaries is uploaded first, into `dataset` or one named after the
-    file. Rows that are already there are not added again. `target`: the column to learn; known after the first time.
+    file. Rows that are already there are not added again. A folder has one folder of files (pictures, volumes, videos,
+    signals) for each class. `files`: a zip, a folder or a list of paths with the files that columns of the table name.
+    `target`: the column to learn; known after the first time.
     `hyperparameters`: fields of the recipe (`seed=1`, `time_budget=120`, `scaling="zscore"`, `candidates=["linear"]`,
     `ignore=["discharge_note"]` for a column that is to be left out, …) and hyperparameters of candidates
     (`learning_rate=0.01`, or `network={"hidden_layers": 2}`).
@@ -84,7 +88,7 @@ def train(
     """
     client = current()
     found = (
-        upload(client, data, dataset, target, quiet) if data is not None else find_dataset(client, dataset)
+        upload(client, data, dataset, target, quiet, files) if data is not None else find_dataset(client, dataset)
     )
     options = recipe_options(client, hyperparameters)
     body: dict[str, Any] = {"dataset": found["id"], "options": options}
@@ -98,32 +102,45 @@ def train(
     return best_version(client, run["id"], job, progress)
 
 
-def evaluate(data: Any, model: str | None = None) -> Report:
+def evaluate(data: Any, model: str | None = None, *, files: Any = None) -> Report:
     """Score the champion (or `model`: a model's name or id, or a version's id) on new labelled data.
 
-    `data`: a path (CSV, TSV, XLSX, Parquet), a data frame or a list of dictionaries with the target's column. Nothing
-    of it is stored. Raises ConflictError when no champion has been confirmed, RequestInvalid naming what is wrong.
+    `data`: a path (CSV, TSV, XLSX, Parquet), a data frame or a list of dictionaries with the target's column; `files`: the
+    files that it names, as for `train`; or a folder with one folder a class. Nothing of it is stored. Raises
+    ConflictError when no champion has been confirmed, RequestInvalid naming what is wrong.
     """
     client = current()
     version = find_version(client, model)
     name, stream = convert.as_upload(data)
+    if files is not None:
+        name, stream = table_as_upload(name, stream, files)
     with stream:
         answer = client.post(f"model-versions/{version}/evaluate/", files={"file": (name, stream)})
     return Report(answer)
 
 
 def inference(inputs: Any, model: str | None = None, *, details: bool = False) -> list[Any]:
-    """Diagnoses for texts, dictionaries or the rows of a data frame, in order.
+    """Diagnoses for texts, paths of files, dictionaries or the rows of a data frame, in order.
+
+    A path (of a picture, volume, video or signal) fills the model's only column of its kind; in a dictionary it stands
+    beside the other values: `{"age": 60, "film": "scan.png"}`. The files are sent first, each once.
 
     Returns the decided class (or number) of each input; with `details=True` each whole diagnosis: `value`,
     `probability`, `probabilities`, `interval`, `set`, `out_of_distribution`, `warnings`, `id`, …
     More than 1,000 inputs are sent in calls of 1,000; each call is all or nothing.
     """
     client = current()
+    inputs = convert.as_rows(inputs)
+    chosen = None
+    if named_in(inputs):
+        chosen = find_model(client, model)
+        version = chosen["id"] if chosen.get("is_version") else chosen["champion"]["id"]
+        sender = Sender(client, client.get(f"model-versions/{version}/")["columns"])
+        inputs = [sender.record(row) for row in inputs]
     records = convert.as_records(inputs)
     if not records:
         return []
-    chosen = find_model(client, model)
+    chosen = chosen or find_model(client, model)
     key = "version" if chosen.get("is_version") else "model"
     diagnoses: list[dict[str, Any]] = []
     for start in range(0, len(records), PER_CALL):
@@ -146,9 +163,13 @@ def find_dataset(client: Client, wanted: str | None) -> dict[str, Any]:
     raise AIMassError(f"There are several data sets; say which by `dataset=`: {names}.")
 
 
-def upload(client: Client, data: Any, dataset: str | None, target: str | None, quiet: bool) -> dict[str, Any]:
-    """Upload, confirm and import `data`; returns its data set."""
+def upload(
+    client: Client, data: Any, dataset: str | None, target: str | None, quiet: bool, files: Any = None
+) -> dict[str, Any]:
+    """Upload, confirm and import `data` with the files that it names; returns its data set."""
     name, stream = convert.as_upload(data)
+    if files is not None:
+        name, stream = table_as_upload(name, stream, files)
     wanted = dataset or Path(name).stem
     known = [d for d in client.pages("datasets/", page_size=200) if wanted in {d["id"], d["name"]}]
     with stream:

@@ -125,7 +125,7 @@ class RecordDetail(generics.GenericAPIView[Record]):
     serializer_class = serializers.RecordDetailSerializer
 
     def record(self, request: Request, dataset_pk: UUID, pk: int) -> Record:
-        rows = Record.objects.select_related("dataset").prefetch_related("changes__changed_by")
+        rows = Record.objects.select_related("dataset").prefetch_related("changes__changed_by", "files__file")
         record: Record = get_or_404(rows, actor_of(request), dataset=dataset_pk, pk=pk)
         return record
 

@@ -4,8 +4,9 @@ from django.urls import URLPattern, URLResolver, path
 
 from datasets import api, api_records, api_uploads
 from datasets.arrivals import urls as arrivals
-from datasets.tus import api as tus
+from datasets.cells import api as api_files
 from datasets.dicom.api import PatientDetail
+from datasets.tus import api as tus
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("datasets/", api.DatasetList.as_view(), name="datasets"),
@@ -16,6 +17,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("datasets/<uuid:pk>/records/", api_records.RecordList.as_view(), name="records"),
     path("datasets/<uuid:dataset_pk>/records/<int:pk>/", api_records.RecordDetail.as_view(), name="record"),
     path("patients/<str:pseudonym>/", PatientDetail.as_view(), name="patient"),
+    path("files/", api_files.FileList.as_view(), name="files"),
+    path("files/<slug:sha256>/", api_files.FileDetail.as_view(), name="file"),
     path("uploads/", api_uploads.UploadList.as_view(), name="uploads"),
     path("uploads/<uuid:pk>/", api_uploads.UploadDetail.as_view(), name="upload"),
     path("uploads/<uuid:pk>/confirm/", api_uploads.UploadConfirm.as_view(), name="upload_confirm"),

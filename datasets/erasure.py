@@ -27,6 +27,7 @@ from django.utils.translation import gettext as _
 from accounts import audit
 from accounts.actor import Actor
 from datasets import parquet, storage
+from datasets.cells import store as cells
 from datasets.models import Dataset, DatasetVersion, Record, RecordChange, Split, StoredFile, Upload
 from datasets.signals import patient_erased
 from datasets.versions import store
@@ -69,6 +70,7 @@ class Preview:
         default_factory=list
     )  # their files serve other data sets too and stay
     others: list[tuple[str | Promise, int]] = field(default_factory=list)
+    files: int = 0  # pictures and other files that the patient's records point to
 
 
 def records_of(dataset: Dataset, patient_key: str, record: Record | None = None) -> list[int]:
@@ -93,6 +95,7 @@ def preview_erasure(*, dataset: Dataset, patient_key: str = "", record: Record |
         affected = _uploads(dataset, ids)
         preview.shared_uploads = [u for u in affected if _shared(u)]
         preview.uploads = [u for u in affected if not _shared(u)]
+        preview.files = len(cells.files_of_records(ids))
         preview.others = [(touch.label, touch.count(dataset, patient_key, ids)) for touch in _TOUCHES]
     return preview
 
@@ -175,7 +178,9 @@ def _erase(
     for upload in [*preview.uploads, *preview.shared_uploads]:
         doomed += _forget(upload, keep_file=upload in preview.shared_uploads)
     storage.forget_answers([*preview.uploads, *preview.shared_uploads])
+    files = cells.files_of_records(ids)
     _remove_records(dataset, ids)
+    cells.let_go(files)
     audit.record(
         actor,
         "patient.erased",
@@ -184,6 +189,7 @@ def _erase(
         records=len(ids),
         versions=[v.number for v in preview.versions],
         uploads=len(preview.uploads),
+        files=preview.files,
         others={str(label): count for label, count in preview.others},
         reason_given=bool(reason),
     )
@@ -210,7 +216,7 @@ def _swap(dataset: Dataset, version: DatasetVersion, path: Path, removed: int) -
 
 def _forget(upload: Upload, *, keep_file: bool) -> list[StoredFile | None]:
     """Clear what an upload's row shows of patients; returns its files to be deleted."""
-    emptied = {"columns": _emptied(upload.preview), "rows": [], "warnings": [], "erased": True}
+    emptied = {"columns": _emptied(upload.preview), "rows": [], "warnings": [], "files": {}, "erased": True}
     upload.preview = {**upload.preview, **emptied}
     upload.options = {**upload.options, "columns": _emptied(upload.options)}
     upload.original_name = ERASED  # files are named after patients

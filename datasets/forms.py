@@ -128,6 +128,7 @@ class ExportForm(forms.Form):
             ("csv", _("CSV (any size)")),
             ("xlsx", _("Excel (up to 100,000 records)")),
             ("parquet", _("Parquet (any size, exact types)")),
+            ("zip", _("ZIP: CSV with the files that it names")),
         ],
     )
     split = forms.ChoiceField(label=_("Records"), required=False, choices=[("", _("all")), *Split.choices])

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from datasets.models import Dataset, Kind, Role, Upload
 from datasets.readers.delimited import DELIMITERS
 from datasets.readers.encodings import ENCODINGS
+from datasets.records import FILE_KINDS
 
 ENCODING_CHOICES = [("", _("found out"))] + [(e, e.upper()) for e in ENCODINGS]
 DELIMITER_CHOICES = [
@@ -24,6 +25,7 @@ HEADER_CHOICES = [
     ("no", _("there is no header")),
 ]
 KINDS = [c for c in Kind.choices if c[0] in (Kind.NUMBER, Kind.CATEGORY, Kind.TEXT, Kind.DATE)]
+FILE_KIND_CHOICES = [c for c in Kind.choices if c[0] in FILE_KINDS]
 NUMBER_FORMATS = [
     ("|", _("not decided")), (".|", "1234.5"), (".|,", "1,234.5"), (",|", "1234,5"), (",|.", "1.234,5"), (",| ", "1 234,5"),
     (".| ", "1 234.5"), (".|'", "1'234.5"), (",|'", "1'234,5"),
@@ -102,6 +104,8 @@ class ColumnForm(forms.Form):
             use_required_attribute=False,
         )
         self.column = column
+        if column.get("of_files") or column["kind"] in FILE_KINDS:
+            self.fields["kind"].choices = [*KINDS, *FILE_KIND_CHOICES]  # type: ignore[attr-defined]
         for name, field in self.fields.items():
             small = (
                 "form-select form-select-sm"

@@ -10,6 +10,8 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from datasets import sniffing
+from datasets.cells import preview as cells_preview
+from datasets.cells.folders import FolderTable
 from datasets.models import Column, Dataset
 from datasets.readers import headers
 from datasets.readers.base import Cell, ReadError
@@ -50,6 +52,8 @@ def build(
         options = dict(table.described)
         raw, skip, warnings = headers.find(rows, sheet=options["format"] == "xlsx", header=settings.header)
         formulas, merged = table.lost(skip) if isinstance(table, ExcelTable) else (Counter(), 0)
+        if isinstance(table, FolderTable):
+            warnings += cells_preview.of_folders(table)
     data = [r for r in rows[skip:] if headers.filled(r)]
     if options["format"] == "xlsx" and data:
         raw += [""] * (max(map(len, data)) - len(raw))
@@ -71,8 +75,11 @@ def build(
         )
         warnings.append(headers.warning("ragged_rows", text % {"count": ragged}))
     columns = _columns(names, raw, cells)
-    changes = _match(columns, dataset) if dataset is not None else {"new": [], "missing": [], "changed": []}
     complete = len(rows) < SAMPLE_ROWS
+    files = {}
+    if options.get("files"):
+        files = {"files": cells_preview.describe(path, options, columns, cells, complete=complete)}
+    changes = _match(columns, dataset) if dataset is not None else {"new": [], "missing": [], "changed": []}
     options |= {"skip": skip, "width": len(raw), "settings": asdict(settings)}
     preview = {
         **{k: v for k, v in options.items() if k != "settings"},
@@ -85,6 +92,7 @@ def build(
         "row_estimate_exact": complete,
         "warnings": warnings + [{**w, "column": c["name"]} for c in columns for w in c["warnings"]],
         "changes": changes,
+        **files,
     }
     return options, _without_nul(preview)
 

@@ -61,7 +61,7 @@ def coerce(column: Column, raw: Any) -> Any:
     text = _text(raw)
     if column.kind in FILE_KINDS and not _SHA256.fullmatch(text):
         raise ValueError(
-            _("a column of kind “%(kind)s” takes the SHA-256 of a stored file")
+            _("a column of kind “%(kind)s” takes the SHA-256 of an uploaded file, or a zip that brings the files")
             % {"kind": column.get_kind_display()}
         )
     limit = MAX_TEXT if column.kind == Kind.TEXT else MAX_CATEGORY
@@ -201,13 +201,24 @@ def build(
 
 @transaction.atomic
 def add_records(
-    *, actor: Actor, dataset: Dataset, rows: Iterable[Mapping[str, Any]], source: str
+    *,
+    actor: Actor,
+    dataset: Dataset,
+    rows: Iterable[Mapping[str, Any]],
+    source: str,
+    names: Mapping[str, str] | None = None,
 ) -> list[tuple[Record, bool]]:
-    """Add all rows or none; a row that is there already is returned with False. Raises RecordRefused."""
+    """Add all rows or none; a row that is there already is returned with False. Raises RecordRefused.
+
+    `names`: what the files of the rows (by hash) were called by their sender.
+    """
+    from datasets.cells import store  # which knows records
+
     columns = list(dataset.columns.all())
     clean = [validate(columns, values, index) for index, values in enumerate(rows)]
     # The lock makes "not there yet" and the counts true while others add to the same data set.
     dataset = Dataset.objects.select_for_update().get(pk=dataset.pk)
+    files = store.check_cells(dataset.organisation, columns, clean)
     built = [build(dataset, columns, values, source=source) for values in clean]
     existing = {
         r.row_hash: r
@@ -219,6 +230,7 @@ def add_records(
             fresh.setdefault(record.row_hash, record)
     Record.objects.bulk_create(fresh.values(), batch_size=500)
     if fresh:
+        store.point(fresh.values(), columns, files, names or {})
         count_added(dataset, fresh.values())
         audit.record(actor, "records.added", dataset, count=len(fresh), source=source)
         transaction.on_commit(lambda: records_added.send(Dataset, dataset=dataset, count=len(fresh)))
@@ -231,10 +243,15 @@ def add_records(
 
 
 def add_record(
-    *, actor: Actor, dataset: Dataset, values: Mapping[str, Any], source: str
+    *,
+    actor: Actor,
+    dataset: Dataset,
+    values: Mapping[str, Any],
+    source: str,
+    names: Mapping[str, str] | None = None,
 ) -> tuple[Record, bool]:
     """Add one record: (record, created). Created is False when the same row is there already. Raises RecordRefused."""
-    return add_records(actor=actor, dataset=dataset, rows=[values], source=source)[0]
+    return add_records(actor=actor, dataset=dataset, rows=[values], source=source, names=names)[0]
 
 
 def count_added(dataset: Dataset, added: Iterable[Record]) -> None:

@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field, inline_serializer
 from rest_framework import serializers
 
+from datasets.cells.models import RecordFile
 from datasets.models import Column, Dataset, DatasetVersion, Kind, Record, RecordChange, Role, Split
 
 
@@ -174,13 +175,26 @@ class RecordChangeSerializer(serializers.ModelSerializer[RecordChange]):
         read_only_fields = fields
 
 
+class RecordFileSerializer(serializers.ModelSerializer[RecordFile]):
+    """The file of one cell; `id` is the cell's value."""
+
+    id = serializers.CharField(source="file.sha256")
+    size = serializers.IntegerField(source="file.size", help_text=_("bytes"))
+
+    class Meta:
+        model = RecordFile
+        fields = ["column", "id", "name", "size"]
+        read_only_fields = fields
+
+
 class RecordDetailSerializer(RecordSerializer):
     """A record with its history, newest change first."""
 
     changes = RecordChangeSerializer(many=True)
+    files = RecordFileSerializer(many=True)
 
     class Meta(RecordSerializer.Meta):
-        fields = [*RecordSerializer.Meta.fields, "changes"]
+        fields = [*RecordSerializer.Meta.fields, "changes", "files"]
         read_only_fields = fields
 
 

@@ -15,6 +15,7 @@ from django.core.files.storage import FileSystemStorage, default_storage
 from django.utils.translation import gettext as _
 
 from accounts.models import IdempotencyKey, Organisation
+from datasets.cells.models import CellFile
 from datasets.models import DatasetVersion, StoredFile, Upload
 
 PIECE = 1024 * 1024
@@ -149,6 +150,7 @@ def release(files: Iterable[StoredFile], uploads: Sequence[Upload]) -> list[str]
             DatasetVersion.objects.filter(file=file).exists()
             or Upload.objects.filter(refused_file=file).exists()
             or others.exclude(state=Upload.State.DISCARDED).exists()
+            or CellFile.objects.filter(file=file).exists()  # the same content came as a cell: see cells.store.let_go
         )
         if not in_use:
             paths.append(file.path)

@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
+from datasets.cells.store import forget_unused
 from datasets.importers.run import Import, remove_rows
 from datasets.models import Dataset, Upload
 from datasets.readers.base import ReadError
@@ -98,3 +99,8 @@ def _audit(upload: Upload, job: Job, action: str, outcome: str) -> None:
     person = Actor(user=job.requested_by, organisation=upload.organisation)
     detail = {key: value for key, value in counts(upload).items() if key != "upload"}
     audit.record(person, action, upload, outcome=outcome, **detail)
+
+
+def forget_unused_files() -> int:
+    """The schedule's: files that came for a record or a diagnosis which never pointed to them; how many."""
+    return forget_unused()

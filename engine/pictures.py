@@ -30,15 +30,20 @@ def read_picture(source: Path | NDArray[Any]) -> Pixels:
 
     A folder counts as its only file (a DICOM study exported with one picture). Of a DICOM cine the middle frame.
     """
+    return show_picture(source, WORKING)
+
+
+def show_picture(source: Path | NDArray[Any], longest: int) -> Pixels:
+    """The same for people: with its longer side at most `longest`."""
     if isinstance(source, np.ndarray):
-        return shrink(_from_array(source), WORKING)
+        return shrink(_from_array(source), longest)
     if source.is_dir():
         files = list(members(source, 1))
         if not files:
             raise FileRefused("file_unreadable", _NO_PIXELS)
         source = files[0]
-    pixels = _from_dicom(source) if is_dicom(source) else _from_pillow(source)
-    return shrink(pixels, WORKING)
+    pixels = _from_dicom(source) if is_dicom(source) else _from_pillow(source, 2 * longest)
+    return shrink(pixels, longest)
 
 
 def is_dicom(path: Path) -> bool:
@@ -48,21 +53,20 @@ def is_dicom(path: Path) -> bool:
     return head[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
 
 
-def _from_pillow(path: Path) -> Pixels:
+def _from_pillow(path: Path, enough: int) -> Pixels:
+    """Decoded with its longer side at most `enough`, which is cheaper where the picture is large."""
     from PIL import Image, ImageOps
 
     with Image.open(path, formats=FORMATS) as image:
         if image.width * image.height > MOST_PIXELS or min(image.size) < 1:
             raise FileRefused("file_unreadable", "too many pixels")
         if image.format == "JPEG" and image.mode in ("L", "RGB"):
-            image.draft(
-                image.mode, (2 * WORKING, 2 * WORKING)
-            )  # decodes large photographs at a fraction of the cost
+            image.draft(image.mode, (enough, enough))  # decodes large photographs at a fraction of the cost
         turned = ImageOps.exif_transpose(image)
         if turned.mode in ("I", "F") or turned.mode.startswith("I;16"):
             return _from_array(np.asarray(turned))
         plain = turned.convert("L" if turned.mode in ("1", "L", "LA") else "RGB")
-        plain.thumbnail((2 * WORKING, 2 * WORKING), Image.Resampling.BOX)
+        plain.thumbnail((enough, enough), Image.Resampling.BOX)
         return _from_array(np.asarray(plain))
 
 

@@ -1,8 +1,10 @@
 """Diagnoses over REST: one record or a thousand in one call, synchronous, saved and audited, all or nothing."""
 
 from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
+from django.http import QueryDict
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework import exceptions
@@ -18,14 +20,15 @@ from accounts.rest.idempotency import idempotent
 from accounts.rest.pagination import CursorPagination
 from accounts.rest.problems import Problem, problem
 from accounts.scoping import get_or_404
-from inference import answers, queries, serving
+from inference import answers, files, queries, serving
 from inference.errors import DiagnosisRefused, RecordsInvalid, ReviewRefused
 from inference.models import Batch, Diagnosis
 from inference.reasons import explain, reasons_for
-from inference.requests import parse
+from inference.requests import from_parts, parse
 from inference.reviews import review as save_review
 from inference.serializers import (
     AnsweredSerializer,
+    AskPartsSerializer,
     AskSerializer,
     BatchSerializer,
     DiagnosisDetailSerializer,
@@ -40,6 +43,7 @@ from inference.services import ask, audit_refusal
 from inference.serving import Servable
 
 MOST_REASONS = 50
+MOST_PARTS = 100
 REASONS = OpenApiParameter("reasons", bool, description="1: with what spoke for and against (at most 50 records)")
 KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="a repeat creates nothing")
 _TRUE = {"1", "true", "yes"}
@@ -77,7 +81,7 @@ class DiagnosesView(APIView):
     @extend_schema(
         operation_id="diagnoses_create",
         parameters=[REASONS, KEY],
-        request=AskSerializer,
+        request={"application/json": AskSerializer, "multipart/form-data": AskPartsSerializer},
         responses={
             201: PolymorphicProxySerializer(
                 component_name="AnsweredOneOrMany",
@@ -87,16 +91,35 @@ class DiagnosesView(APIView):
         },
     )
     def post(self, request: Request) -> Response:
-        """Ask the champion of a model, or a version, for one record or up to 1,000: all or nothing."""
+        """Ask the champion of a model, or a version, for one record or up to 1,000: all or nothing.
+
+        Files come with the request as multipart: `record` (or `records`) is then a JSON text. A part that is called like
+        a column fills it; a cell that is the name of a part becomes its file. Or give the id of a file of `/files/`.
+        """
         try:
+            self.body = self._body(request)
             return self._create(request)
+        except RecordsInvalid as error:
+            first = error.errors[0]
+            return problem(400, "invalid", f"{first['field']}: {first['message']}", errors=error.errors)
         except DiagnosisRefused as refusal:
             audit_refusal(actor_of(request), refusal)
             raise Problem(refusal.status, refusal.code, refusal.message) from refusal
 
+    def _body(self, request: Request) -> Any:
+        """What was sent as one object. Files are taken in before any transaction begins: looking at them takes time."""
+        if not isinstance(request.data, QueryDict):
+            return request.data
+        actor = actor_of(request)
+        if len(request.FILES) > MOST_PARTS:
+            raise exceptions.ValidationError({"": [_("Send at most %(most)d files at once.") % {"most": MOST_PARTS}]})
+        assert actor.organisation is not None
+        fields = {name: value for name, value in request.data.items() if name not in request.FILES}
+        return from_parts(fields, files.take_in(actor.organisation, request.FILES))
+
     @idempotent
     def _create(self, request: Request) -> Response:
-        model, version, records, single = parse(request.data)
+        model, version, records, single = parse(self.body)
         served = _served(request, model, version)
         wanted = request.query_params.get("reasons", "").lower() in _TRUE
         if wanted and len(records) > MOST_REASONS:
@@ -107,7 +130,9 @@ class DiagnosesView(APIView):
         except RecordsInvalid as error:
             first = error.errors[0]
             return problem(400, "invalid", f"{first['field']}: {first['message']}", errors=error.errors)
-        why = explain(served.version, asked.inputs, [row.value for row in asked.rows]) if wanted else None
+        organisation = actor_of(request).organisation
+        assert organisation is not None
+        why = explain(organisation, served.version, asked.inputs, [row.value for row in asked.rows]) if wanted else None
         return answers.PreparedResponse(answers.answered(asked, single=single, reasons=why), 201)
 
 

@@ -11,7 +11,9 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import IdempotencyKey
-from datasets.models import Dataset
+from datasets.cells.store import let_go
+from datasets.models import Dataset, StoredFile
+from inference.files import DiagnosisFile
 from inference.models import Diagnosis, Review
 from inference.reasons import cache_name
 
@@ -46,6 +48,10 @@ class DiagnosesTouch:
         Diagnosis.objects.filter(pk__in=made).update(
             inputs={}, output={}, value="", probability=None, patient_key="", erased_at=timezone.now()
         )
+        own = DiagnosisFile.objects.filter(diagnosis__in=made)
+        files = list(StoredFile.objects.filter(pk__in=own.values("file")))
+        own.delete()
+        let_go(files)  # those that records point to stay until these are erased
         _forget_answers(dataset, min(made.values()))
         cache.delete_many([cache_name(pk) for pk in made])
         return len(made)

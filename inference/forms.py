@@ -8,10 +8,24 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from inference.models import Diagnosis, Review
-from inference.validation import MAX_CATEGORY, MAX_PATIENT_KEY, MAX_TEXT, Refused, check_date, check_number
+from inference.validation import (
+    FILE_KINDS,
+    MAX_CATEGORY,
+    MAX_PATIENT_KEY,
+    MAX_TEXT,
+    Refused,
+    check_date,
+    check_number,
+)
 from inference.wording import number
 from training.models import ModelVersion
 
+FILE_HINTS = {
+    "image": _("A picture: PNG, JPEG, TIFF, BMP, WebP or DICOM."),
+    "volume": _("A volume: NIfTI or DICOM of several slices."),
+    "video": _("A clip: MP4, AVI, MOV, MKV, MPEG, GIF or DICOM cine."),
+    "signal": _("A recording: CSV, EDF, BDF, NPY or a DICOM waveform."),
+}
 OTHER = "\x1fother"  # no category of a file can be this
 MOST_CHOICES = 200
 P5, P95 = 1, 5  # places in ColumnSpec.quantiles
@@ -64,6 +78,7 @@ class DiagnosisForm(forms.Form):
         kwargs.setdefault("initial", {"token": uuid4().hex})
         super().__init__(*args, **kwargs)
         self.version = version
+        self.hashes: dict[str, str] = {}  # column → hash of its file, once taken in
         self.columns: dict[str, dict[str, Any]] = {}
         for position, column in enumerate(features):
             name = f"c{position}"
@@ -76,7 +91,7 @@ class DiagnosisForm(forms.Form):
         """For the template: each column's field, with the field for another value beside it."""
         return [
             {"field": self[name], "other": self[f"{name}_other"] if f"{name}_other" in self.fields else None,
-             "other_choice": OTHER, "wide": column["kind"] == "text"}
+             "other_choice": OTHER, "wide": column["kind"] in ("text", *FILE_KINDS)}
             for name, column in self.columns.items()
         ]  # fmt: skip
 
@@ -98,11 +113,24 @@ class DiagnosisForm(forms.Form):
     def record(self, cleaned: dict[str, Any] | None = None) -> dict[str, Any]:
         """The filled columns by their names; without the patient."""
         data = self.cleaned_data if cleaned is None else cleaned
-        return {
+        given = {
             column["name"]: data[name]
             for name, column in self.columns.items()
             if data.get(name) not in (None, "")
         }
+        return {name: self.hashes.get(name, value) for name, value in given.items()}
+
+    def attached(self) -> dict[str, Any]:
+        """Field → the file that was sent in it."""
+        return {
+            name: self.cleaned_data[name]
+            for name, column in self.columns.items()
+            if column["kind"] in FILE_KINDS and self.cleaned_data.get(name)
+        }
+
+    def keep(self, hashes: dict[str, str]) -> None:
+        """Field → hash of its file, kept: `record()` then holds the hashes."""
+        self.hashes = {self.columns[name]["name"]: sha256 for name, sha256 in hashes.items()}
 
 
 def _field(column: dict[str, Any]) -> forms.Field:
@@ -118,6 +146,8 @@ def _field(column: dict[str, Any]) -> forms.Field:
     if kind == "text":
         widget = forms.Textarea(attrs={"rows": 5})
         return forms.CharField(label=label, required=False, max_length=MAX_TEXT, widget=widget)
+    if kind in FILE_KINDS:
+        return forms.FileField(label=label, required=False, help_text=str(FILE_HINTS[kind]), allow_empty_file=True)
     categories = [str(c) for c in column.get("categories") or []]
     if not categories or len(categories) > MOST_CHOICES:
         box = forms.TextInput(attrs={"autocomplete": "off"})

@@ -142,3 +142,7 @@ class Review(models.Model):
 
     def __str__(self) -> str:
         return self.verdict
+
+
+# The files of diagnoses, in a module of their own: the module alone, as each imports the other.
+import inference.files  # noqa: E402, F401

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import Count
+from django.urls import reverse
 
-from inference import wording
+from datasets.models import Kind
+from inference import places, wording
 from inference.errors import DiagnosisRefused
 from inference.models import Batch, Diagnosis, Review
 from inference.reasons import reasons_for
+from inference.validation import FILE_KINDS
 
 MOST_REASONS = 12
 MOST_WORDS = 10
@@ -65,6 +68,7 @@ def diagnosis(row: Diagnosis) -> dict[str, Any]:
     """The whole page of one diagnosis."""
     output: Mapping[str, Any] = row.output or {}
     probabilities = output.get("probabilities") or {}
+    attached = _files(row)
     return {
         **line(row),
         "groups": wording.warnings_by_weight(output.get("warnings") or []),
@@ -76,24 +80,54 @@ def diagnosis(row: Diagnosis) -> dict[str, Any]:
         ],
         "sentences": wording.operating_sentences(row.model_version),
         "threshold": wording.threshold_sentence(row.model_version),
-        "inputs": _inputs(row),
-        "reasons": _reasons(row),
+        "inputs": _inputs(row, attached),
+        "reasons": _reasons(row, attached),
     }
 
 
-def _inputs(row: Diagnosis) -> list[dict[str, Any]]:
+def _inputs(row: Diagnosis, attached: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """What was given, in the order of the model's columns; what was not given is said."""
     named = {w.get("column"): wording.warning_text(w) for w in (row.output or {}).get("warnings", []) if w.get("column")}
     columns = [
         c["name"] for c in row.model_version.schema.get("columns", []) if c.get("role", "feature") == "feature"
     ]
     return [
-        {"column": name, "value": row.inputs.get(name), "given": name in row.inputs, "warning": named.get(name, "")}
+        {"column": name, "value": row.inputs.get(name), "given": name in row.inputs, "warning": named.get(name, ""),
+         "file": attached.get(name)}
         for name in columns
-    ]
+    ]  # fmt: skip
 
 
-def _reasons(row: Diagnosis) -> dict[str, Any]:
+def _files(row: Diagnosis) -> dict[str, dict[str, Any]]:
+    """Column → what a page needs to show its file; no query where the version has no such column."""
+    kinds = {c["name"]: c["kind"] for c in row.model_version.schema.get("columns", []) if c["kind"] in FILE_KINDS}
+    if not kinds:
+        return {}
+    return {
+        file.column: {
+            "name": file.name, "kind": kinds.get(file.column, ""), "kind_label": Kind(kinds[file.column]).label,
+            "picture": reverse("inference:picture", args=[row.pk, file.pk, "page"]),
+            "reasons": reverse("inference:picture", args=[row.pk, file.pk, "reasons"]),
+        }
+        for file in row.files.all()
+        if file.column in kinds
+    }  # fmt: skip
+
+
+def _drawn(
+    row: Diagnosis, attached: Mapping[str, dict[str, Any]], found: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The files on which reasons are drawn, with the same in words."""
+    value = "" if row.model.task == "regression" else value_text(row)
+    return [
+        {**file, "column": name, "sentences": places.sentences(found["regions"][name], value),
+         "network": found["regions"][name]["method"] == "grad-cam"}
+        for name, file in attached.items()
+        if name in found.get("regions", {})
+    ]  # fmt: skip
+
+
+def _reasons(row: Diagnosis, attached: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """The bars for and against, scaled to the strongest; or why there are none."""
     try:
         found = reasons_for(row)
@@ -106,7 +140,11 @@ def _reasons(row: Diagnosis) -> dict[str, Any]:
          "words": [{"term": term, "for": weight > 0} for term, weight in c["words"][:MOST_WORDS]]}
         for c in shown[:MOST_REASONS]
     ]  # fmt: skip
-    return {"bars": bars, "left_out": max(0, len(shown) - MOST_REASONS), "units": row.model.task == "regression"}
+    drawn = _drawn(row, attached, found)
+    shown_below = {file["column"] for file in drawn}
+    for bar in bars:
+        bar["drawn"] = bar["column"] in shown_below
+    return {"drawn": drawn, "bars": bars, "left_out": max(0, len(shown) - MOST_REASONS), "units": row.model.task == "regression"}
 
 
 def _bar(share: float) -> dict[str, float]:

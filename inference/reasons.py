@@ -7,6 +7,8 @@ from uuid import UUID
 from django.core.cache import cache
 from django.utils.translation import gettext as _
 
+from accounts.models import Organisation
+from datasets.cells.folder import at_hand
 from inference import serving
 from inference.errors import DiagnosisRefused
 from inference.models import Diagnosis
@@ -14,6 +16,7 @@ from inference.predictions import finite
 from training.models import ModelVersion
 
 CACHE_SECONDS = 3600
+MOST_REGIONS = 512  # of one file
 
 
 class NoReasons(DiagnosisRefused):
@@ -28,7 +31,8 @@ def cache_name(diagnosis_id: UUID) -> str:
 
 
 def reasons_for(diagnosis: Diagnosis) -> dict[str, Any]:
-    """{explained, base, score, unit, contributions: [{column, value, contribution, direction, words: [[term, weight]]}]}.
+    """{explained, base, score, unit, contributions: [{column, value, contribution, direction, words: [[term, weight]]}],
+    regions: {column of files: where in the file (engine.regions)}}.
 
     Contributions are log odds of the decided class (units of the target for regression); the strongest come first.
     Raises ModelUnavailable and NoReasons.
@@ -37,19 +41,23 @@ def reasons_for(diagnosis: Diagnosis) -> dict[str, Any]:
         raise NoReasons()
     held: dict[str, Any] | None = cache.get(cache_name(diagnosis.pk))
     if held is None:
-        held = explain(diagnosis.model_version, [diagnosis.inputs], [diagnosis.value])[0]
+        held = explain(diagnosis.organisation, diagnosis.model_version, [diagnosis.inputs], [diagnosis.value])[0]
         cache.set(cache_name(diagnosis.pk), held, CACHE_SECONDS)
     return held
 
 
 def explain(
-    version: ModelVersion, records: Sequence[dict[str, Any]], values: Sequence[str]
+    organisation: Organisation, version: ModelVersion, records: Sequence[dict[str, Any]], values: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The reasons of several records of one version for their decided `values`; not cached."""
+    """The reasons of several records of one version for their decided `values`; not cached.
+
+    `organisation`: whose the files of the records are.
+    """
     import engine
 
     fitted = serving.fitted_of(version)
-    found = engine.explain(fitted, list(records))
+    with at_hand(organisation, records, list(serving.servable(version.pk).columns.files)) as ready:
+        found = engine.explain(fitted, ready)
     return [_plain(reasons.to_dict(), value) for reasons, value in zip(found, values, strict=True)]
 
 
@@ -77,4 +85,11 @@ def _plain(data: dict[str, Any], decided: str) -> dict[str, Any]:
         "score": sign * data["score"],
         "unit": data["unit"],
         "contributions": contributions,
+        "regions": {name: _turned(found, sign) for name, found in data.get("regions", {}).items()},
     }
+
+
+def _turned(regions: dict[str, Any], sign: float) -> dict[str, Any]:
+    """Where in a file the reasons lie: {kind, method, axes, regions: [{ranges, contribution}]}, the strongest first."""
+    own = [{"ranges": r["ranges"], "contribution": sign * float(r["contribution"])} for r in regions["regions"]]
+    return {**regions, "regions": own[:MOST_REGIONS]}

@@ -10,6 +10,7 @@ from accounts.actor import Actor
 from datasets.models import Record, Role
 from datasets.records import RecordRefused, add_record, change_label
 from inference.errors import ReviewRefused
+from inference.files import names_of
 from inference.models import Diagnosis, Review
 
 Verdict = Review.Verdict
@@ -111,7 +112,9 @@ def _add(actor: Actor, diagnosis: Diagnosis, label: str) -> tuple[Record | None,
                 "No labelled record was made: the diagnosis names no patient, and the data set keeps patients apart."
             )
         values[patient] = diagnosis.patient_key
-    record, created = add_record(actor=actor, dataset=dataset, values=values, source=Record.Source.REVIEW)
+    record, created = add_record(
+        actor=actor, dataset=dataset, values=values, source=Record.Source.REVIEW, names=names_of(diagnosis.pk)
+    )
     if not created and record.source != Record.Source.REVIEW:
         return None, _("No labelled record was made: the data set already holds this record with this label.")
     return record, ""

@@ -30,6 +30,16 @@ class AskSerializer(serializers.Serializer[Any]):
     records = serializers.ListField(child=RecordField(), required=False, min_length=1, max_length=MAX_RECORDS)
 
 
+class AskPartsSerializer(serializers.Serializer[Any]):
+    """The same as multipart, with files: `record` or `records` as JSON texts; any number of parts that are files."""
+
+    model = serializers.UUIDField(required=False, help_text="its champion answers")
+    version = serializers.UUIDField(required=False, help_text="this version answers")
+    record = serializers.CharField(required=False, help_text="JSON; a file called like a column fills it")
+    records = serializers.CharField(required=False, help_text="JSON; a cell that is the name of a part becomes its file")
+    file = serializers.FileField(required=False, help_text="any part; its name is a column's or stands in a cell")
+
+
 class WarningSerializer(serializers.Serializer[Any]):
     """What is missing, unusual or unlike training."""
 
@@ -56,6 +66,19 @@ class ContributionSerializer(serializers.Serializer[Any]):
     words = WordsField()
 
 
+@extend_schema_field({"type": "object", "additionalProperties": {
+    "type": "object",
+    "properties": {
+        "kind": {"type": "string"}, "method": {"type": "string"}, "axes": {"type": "array", "items": {"type": "string"}},
+        "regions": {"type": "array", "items": {"type": "object", "properties": {
+            "ranges": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
+            "contribution": {"type": "number"}}}},
+    },
+}})  # fmt: skip
+class RegionsField(serializers.Field[Any, Any, Any, Any]):
+    """The parts of each file, the most telling first."""
+
+
 class ReasonsSerializer(serializers.Serializer[Any]):
     """What spoke for and against, in log odds of the decided class or in units of the target."""
 
@@ -64,6 +87,7 @@ class ReasonsSerializer(serializers.Serializer[Any]):
     score = serializers.FloatField(help_text="base plus all contributions")
     unit = serializers.CharField()
     contributions = ContributionSerializer(many=True)
+    regions = RegionsField(help_text="column of files → where in its file the reasons lie")
 
 
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "number"}, {"type": "null"}]})

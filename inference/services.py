@@ -13,8 +13,9 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
-from accounts.models import IdempotencyKey
-from inference import insertion, predictions, serving
+from accounts.models import IdempotencyKey, Organisation
+from datasets.cells.folder import at_hand
+from inference import files, insertion, predictions, serving
 from inference.errors import DiagnosisRefused, RecordsInvalid
 from inference.identifiers import uuid7s
 from inference.insertion import Row
@@ -63,8 +64,13 @@ def ask(
     assert actor.organisation is not None  # serving lets nobody through
     checked = served.columns.check(records, prefix)
     version = served.version
+    cells = {}
+    if served.columns.files:
+        cells = files.found(actor.organisation, served.columns, checked.records, prefix)
+        if standing is not None:  # its statement writes no files: the caller asks again without it
+            raise insertion.StandingLost(standing)
     fitted = serving.fitted_of(version)
-    found = predictions.outcomes(fitted, fitted.predict_records(checked.records), checked.warnings)
+    found = predictions.outcomes(fitted, predict(actor.organisation, served, fitted, checked.records), checked.warnings)
     rows = [
         Row(str(id_), i, checked.patients[i] or patient, _json(record), value[:200], probability, _json(output))
         for i, (id_, record, (value, probability, output)) in enumerate(
@@ -72,16 +78,30 @@ def ask(
         )
     ]
     asked = Asked(version, timezone.now(), rows, inputs=checked.records, outputs=[f[2] for f in found])
-    if len(rows) == 1:
+    if len(rows) == 1 and not cells:
         insertion.insert(actor=actor, version=version, rows=rows, at=asked.at, standing=standing)
         return asked
     with transaction.atomic():
+        if len(rows) == 1:
+            insertion.insert(actor=actor, version=version, rows=rows, at=asked.at)
+            files.point([row.id for row in rows], served.columns, checked.records, cells)
+            return asked
         batch = Batch.objects.create(
             organisation=actor.organisation, model_version=version, record_count=len(rows), requested_by=actor.user
         )
         asked.batch_id = batch.pk
         insertion.insert(actor=actor, version=version, rows=rows, at=asked.at, batch_id=batch.pk)
+        if cells:
+            files.point([row.id for row in rows], served.columns, checked.records, cells)
     return asked
+
+
+def predict(organisation: Organisation, served: Servable, fitted: Any, records: Sequence[dict[str, Any]]) -> Any:
+    """The engine's prediction; columns of files are given the paths of the organisation's stored files."""
+    if not served.columns.files:
+        return fitted.predict_records(records)
+    with at_hand(organisation, records, list(served.columns.files)) as ready:
+        return fitted.predict_records(ready)
 
 
 def diagnose(*, actor: Actor, version: ModelVersion, records: Sequence[Any]) -> list[Diagnosis]:

@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from inference.views import asking, reading
+from inference.views import asking, files, reading
 
 app_name = "inference"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -11,5 +11,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("diagnoses/", reading.diagnoses, name="diagnoses"),
     path("diagnoses/batches/<uuid:pk>/", reading.batch, name="batch"),
     path("diagnoses/<uuid:pk>/", reading.diagnosis, name="diagnosis"),
+    path("diagnoses/<uuid:pk>/files/<int:file>/<slug:size>/", files.picture, name="picture"),
     path("diagnoses/<uuid:pk>/review/", reading.review, name="review"),
 ]

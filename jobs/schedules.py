@@ -27,6 +27,7 @@ class Periodic:
 SCHEDULES = (
     Periodic("reap jobs", "jobs.tasks.reap", Schedule.MINUTES, minutes=1),
     Periodic("send waiting e-mails", "accounts.tasks.send_waiting_emails", Schedule.MINUTES, minutes=10),
+    Periodic("forget unused files", "datasets.tasks.forget_unused_files", Schedule.HOURLY),
     Periodic("nightly retraining", "training.tasks.retrain_nightly", Schedule.DAILY, at=NIGHT),
     Periodic("forget idempotency keys", "accounts.tasks.forget_idempotency_keys", Schedule.DAILY, at=NIGHT),
     Periodic("remove unfinished uploads", "datasets.tus.expiry.sweep", Schedule.MINUTES, minutes=15),

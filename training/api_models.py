@@ -186,19 +186,22 @@ class VersionEvaluate(APIView):
         """A report with metrics, intervals and curves. Nothing of what is sent is kept."""
         version = visible_version(request, pk)
         data = valid(serializers.EvaluateSerializer(data=request.data))
-        field = "file" if "file" in data else "records"
         try:
-            table = (
-                evaluation.from_file(data["file"])
-                if field == "file"
-                else evaluation.from_records(data["records"])
-            )
-            report = evaluation.evaluate(actor=actor_of(request), version=version, table=table, field=field)
+            report = self.report(request, version, data)
         except EvaluationRefused as error:
             errors = [{"field": error.field, "message": str(error), "code": error.code}]
             raise Problem(422, error.code.replace("_", "-"), str(error), errors=errors) from error
         named = {"id": str(version.pk), "name": str(version), "number": version.number}
         return Response({"model_version": named, "report": report})
+
+    def report(self, request: Request, version: ModelVersion, data: dict[str, Any]) -> dict[str, Any]:
+        """Of a file, which may be a zip with the files that its table names, or of records. Raises EvaluationRefused."""
+        actor = actor_of(request)
+        if "file" not in data:
+            table = evaluation.from_records(data["records"])
+            return evaluation.evaluate(actor=actor, version=version, table=table, field="records")
+        with evaluation.from_file(data["file"], version) as (table, files):
+            return evaluation.evaluate(actor=actor, version=version, table=table, files=files)
 
 
 class LeaderboardView(APIView):

@@ -2,7 +2,8 @@
 
 import math
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
+from datasets.cells.folder import unpacked_into
 from datasets.readers import headers
 from datasets.readers.base import ReadError
 from datasets.readers.table import open_table
+from datasets.records import FILE_KINDS
 from jobs.clean import clean_json
 from training import artefacts, overlap, problems
 from training.errors import EvaluationRefused
@@ -27,10 +30,16 @@ HEADER_ROWS = 50
 
 
 def evaluate(
-    *, actor: Actor, version: ModelVersion, table: pd.DataFrame, field: str = "file"
+    *,
+    actor: Actor,
+    version: ModelVersion,
+    table: pd.DataFrame,
+    field: str = "file",
+    files: Path | None = None,
 ) -> dict[str, Any]:
     """The engine's report, without predictions, with n_records and n_patients. Audited. Raises EvaluationRefused.
 
+    `files`: the folder in which the files that the table names lie.
     `seen_in_training`: how many of the rows the version has learned from (see `overlap.learned_from`).
     """
     import engine
@@ -45,7 +54,7 @@ def evaluate(
             field,
         )
     try:
-        report = engine.evaluate(artefacts.load_fitted(version), table).to_dict()
+        report = engine.evaluate(artefacts.load_fitted(version), table, files=files).to_dict()
     except engine.ArtefactError as error:
         raise EvaluationRefused(
             "model-unavailable", _("This version's files cannot be loaded."), "version"
@@ -95,8 +104,12 @@ def from_records(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, dtype=object)
 
 
-def from_file(file: "UploadedFile[Any]") -> pd.DataFrame:
-    """A table from a file in any format that an upload may have. Raises EvaluationRefused."""
+@contextmanager
+def from_file(file: "UploadedFile[Any]", version: ModelVersion) -> Iterator[tuple[pd.DataFrame, Path | None]]:
+    """(a table from a file in any format that an upload may have, the folder of the files that a zip brings with it).
+
+    Both are gone after the block. Raises EvaluationRefused.
+    """
     if (file.size or 0) > MAX_BYTES:
         raise EvaluationRefused(
             "too-large", _("The file is larger than %(mb)d MB.") % {"mb": MAX_BYTES // 1024**2}
@@ -107,9 +120,13 @@ def from_file(file: "UploadedFile[Any]") -> pd.DataFrame:
             for chunk in file.chunks():
                 out.write(chunk)
         try:
-            return read(path)
+            table = read(path)
+            own = [c["name"] for c in version.schema.get("columns", []) if c["kind"] in FILE_KINDS and c["name"] in table]
+            yield (unpacked_into(path, table, own, Path(folder) / "cells"), Path(folder) / "cells") if own else (table, None)
         except ReadError as error:
             raise EvaluationRefused(error.code, str(error)) from error
+        except ValueError as error:  # a file that a cell names and that is not there
+            raise EvaluationRefused("file_missing", str(error)) from error
 
 
 def read(path: Path) -> pd.DataFrame:

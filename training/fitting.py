@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from django.utils.translation import gettext as _
 
+from datasets.cells.folder import laid_out
 from datasets.records import reviewed_among
 from datasets.versions import frame
 from jobs.handlers import JobContext, JobError, JobStopped
@@ -23,11 +24,12 @@ LATENCY_CALLS = 25
 def execute(context: JobContext, run: TrainingRun) -> dict[str, Any]:
     """Run to the end. Safe to repeat: the same seed and data give the same numbers and the same version ids."""
     artefacts.clear_unfinished_of(run)
-    search = fit(context, run)
-    best = search.best.candidate
-    with context.fenced():
-        store_candidates(run, search.candidates, best)
-    versions = judge_all(context, run, search, best)
+    with laid_out(run.frozen, list(recipes.columns_of_files(run.recipe)), context.folder) as files:
+        search = fit(context, run, files)
+        best = search.best.candidate
+        with context.fenced():
+            store_candidates(run, search.candidates, best)
+        versions = judge_all(context, run, search, best, files)
     context.progress(1.0, _("Finished"))
     return {
         "versions": versions,
@@ -39,8 +41,8 @@ def execute(context: JobContext, run: TrainingRun) -> dict[str, Any]:
     }
 
 
-def fit(context: JobContext, run: TrainingRun) -> Any:
-    """engine.fit_candidates on the training split alone, with progress for each candidate."""
+def fit(context: JobContext, run: TrainingRun, files: Path | None = None) -> Any:
+    """engine.fit_candidates on the training split alone, with progress for each candidate. `files`: where cells lie."""
     import engine
 
     context.progress(0.0, _("Reading the records"))
@@ -53,6 +55,7 @@ def fit(context: JobContext, run: TrainingRun) -> Any:
         return engine.fit_candidates(
             train,
             recipes.for_engine(run.recipe),
+            files=files,
             on_progress=live.report,
             should_stop=context.should_stop,
         )
@@ -80,7 +83,9 @@ def store_candidates(run: TrainingRun, results: list[Any], best: str) -> None:
     run.candidates.exclude(name__in=[r.name for r in results]).delete()
 
 
-def judge_all(context: JobContext, run: TrainingRun, search: Any, best: str) -> list[dict[str, Any]]:
+def judge_all(
+    context: JobContext, run: TrainingRun, search: Any, best: str, files: Path | None = None
+) -> list[dict[str, Any]]:
     """Each fitted candidate judged on the locked test split and stored; [{id, candidate, chosen}]."""
     test = labelled_test(run, search.best)
     floors = gate.floors_for(run.organisation, run.dataset)
@@ -90,7 +95,7 @@ def judge_all(context: JobContext, run: TrainingRun, search: Any, best: str) -> 
         context.stop_if_asked()
         share = FIT_SHARE + (1.0 - FIT_SHARE) * position / len(fitted)
         context.progress(share, _("Judging on the locked test split"), words.candidate(result.name))
-        made.append(judge(run, result, test, floors, chosen=result.name == best))
+        made.append(judge(run, result, test, floors, chosen=result.name == best, files=files))
     return made
 
 
@@ -112,13 +117,19 @@ def labelled_test(run: TrainingRun, fitted: Any) -> pd.DataFrame:
 
 
 def judge(
-    run: TrainingRun, result: Any, test: pd.DataFrame, floors: dict[str, float], *, chosen: bool
+    run: TrainingRun,
+    result: Any,
+    test: pd.DataFrame,
+    floors: dict[str, float],
+    *,
+    chosen: bool,
+    files: Path | None = None,
 ) -> dict[str, Any]:
     """Judge one candidate and lay its artefact down whole, by one rename."""
     import engine
 
     pk = artefacts.version_id(run, result.name)
-    report = engine.evaluate(result.fitted, test, seed=run.recipe["seed"]).to_dict()
+    report = engine.evaluate(result.fitted, test, seed=run.recipe["seed"], files=files).to_dict()
     predictions = report.pop("predictions")
     if len(predictions["true"]) != len(test):
         raise JobError(
@@ -126,7 +137,7 @@ def judge(
         )
     with artefacts.writing(artefacts.folder_of(run.organisation_id, pk), run) as private:
         engine.save(result.fitted, private / "model")
-        row = describe(run, result, report, private / "model", test, floors)
+        row = describe(run, result, report, private / "model", test, floors, files)
         artefacts.write_json(
             private / "predictions.json", {"records": test.index.tolist(), "report": predictions}
         )
@@ -143,6 +154,7 @@ def describe(
     path: Path,
     test: pd.DataFrame,
     floors: dict[str, float],
+    files: Path | None = None,
 ) -> dict[str, Any]:
     """What the ModelVersion row is made of, from the artefact as it can be loaded again."""
     import engine
@@ -160,7 +172,7 @@ def describe(
             "report": report,
             "metrics": {name: short(metric) for name, metric in report["metrics"].items()},
             "operating_point": fitted.operating_point or {},
-            "latency_ms": latency_ms(fitted, test),
+            "latency_ms": latency_ms(fitted, test, files),
             "fit_seconds": result.fit_seconds,
             "gate_passed": not reasons,
             "gate_reasons": reasons,
@@ -175,7 +187,7 @@ def short(metric: dict[str, Any]) -> dict[str, Any]:
     return {key: metric.get(key) for key in ("value", "low", "high", "n")}
 
 
-def latency_ms(fitted: Any, test: pd.DataFrame) -> float:
+def latency_ms(fitted: Any, test: pd.DataFrame, files: Path | None = None) -> float:
     """The median time of one diagnosis of one record, in milliseconds, after a warm-up."""
     names = [c.name for c in fitted.schema.features]
     row = test.iloc[0][names]
@@ -183,7 +195,7 @@ def latency_ms(fitted: Any, test: pd.DataFrame) -> float:
     times = []
     for call in range(LATENCY_CALLS + 3):
         began = time.perf_counter()
-        fitted.predict_records([record])
+        fitted.predict_records([record], files=files)
         if call >= 3:
             times.append(time.perf_counter() - began)
     return median(times) * 1000.0

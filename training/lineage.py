@@ -7,6 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from datasets.cells.folder import fingerprint, hashes_of
+from training import recipes
 from training.models import TrainingRun
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "torch", "skops", "safetensors", "django")
@@ -35,6 +37,12 @@ def code_version() -> str:
     return f"engine-{total.hexdigest()[:16]}"
 
 
+def files_of(run: TrainingRun) -> dict[str, dict[str, Any]]:
+    """For each column of files that was learned from: how many different files, and one hash over all their hashes."""
+    columns = list(recipes.columns_of_files(run.recipe))
+    return {name: fingerprint(found) for name, found in hashes_of(run.frozen, columns).items()}
+
+
 def lineage_of(run: TrainingRun, fitted: Any, floors: dict[str, float]) -> dict[str, Any]:
     """JSON for ModelVersion.lineage. Counts, hashes and names; no patient's value."""
     return {
@@ -52,6 +60,7 @@ def lineage_of(run: TrainingRun, fitted: Any, floors: dict[str, float]) -> dict[
         "run": str(run.pk),
         "run_number": run.number,
         "requester": run.requested_by.email if run.requested_by else "system",
+        "files": files_of(run),
         "code_version": code_version(),
         "libraries": library_versions(),
     }

@@ -50,32 +50,39 @@ def profile_for(
 
 def examine(version: DatasetVersion, recipe: dict[str, Any]) -> list[dict[str, Any]]:
     """The engine's check on the training split alone, and whether the test split can judge."""
-    import engine
     from datasets.records import reviewed_among
     from datasets.versions import frame
     from engine.cells import is_missing
 
-    spec = recipes.for_engine(recipe)
     names = {c["name"] for c in version.columns}
     if recipe["target"] not in names:
         return [problems.make("column_missing", column=recipe["target"])]
     train = frame(version, "train")
     if train.empty:
         return [problems.make("no_records")]
-    found = [problems.from_engine(p.to_dict()) for p in engine.check(train, spec)]
-    found += [
-        problems.make("kind_not_used", severity="warning", column=name, kind=kind)
-        for name, kind in recipes.columns_of_files(recipe).items()
-    ]
+    found = [problems.from_engine(p.to_dict()) for p in _checked(version.dataset, train, recipe)]
     found = [p if p["code"] != "patient_guessed" else _guessed_patient(version, train, p) for p in found]
     labels = frame(version, "test", columns=[recipe["target"]])[recipe["target"]]
     reviewed = reviewed_among(labels.index.tolist())  # judged by none of them: see fitting.labelled_test
-    tests = sum(not is_missing(label, spec.keep_words) and pk not in reviewed for pk, label in labels.items())
+    keep_words = recipes.for_engine(recipe).keep_words
+    tests = sum(not is_missing(label, keep_words) and pk not in reviewed for pk, label in labels.items())
     if tests == 0:
         found.append(problems.make("test_empty"))
     elif tests < FEW_TEST_RECORDS:
         found.append(problems.make("test_small", severity="warning", count=tests))
     return found
+
+
+def _checked(dataset: Dataset, train: Any, recipe: dict[str, Any]) -> list[Any]:
+    """The engine's check, which looks whether the files are there (without decoding them) where storage is a folder."""
+    import engine
+    from datasets.cells.folder import located
+
+    own = [name for name in recipes.columns_of_files(recipe) if name in train.columns]
+    there = located(dataset.organisation, train, own)
+    if there is None:
+        return list(engine.check(train, recipes.for_engine(recipe, without=own)))
+    return list(engine.check(there, recipes.for_engine(recipe)))
 
 
 def _guessed_patient(version: DatasetVersion, train: Any, guess: dict[str, Any]) -> dict[str, Any]:
@@ -99,13 +106,12 @@ def examine_sample(dataset: Dataset, recipe: dict[str, Any]) -> list[dict[str, A
 
     Only what is as true of all of them: too few patients, or a class of one, may look otherwise in the whole.
     """
-    import engine
     from datasets.quality import sample
 
     columns = list(dataset.columns.all())
     if recipe["target"] not in {c.name for c in columns}:
         return [problems.make("column_missing", column=recipe["target"])]
-    found = engine.check(sample(dataset, columns), recipes.for_engine(recipe))
+    found = _checked(dataset, sample(dataset, columns), recipe)
     return [problems.from_engine(p.to_dict()) for p in found if p.code in SEEN_IN_A_SAMPLE]
 
 

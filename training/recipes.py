@@ -1,14 +1,18 @@
 """From what a person chose (or did not) to a whole recipe."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from datasets.models import Column, Dataset, Kind, Role, Upload
+from datasets.records import FILE_KINDS
 from training import problems
 from training.errors import RunRefused
 from training.models import Model
 from training.options import TASKS
 
-FILE_KINDS = frozenset({Kind.IMAGE, Kind.VOLUME, Kind.VIDEO, Kind.SIGNAL})
+# Seconds that a training may take for each file of a column, beside its usual time: decoding and looking at it.
+SECONDS: dict[str, float] = {Kind.IMAGE: 0.1, Kind.SIGNAL: 0.05, Kind.VOLUME: 0.5, Kind.VIDEO: 1.0}
+USUAL, LONGEST = 60.0, 4 * 3600.0
 
 # What a person may set; columns, target and patient follow from the data set's columns.
 OPTIONS = (
@@ -49,21 +53,29 @@ def resolve(dataset: Dataset, target: str | None, options: dict[str, Any]) -> di
         recipe = engine.Recipe.from_dict(own | _merged(given, columns, name))
     except engine.EngineError as error:
         raise RunRefused([problems.from_error(error)]) from None
-    return _same_task(dataset, recipe.to_dict())
+    made = recipe.to_dict()
+    if "time_budget" not in options and columns_of_files(made):
+        made["time_budget"] = budget_for(made, dataset.record_count)
+    return _same_task(dataset, made)
 
 
-def for_engine(recipe: dict[str, Any]) -> Any:
-    """A stored recipe as the engine's. Columns of files are left out: the portal does not hand their files over yet."""
+def for_engine(recipe: dict[str, Any], without: Iterable[str] = ()) -> Any:
+    """A stored recipe as the engine's; `without` are columns to leave out besides."""
     import engine
 
-    ignored = {*recipe.get("ignore", ()), *columns_of_files(recipe)}
-    return engine.Recipe.from_dict({**recipe, "ignore": sorted(ignored)})
+    return engine.Recipe.from_dict({**recipe, "ignore": sorted({*recipe.get("ignore", ()), *without})})
 
 
 def columns_of_files(recipe: dict[str, Any]) -> dict[str, str]:
-    """The columns of files that a stored recipe would learn from, with their kinds."""
+    """The columns of files that a stored recipe learns from, with their kinds."""
     left = {recipe["target"], recipe.get("patient"), *recipe.get("ignore", ())}
     return {name: kind for name, kind in recipe.get("columns", {}).items() if kind in FILE_KINDS and name not in left}
+
+
+def budget_for(recipe: dict[str, Any], records: int) -> float:
+    """How long a training may take when nobody says: files take longer to look at than cells of a table."""
+    each = sum(SECONDS[kind] for kind in columns_of_files(recipe).values())
+    return min(LONGEST, round(USUAL + each * records))
 
 
 def _kept_words(dataset: Dataset) -> bool:

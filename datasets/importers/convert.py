@@ -14,7 +14,7 @@ from datasets.models import Column, Dataset, Kind, Role
 from datasets.readers import dates, missing, numbers
 from datasets.readers.base import Batch, Cell
 from datasets.readers.formulas import as_meant
-from datasets.records import coerce, label_text
+from datasets.records import FILE_KINDS, coerce, label_text
 from datasets.splitting import splits_for
 
 REMEMBERED = 100_000  # different cells of one column that are kept from one batch to the next
@@ -32,6 +32,7 @@ class Source:
     date_order: str = "ymd"
     future: bool = False
     keep_words: bool = False
+    files: Any = None  # the upload's files (cells.arriving.Arriving), where it brings some
 
     def value(self, raw: Cell) -> Any:
         """The canonical value of a cell; raises ValueError with a text for the person."""
@@ -39,6 +40,8 @@ class Source:
         if spelled is not None and not (spelled and self.keep_words):
             return None
         raw = as_meant(raw)
+        if self.files is not None and self.column.kind in FILE_KINDS:
+            return coerce(self.column, self.files.value(self.column, raw))
         if isinstance(raw, str):
             if self.column.kind == Kind.NUMBER:
                 return coerce(self.column, self._number(raw))

@@ -14,15 +14,17 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from datasets import storage
+from datasets.cells.arriving import SHARE, Arriving
 from datasets.importers import bulk
 from datasets.importers.ahead import ahead
 from datasets.importers.columnwise import Wholesale
 from datasets.importers.convert import Converted, Converter, Refusal, Source
 from datasets.importers.rows import Rows
-from datasets.models import Dataset, Record, Upload
+from datasets.models import Column, Dataset, Record, Upload
 from datasets.readers.base import BATCH, Batch, ColumnBatch
 from datasets.readers.formulas import safe_cell
 from datasets.readers.table import AnyTable, open_table
+from datasets.records import FILE_KINDS
 from jobs.handlers import JobContext, JobError
 
 REPORTED = 100_000  # refused rows in the downloadable report; more are only counted
@@ -42,15 +44,30 @@ class Import:
         self.context, self.upload, self.dataset = context, upload, upload.dataset
         self.options = upload.options
         self.refused_path = context.folder / "refused.csv"
+        self.files: Arriving | None = Arriving(context, upload) if upload.options.get("files") else None
+        self.begun = 0.0  # how much of the progress the files have taken
 
     def run(self) -> None:
         """Import from the checkpoint on. Raises JobError, JobStopped, LeaseLost."""
         self._prepare()
         with storage.local(self.upload.file) as path, open_table(path, self.options) as table:
+            if self.files is not None:
+                self._take_in_files(self.files, path, table)
             if not self.options.get("keep_good_rows", True) and not self.report.get("checked"):
                 self._check(table)
             self._import(table)
         self._finish()
+
+    def _take_in_files(self, files: Arriving, path: Path, table: AnyTable) -> None:
+        files.take_in(path, table, {given["place"]: column for given, column in self._columns_of_files()})
+        self.begun = SHARE
+        with self.context.fenced():
+            self.upload.report = {**self.report, "files": files.report}
+            self.upload.save(update_fields=["report"])
+
+    def _columns_of_files(self) -> list[tuple[dict[str, Any], Column]]:
+        columns = {c.name: c for c in self.dataset.columns.all() if c.kind in FILE_KINDS}
+        return [(given, columns[given["name"]]) for given in self.options["columns"] if given["name"] in columns]
 
     @property
     def report(self) -> dict[str, Any]:
@@ -95,6 +112,7 @@ class Import:
                 date_order=given.get("date_order", "ymd"),
                 future=bool(given.get("future")),
                 keep_words=bool(given.get("keep_words")),
+                files=self.files,
             )
             for given in self.options["columns"]
             if given["name"] in columns
@@ -130,7 +148,7 @@ class Import:
         for batch, done, fraction in self._batches(table, self.options["skip"]):
             refused, read = refused + done.refused, read + batch.count - done.empty
             self._write(done.refusals, durable=False)
-            self.context.progress(fraction / 2, _("Checking"))
+            self.context.progress(self.begun + (1 - self.begun) * fraction / 2, _("Checking"))
         if refused:
             self._fail_check(refused, read)
         self.report["checked"] = True
@@ -146,7 +164,7 @@ class Import:
         raise JobError(text % {"count": refused}, engineer="all-or-nothing import with refused rows")
 
     def _import(self, table: AnyTable) -> None:
-        start = 0.5 if self.report.get("checked") else 0.0
+        start = self.begun + (1 - self.begun) * (0.5 if self.report.get("checked") else 0.0)
         bulk.tune()
         for batch, done, fraction in self._batches(table, self.report["next"]):
             size = self._write(done.refusals)
@@ -171,6 +189,9 @@ class Import:
         if inserted.added:
             upload.record_from = inserted.first if upload.record_from is None else upload.record_from
             upload.record_to = inserted.last
+            if self.files is not None:
+                columns = [column for _given, column in self._columns_of_files()]
+                self.files.point(upload, columns, inserted.first, inserted.last)
         upload.rows_read += batch.count - done.empty
         upload.rows_added += inserted.added
         upload.rows_duplicate += len(rows) - inserted.added

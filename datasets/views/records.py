@@ -18,6 +18,7 @@ from accounts.permissions import Permission
 from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from datasets import queries
+from datasets.cells import showing
 from datasets.erasure import ErasureRefused, Preview, erase_patient, preview_erasure
 from datasets.forms import EraseConfirmForm, ErasePatientForm, LabelForm, RecordFilterForm
 from datasets.models import Dataset, Kind, Record, Role
@@ -45,6 +46,7 @@ def record_list(request: HttpRequest, pk: UUID) -> HttpResponse:
         return redirect("datasets:records", pk)
     audit.record(actor_of(request), "records.listed", dataset, count=len(page.records), filters=asked.names)
     shown = [c for c in columns if c.role not in (Role.PATIENT, Role.TARGET, Role.IGNORE)][:SHOWN_COLUMNS]
+    files = showing.pointers(page.records, shown)
     context = {
         "dataset": dataset,
         "form": form,
@@ -53,7 +55,7 @@ def record_list(request: HttpRequest, pk: UUID) -> HttpResponse:
         "page": page,
         "columns": shown,
         "hidden_columns": len(columns) - len(shown),
-        "rows": [(record, [record.values.get(c.name) for c in shown]) for record in page.records],
+        "rows": [(record, [showing.cell(record, c, files) for c in shown]) for record in page.records],
         "target": target,
         "patient": next((c for c in columns if c.role == Role.PATIENT), None),
         "window": queries.WINDOW,
@@ -103,10 +105,11 @@ def record_context(record: Record, form: LabelForm) -> dict[str, Any]:
         others = Record.objects.filter(dataset=record.dataset_id, patient_key=record.patient_key).exclude(
             pk=record.pk
         )
+    files = showing.pointers([record], columns)
     return {
         "record": record,
         "dataset": record.dataset,
-        "values": [(column, record.values.get(column.name)) for column in columns],
+        "values": [(column, showing.cell(record, column, files)) for column in columns],
         "target": next((c for c in columns if c.role == Role.TARGET), None),
         "changes": record.changes.select_related("changed_by"),
         "others": others.order_by("-id")[:20],
@@ -220,6 +223,13 @@ def erasure_consequences(preview: Preview) -> list[str]:
         )
         % {"count": count}
     ]
+    if preview.files:
+        text = ngettext(
+            "%(count)d file of the patient (a picture, say) is deleted, unless another record has the same.",
+            "%(count)d files of the patient (pictures, say) are deleted, unless another record has the same.",
+            preview.files,
+        )
+        texts.append(text % {"count": preview.files})
     if preview.versions:
         numbers = ", ".join(f"v{v.number}" for v in preview.versions)
         texts.append(

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from accounts.actor import actor_of
 from accounts.permissions import Permission
 from accounts.views_base import requires
-from inference import queries, serving, wording
+from inference import files, queries, serving, wording
 from inference.errors import DiagnosisRefused, RecordsInvalid
 from inference.forms import DiagnosisForm
 from inference.services import audit_refusal, diagnose_once
@@ -44,8 +44,10 @@ def form(request: HttpRequest, pk: UUID) -> HttpResponse:
     actor = actor_of(request)
     try:
         served = serving.champion_of(actor, pk)
-        page = DiagnosisForm(request.POST or None, version=served.version, features=served.columns.features)
-        if request.method == "POST" and page.is_valid():
+        page = DiagnosisForm(
+            request.POST or None, request.FILES or None, version=served.version, features=served.columns.features
+        )
+        if request.method == "POST" and page.is_valid() and _taken_in(request, page):
             token, patient = page.cleaned_data["token"], page.cleaned_data["patient"]
             diagnosis = diagnose_once(actor=actor, served=served, record=page.record(), token=token, patient=patient)
             return redirect("inference:diagnosis", pk=diagnosis)
@@ -53,8 +55,21 @@ def form(request: HttpRequest, pk: UUID) -> HttpResponse:
         page.add_error(None, "; ".join(e["message"] for e in error.errors))
     except DiagnosisRefused as refusal:
         return _refused(request, pk, refusal)
-    context = {"form": page, "served": served, "sentences": wording.operating_sentences(served.version)}
+    sentences = wording.operating_sentences(served.version)
+    context = {"form": page, "served": served, "with_files": bool(served.columns.files), "sentences": sentences}
     return render(request, "inference/form.html", context, status=400 if page.errors else 200)
+
+
+def _taken_in(request: HttpRequest, page: DiagnosisForm) -> bool:
+    """Keep the attached files; what cannot be a cell is said at its field."""
+    organisation = actor_of(request).organisation
+    assert organisation is not None
+    try:
+        page.keep(files.take_in(organisation, page.attached()))
+    except RecordsInvalid as error:
+        for one in error.errors:
+            page.add_error(one["field"], one["message"])
+    return not page.errors
 
 
 def _refused(request: HttpRequest, pk: UUID, refusal: DiagnosisRefused) -> HttpResponse:

@@ -38,6 +38,10 @@ class World:
     token: str
     notification: Any
     patient_key: Any
+    stored: Any
+    record_file: Any
+    diagnosis_file: Any
+    size: str = "thumb"
 
 
 def table(rows: int = 120, seed: int = 7) -> str:
@@ -119,6 +123,19 @@ def keep_patient(who: Any, folder: Path) -> Any:
     return PatientKey.objects.get()
 
 
+def attach(organisation: Any, record: Any, diagnosis: Any) -> tuple[Any, Any, Any]:
+    """A real CT slice beside the record and the diagnosis, whose own model learns from a table alone."""
+    from pydicom.data import get_testdata_file
+
+    from datasets.cells.models import RecordFile
+    from datasets.cells.store import take_in
+    from inference.files import DiagnosisFile
+
+    cell = take_in(organisation=organisation, file=str(get_testdata_file("CT_small.dcm")), name=f"{MARK}.dcm")
+    what = {"column": "scan", "file": cell.file, "name": cell.name}
+    return cell.file, RecordFile.objects.create(record=record, **what), DiagnosisFile.objects.create(diagnosis=diagnosis, **what)
+
+
 def build(folder: Path) -> World:
     """All of it; some seconds, so a module shares it and every test's changes are rolled back."""
     from accounts.models import Notification, Organisation
@@ -145,21 +162,23 @@ def build(folder: Path) -> World:
     run = train(who, dataset)
     version = run.versions.get(chosen=True)
     confirm_champion(actor=who, version=version, reason=MARK)
-    record = {"age": 61, "pressure": 140.0, "sex": "male", "note": "chest pain on effort"}
-    diagnosis = diagnose(actor=who, version=version, records=[record])[0]
-    batch = diagnose(actor=who, version=version, records=[record, {**record, "age": 34}])[0].batch_id
+    values = {"age": 61, "pressure": 140.0, "sex": "male", "note": "chest pain on effort"}
+    diagnosis = diagnose(actor=who, version=version, records=[values])[0]
+    batch = diagnose(actor=who, version=version, records=[values, {**values, "age": 34}])[0].batch_id
     review(actor=who, diagnosis=diagnosis, verdict="confirmed")
     save_preference(actor=who, outcome=version.model.target, weights={"roc_auc": 1.0}, floors={})
     invitation, token = invite(actor=who, email="invited@example.org", role="auditor")
     key, _plain = create_key(actor=who, name=MARK, scopes=["data:read"])
     patient_key = keep_patient(who, folder)
+    record = dataset.records.first()
+    stored, record_file, diagnosis_file = attach(organisation, record, diagnosis)
     for person in (viewer, owner):
         notification = Notification.objects.create(organisation=organisation, user=person, key="guard", title=MARK)
     return World(
         organisation=organisation, owner=owner, viewer=viewer, outsider=outsider, spare=spare.memberships.get(),
         dataset=dataset, upload=upload, waiting_upload=waiting, arrival=arrival, transfer=transfer,
-        arrived_file=arrived_file, record=dataset.records.first(), version=run.version,
+        arrived_file=arrived_file, record=record, version=run.version,
         job=run.job, run=run, model=version.model, model_version=version, diagnosis=diagnosis, batch=batch,
         key=key, invitation=invitation, token=token, notification=notification,
-        patient_key=patient_key,
+        patient_key=patient_key, stored=stored, record_file=record_file, diagnosis_file=diagnosis_file,
     )  # fmt: skip

@@ -1,0 +1,150 @@
+"""The files of an upload on their way into records: taken in first, then found by the names that the rows give."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from datasets import storage
+from datasets.cells import kinds, store
+from datasets.cells.archive import Member, Names, members, unpacked
+from datasets.cells.models import RecordFile
+from datasets.models import Column, Record, Upload
+from datasets.readers import missing
+from datasets.readers.base import ReadError
+from datasets.readers.table import AnyTable
+from jobs.handlers import JobContext
+
+REPORTED = 200
+SHARE = 0.6  # of the import's progress that the files take
+
+
+@dataclass
+class Arrived:
+    """What became of one file of the archive: stored under `sha256`, or not, for a `reason`."""
+
+    name: str
+    sha256: str = ""
+    file: int = 0
+    kind: str = ""
+    form: str = ""
+    reason: str = ""
+
+
+class Arriving:
+    """The files of one upload. `take_in` first; then `value` answers for the cells, in any thread."""
+
+    def __init__(self, context: JobContext, upload: Upload) -> None:
+        self.context, self.upload = context, upload
+        self.notes = context.folder / "files.jsonl"
+        self.names = Names([])
+        self.arrived: dict[str, Arrived] = {}
+        self.shown: dict[str, str] = {}  # hash → what the sender called it
+        self.report: dict[str, Any] = {}
+
+    def take_in(self, path: Path, table: AnyTable, columns: Mapping[int, Column]) -> None:
+        """Store the files that the table names in these columns (place → column). A killed attempt goes on where it was.
+
+        Files that cannot be taken are noted with the reason; the rows that name them are refused when they come.
+        """
+        self.arrived = self._known()
+        found = [m for m in members(path) if m.name != self.upload.options.get("table")]
+        self.names = Names(found, str(self.upload.options.get("table", "")))
+        named = self._named(table, set(columns))
+        with self.notes.open("a", encoding="utf-8") as notes:
+            for number, member in enumerate(found):
+                self.context.stop_if_asked()
+                if member.name not in named or member.name in self.arrived:
+                    continue
+                one = self._take(member)
+                self.arrived[member.name] = one
+                notes.write(json.dumps(asdict(one)) + "\n")
+                notes.flush()
+                self.context.progress(SHARE * number / len(found), _("Taking in the files"))
+        self.shown = {one.sha256: store.clean_name(one.name) for one in self.arrived.values() if one.sha256}
+        self.report = self._counted(found, named)
+
+    def _known(self) -> dict[str, Arrived]:
+        """What an earlier attempt had taken in and is still there."""
+        if not self.notes.exists():
+            return {}
+        found: dict[str, Arrived] = {}
+        for line in self.notes.read_text(encoding="utf-8").splitlines():
+            try:
+                one = Arrived(**json.loads(line))
+            except (ValueError, TypeError):  # the line that a kill has cut
+                continue
+            found[one.name] = one
+        there = store.find(self.upload.organisation, [one.sha256 for one in found.values() if one.sha256])
+        return {name: one for name, one in found.items() if one.reason or one.sha256 in there}
+
+    def _named(self, table: AnyTable, places: set[int]) -> set[str]:
+        """The archive's files that some row names."""
+        named: set[str] = set()
+        for batch in table.batches(self.upload.options["skip"]):
+            self.context.stop_if_asked()
+            for row in batch.rows:
+                for place in places:
+                    cell = row[place] if place < len(row) else None
+                    if missing.spelling(cell) is None:
+                        try:
+                            named.add(self.names.find(cell).name)
+                        except ValueError:
+                            continue
+        return named
+
+    def _take(self, member: Member) -> Arrived:
+        one = Arrived(member.name)
+        try:
+            with unpacked(member) as path, storage.received(path) as (copy, sha256, size):
+                cell = store.keep(
+                    organisation=self.upload.organisation, path=copy, sha256=sha256, size=size, name=member.base
+                )
+                one.sha256, one.file, one.kind, one.form = sha256, cell.file_id, cell.kind, cell.form
+        except (kinds.NotACell, ReadError, storage.TooLarge) as refused:
+            one.reason = str(refused)
+        return one
+
+    def _counted(self, found: list[Member], named: set[str]) -> dict[str, Any]:
+        refused = [one for one in self.arrived.values() if one.reason]
+        taken = [one for one in self.arrived.values() if one.sha256]
+        unused = [m.name for m in found if m.name not in named]
+        return {
+            "taken": len({one.sha256 for one in taken}),
+            "same_content": len(taken) - len({one.sha256 for one in taken}),
+            "refused": len(refused), "unused": len(unused),
+            "refused_examples": [{"name": one.name[:120], "reason": one.reason} for one in refused[:REPORTED]],
+            "unused_examples": [name[:120] for name in unused[:REPORTED]],
+        }  # fmt: skip
+
+    def value(self, column: Column, raw: Any) -> str:
+        """The hash of the file that a cell names. Raises ValueError with a text for the person."""
+        member = self.names.find(raw)
+        one = self.arrived.get(member.name)
+        if one is None or one.reason:
+            why = one.reason if one is not None else _("it was not taken in")
+            raise ValueError(_("“%(name)s”: %(why)s") % {"name": member.base[:80], "why": why})
+        if not kinds.Look(one.kind, one.form).fits(column.kind):
+            raise ValueError(
+                _("“%(name)s” is of kind “%(found)s”, the column takes “%(kind)s”")
+                % {"name": member.base[:80], "found": kinds.label(one.kind), "kind": column.get_kind_display()}
+            )
+        return one.sha256
+
+    def point(self, upload: Upload, columns: list[Column], first: int, last: int) -> None:
+        """Within the fence of a batch: note which files its new records point to."""
+        files = {one.sha256: one.file for one in self.arrived.values() if one.sha256}
+        rows = Record.objects.filter(upload=upload, id__gte=first, id__lte=last).values_list("id", "values")
+        RecordFile.objects.bulk_create(self._pointers(rows.iterator(), columns, files), batch_size=1_000)
+
+    def _pointers(self, rows: Any, columns: list[Column], files: dict[str, int]) -> Iterator[RecordFile]:
+        for pk, values in rows:
+            for column in columns:
+                sha256 = values.get(column.name)
+                if sha256:
+                    yield RecordFile(
+                        record_id=pk, column=column.name, file_id=files[sha256], name=self.shown[sha256]
+                    )

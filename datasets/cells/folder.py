@@ -1,0 +1,173 @@
+"""The files of frozen records laid out for learning, and those of a few records found where they lie."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.files.storage import default_storage
+
+from accounts.models import Organisation
+from datasets.models import DatasetVersion, StoredFile
+from datasets.records import FILE_KINDS
+from datasets.versions import iter_frames
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOOK_UP = 500
+
+
+def columns_of_files(version: DatasetVersion, left_out: Iterable[str] = ()) -> list[str]:
+    """The names of the version's columns whose cells are files."""
+    out = set(left_out)
+    return [c["name"] for c in version.columns if c["kind"] in FILE_KINDS and c["name"] not in out]
+
+
+def hashes_of(version: DatasetVersion, columns: Sequence[str]) -> dict[str, set[str]]:
+    """Column → the hashes that the version froze in it."""
+    found: dict[str, set[str]] = {name: set() for name in columns}
+    if columns:
+        for frame in iter_frames(version, columns=columns):
+            for name in columns:
+                found[name].update(cell for cell in frame[name].tolist() if cell)
+    return found
+
+
+def fingerprint(hashes: Iterable[str]) -> dict[str, Any]:
+    """{count, sha256}: how many different files, and one hash over all of theirs in their order."""
+    own = sorted(set(hashes))
+    return {"count": len(own), "sha256": sha256("\n".join(own).encode()).hexdigest()}
+
+
+def stored(organisation: Organisation, hashes: Iterable[str]) -> dict[str, str]:
+    """Hash → path in storage, of the organisation's files that are there."""
+    wanted, found = sorted(set(hashes)), {}
+    for start in range(0, len(wanted), LOOK_UP):
+        rows = StoredFile.objects.for_organisation(organisation).filter(sha256__in=wanted[start : start + LOOK_UP])
+        found.update(dict(rows.exclude(path="").values_list("sha256", "path")))
+    return found
+
+
+@contextmanager
+def laid_out(version: DatasetVersion, columns: Sequence[str], parent: Path) -> Iterator[Path | None]:
+    """A folder below `parent` in which each frozen file of these columns lies under its hash; None without such columns.
+
+    Hard links where the storage is a folder of the same disk (nothing is copied), else copies. Nobody can write into the
+    folder, and it is gone after the block. A file that has been erased meanwhile is not there: the engine says so.
+    """
+    if not columns:
+        yield None
+        return
+    hashes = set().union(*hashes_of(version, columns).values())
+    folder = parent / "cells"
+    _clear(folder)  # of an attempt that was killed
+    folder.mkdir(parents=True, mode=0o700)
+    try:
+        for name, path in stored(version.dataset.organisation, hashes).items():
+            _link(path, folder / name)
+        folder.chmod(0o500)
+        yield folder
+    finally:
+        _clear(folder)
+
+
+def _clear(folder: Path) -> None:
+    if folder.exists():
+        folder.chmod(0o700)
+        shutil.rmtree(folder)
+
+
+def _link(stored_path: str, target: Path) -> None:
+    try:
+        source = Path(default_storage.path(stored_path))
+    except NotImplementedError:
+        with default_storage.open(stored_path, "rb") as stream, target.open("wb") as copy:
+            shutil.copyfileobj(stream, copy)
+        return
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        return
+    except OSError:  # another disk, or one that knows no links
+        shutil.copyfile(source, target)
+
+
+def located(organisation: Organisation, frame: "pd.DataFrame", columns: Sequence[str]) -> "pd.DataFrame | None":
+    """The frame with paths in place of hashes, for looking whether the files are there; None where storage is no folder."""
+    if not columns or not _is_folder():
+        return frame if not columns else None
+    frame = frame.copy()
+    paths = stored(organisation, (cell for name in columns for cell in frame[name].tolist() if cell))
+    for name in columns:
+        frame[name] = [Path(default_storage.path(paths[c])) if c in paths else c and Path(c) for c in frame[name].tolist()]
+    return frame
+
+
+def unpacked_into(archive: Path, frame: "pd.DataFrame", columns: Sequence[str], folder: Path) -> "pd.DataFrame":
+    """The frame with hashes in place of the names that its cells give to files of a zip; the files lie in `folder`.
+
+    Raises ValueError for a name that the zip does not hold, and ReadError for a file that cannot be unpacked.
+    """
+    from datasets.cells.archive import Names, layout_of, members, unpacked
+
+    folder.mkdir()
+    layout = layout_of(archive)
+    names = Names(members(archive) if layout.way else [], layout.table)
+    known: dict[str, str] = {}
+    frame = frame.copy()
+    for column in columns:
+        cells: list[Any] = []
+        for cell in frame[column].tolist():
+            if cell is None or not str(cell).strip():
+                cells.append(None)
+                continue
+            member = names.find(cell)
+            if member.name not in known:
+                with unpacked(member) as path, path.open("rb") as stream:
+                    known[member.name] = file_digest(stream, "sha256").hexdigest()
+                    shutil.copyfile(path, folder / known[member.name])
+            cells.append(known[member.name])
+        frame[column] = cells
+    return frame
+
+
+def _is_folder() -> bool:
+    try:
+        default_storage.path("x")
+    except NotImplementedError:
+        return False
+    return True
+
+
+@contextmanager
+def at_hand(
+    organisation: Organisation, records: Sequence[Mapping[str, Any]], columns: Sequence[str]
+) -> Iterator[list[dict[str, Any]]]:
+    """The records with paths of readable files in place of hashes: the stored ones themselves, or copies for the block."""
+    ready = [dict(record) for record in records]
+    hashes = {record[name] for record in ready for name in columns if record.get(name)}
+    if not hashes:
+        yield ready
+        return
+    paths = stored(organisation, hashes)
+    with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR) as folder:
+        own = {name: _near(path, Path(folder) / name) for name, path in paths.items()}
+        for record in ready:
+            for name in columns:
+                if record.get(name):  # what has been erased is a missing cell
+                    record[name] = own.get(record[name])
+        yield ready
+
+
+def _near(stored_path: str, copy: Path) -> Path:
+    try:
+        return Path(default_storage.path(stored_path))
+    except NotImplementedError:
+        _link(stored_path, copy)
+        return copy

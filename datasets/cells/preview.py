@@ -1,0 +1,149 @@
+"""What the preview says of a zip's files: which columns name them, which are missing, unused, or cannot be taken."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from datasets.cells import kinds
+from datasets.cells.archive import NOTES, Member, Names, glance, members
+from datasets.cells.folders import FolderTable
+from datasets.models import Role
+from datasets.readers import headers, missing
+from datasets.readers.base import Cell
+
+LOOKED_AT = 1_000  # files whose beginnings are looked at
+SHOWN = 10
+SHARE = 0.5  # of a column's cells that name files for it to be a column of files
+PROBED = 200
+
+
+def describe(
+    path: Path, options: dict[str, Any], columns: list[dict[str, Any]], cells: Sequence[Sequence[Cell]], *, complete: bool
+) -> dict[str, Any]:
+    """Make the columns that name files columns of files, with warnings; and the counts that the preview shows.
+
+    {files, named, missing, unused, refused, kinds, missing_examples, unused_examples, refused_examples, complete}
+    """
+    found = [m for m in members(path) if m.name != options.get("table")]
+    names = Names(found, str(options.get("table", "")))
+    named: dict[str, str] = {}
+    lost: list[str] = []
+    for column, values in zip(columns, cells, strict=True):
+        present = [v for v in values if missing.spelling(v) is None]
+        if _is_of_files(names, present):
+            _look(names, column, present, named, lost)
+    rest = [m.name for m in found if m.name not in named and not m.base.lower().endswith(NOTES)]
+    refused = [{"name": name[:120], "reason": reason} for name, reason in named.items() if reason]
+    return {
+        "files": len(found), "named": len(named), "missing": len(lost), "unused": len(rest), "refused": len(refused),
+        "missing_examples": lost[:SHOWN], "unused_examples": [n[:120] for n in rest[:SHOWN]],
+        "refused_examples": refused[:SHOWN], "complete": complete,
+    }  # fmt: skip
+
+
+def _is_of_files(names: Names, present: Sequence[Cell]) -> bool:
+    some = present[:: max(1, len(present) // PROBED)][:PROBED]
+    return bool(some) and sum(_found(names, cell) is not None for cell in some) >= SHARE * len(some)
+
+
+def _found(names: Names, cell: Cell) -> Member | None:
+    try:
+        return names.find(cell)
+    except ValueError:
+        return None
+
+
+def _look(
+    names: Names, column: dict[str, Any], present: Sequence[Cell], named: dict[str, str], lost: list[str]
+) -> None:
+    """One column of files: its kind is what most of them are."""
+    seen: dict[str, kinds.Look | None] = {}
+    members_: list[Member] = []
+    gone = 0
+    for cell in dict.fromkeys(present):
+        member = _found(names, cell)
+        if member is None:
+            gone += 1
+            lost.append(str(cell)[:120])
+            continue
+        members_.append(member)
+        if len(seen) < LOOKED_AT:
+            seen[member.name] = glance(member)
+    counts = Counter(_usual(look) for look in seen.values() if look is not None)
+    if not counts:
+        return
+    kind = counts.most_common(1)[0][0]
+    for member in members_:
+        look = seen.get(member.name, kinds.Look(kind, ""))
+        named[member.name] = _reason(look, kind)
+    column["warnings"] = [w for w in column["warnings"] if w["code"] not in ("file_names", "name_tag")]
+    column |= {"kind": kind, "role": Role.FEATURE, "of_files": True, "minimum": None, "maximum": None}
+    _warn(column, kind, len(members_), gone, sum(bool(named[m.name]) for m in members_))
+
+
+def _usual(look: kinds.Look) -> str:
+    return str(look.kind)
+
+
+def _reason(look: kinds.Look | None, kind: str) -> str:
+    if look is None:
+        return str(_("of no format of pictures, volumes, videos or signals that can be read"))
+    if look.form and not look.fits(kind):
+        return str(_("of kind “%(kind)s”") % {"kind": kinds.label(look.kind)})
+    return ""
+
+
+def _warn(column: dict[str, Any], kind: str, there: int, gone: int, refused: int) -> None:
+    if gone:
+        text = ngettext(
+            "%(count)d file that this column names is not in the zip file: its rows are refused.",
+            "%(count)d files that this column names are not in the zip file: their rows are refused.",
+            gone,
+        )
+        column["warnings"].append(headers.warning("files_missing", text % {"count": gone}))
+    if refused:
+        text = ngettext(
+            "%(count)d file cannot be taken as a cell of kind “%(kind)s”: its rows are refused.",
+            "%(count)d files cannot be taken as cells of kind “%(kind)s”: their rows are refused.",
+            refused,
+        )
+        column["warnings"].append(
+            headers.warning("files_refused", text % {"count": refused, "kind": kinds.label(kind)})
+        )
+
+
+def of_folders(table: FolderTable) -> list[dict[str, Any]]:
+    """What was made of the folders, to be read before anything is imported."""
+    found = []
+    if table.classes:
+        text = _("Each folder is a class: %(classes)s.")
+        shown = ", ".join(f"{name} ({count})" for name, count in table.classes.most_common(12))
+        found.append(headers.warning("folders_are_classes", text % {"classes": shown}))
+    else:
+        found.append(headers.warning("no_classes", _("The files lie in one folder, so that they have no label.")))
+    if table.split_folders:
+        text = _(
+            "Folders such as “train” and “test” are not kept: which patients are locked away for testing is dealt by the data"
+            " set's own rule, for ever."
+        )
+        found.append(headers.warning("senders_split", text))
+    found.append(headers.warning("patients_of_files", str(_HOW[table.how]())))
+    return found
+
+
+_HOW = {
+    "": lambda: _(
+        "The names do not tell which files are of the same patient: each file counts as a patient of its own. If that is"
+        " wrong, upload a table with a patient column beside the files, or the figures will look better than they are."
+    ),
+    "folder": lambda: _("The folders below each class are taken as patients."),
+    "tag": lambda: _("The patient's number is read from the files' names."),
+    "number": lambda: _(
+        "The files' names end in a running number; what comes before it is taken as the patient. Ignore the column"
+        " “patient” if that is wrong."
+    ),
+}

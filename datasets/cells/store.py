@@ -1,0 +1,160 @@
+"""Taking files in as cells, finding them again by their hash, and deleting those that nothing needs any more."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from accounts.models import Organisation
+from datasets import storage
+from datasets.cells.kinds import Look, NotACell, examine, label
+from datasets.cells.models import CellFile, RecordFile
+from datasets.models import Column, Record, StoredFile
+from datasets.records import FILE_KINDS, RecordRefused
+
+KEPT_UNUSED = timedelta(hours=24)  # how long a file waits for a record or a diagnosis that points to it
+LOOK_UP = 500
+AT_ONCE = 1_000
+
+
+def clean_name(name: str) -> str:
+    """The sender's name as it is shown: no folders, no control characters. It never becomes a path."""
+    base = str(name).replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(c for c in base if c.isprintable())[:255] or "file"
+
+
+def take_in(*, organisation: Organisation, file: Any, name: str, limit: int | None = None) -> CellFile:
+    """Keep a file (path or stream) that a cell may point to. Raises storage.TooLarge, and NotACell that says why not."""
+    with storage.received(file, limit) as (path, sha256, size):
+        return keep(organisation=organisation, path=path, sha256=sha256, size=size, name=name)
+
+
+def keep(*, organisation: Organisation, path: Path, sha256: str, size: int, name: str) -> CellFile:
+    """The organisation's CellFile of this content, once, however often it comes. Raises NotACell."""
+    same = CellFile.objects.filter(file__organisation=organisation, file__sha256=sha256)
+    known: CellFile | None = same.select_related("file").first()
+    if known is not None and default_storage.exists(known.file.path):
+        known.name, known.created_at = clean_name(name), timezone.now()  # it waits anew for who points to it
+        known.save(update_fields=["name", "created_at"])
+        return known
+    found = examine(path)
+    stored = storage.keep(organisation=organisation, path=path, sha256=sha256, size=size)
+    cell, _created = CellFile.objects.get_or_create(
+        file=stored, defaults={"name": clean_name(name), "kind": found.kind, "form": found.form}
+    )
+    return cell
+
+
+def look_of(cell: CellFile) -> Look:
+    """What was found when the file came."""
+    return Look(cell.kind, cell.form)
+
+
+def find(organisation: Organisation, hashes: Iterable[str]) -> dict[str, CellFile]:
+    """The organisation's files of these hashes that cells may point to; one query for every LOOK_UP of them."""
+    wanted, found = sorted(set(hashes)), {}
+    for start in range(0, len(wanted), LOOK_UP):
+        rows = CellFile.objects.for_organisation(organisation).filter(file__sha256__in=wanted[start : start + LOOK_UP])
+        found.update({row.file.sha256: row for row in rows.select_related("file")})
+    return found
+
+
+def unfit(cell: CellFile | None, kind: str) -> str:
+    """Why a column of this kind cannot take the file, in words; "" when it can."""
+    if cell is None:
+        return _("no file with this SHA-256 has been uploaded: send the file first")
+    if not look_of(cell).fits(kind):
+        return _("the file is of kind “%(found)s”, the column takes “%(kind)s”") % {
+            "found": label(cell.kind), "kind": label(kind),
+        }  # fmt: skip
+    return ""
+
+
+def file_columns(columns: Iterable[Column]) -> list[Column]:
+    """Those whose cells are files."""
+    return [column for column in columns if column.kind in FILE_KINDS]
+
+
+def check_cells(organisation: Organisation, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> dict[str, CellFile]:
+    """The files that validated rows point to. Raises RecordRefused for one that is not there, or of another kind."""
+    own = file_columns(columns)
+    if not own:
+        return {}
+    found = find(organisation, [row[c.name] for row in rows for c in own if row.get(c.name)])
+    for index, row in enumerate(rows):
+        wrong = {c.name: why for c in own if row.get(c.name) and (why := unfit(found.get(row[c.name]), c.kind))}
+        if wrong:
+            raise RecordRefused(wrong, index)
+    return found
+
+
+def point(records: Iterable[Record], columns: Sequence[Column], files: Mapping[str, CellFile], names: Mapping[str, str]) -> None:
+    """Note which file each cell of new records points to. `names`: hash → what it was called; else as it first came."""
+    own = file_columns(columns)
+    rows = [
+        RecordFile(record_id=record.pk, column=c.name, file_id=files[sha].file_id, name=names.get(sha) or files[sha].name)
+        for record in records
+        for c in own
+        if (sha := record.values.get(c.name))
+    ]
+    RecordFile.objects.bulk_create(rows, batch_size=AT_ONCE)
+
+
+def files_of_records(ids: Sequence[int]) -> list[StoredFile]:
+    """The files that these records point to, each once."""
+    found: dict[int, StoredFile] = {}
+    for start in range(0, len(ids), LOOK_UP):
+        rows = StoredFile.objects.filter(record_files__record__in=ids[start : start + LOOK_UP])
+        found.update({row.pk: row for row in rows})
+    return list(found.values())
+
+
+def needed(file: StoredFile) -> bool:
+    """Whether anything points to the file: a record, a version, an upload or what the apps above keep (diagnoses)."""
+    own: type[Any] = CellFile
+    relations = [r for r in StoredFile._meta.related_objects if r.related_model is not own]
+    return any(r.related_model._base_manager.filter(**{r.field.name: file}).exists() for r in relations)
+
+
+@transaction.atomic
+def let_go(files: Iterable[StoredFile]) -> int:
+    """Delete those of the files that nothing needs; their bytes go once the transaction holds. How many."""
+    gone = 0
+    for file in {file.pk: file for file in files}.values():
+        row = StoredFile.objects.select_for_update().filter(pk=file.pk).first()
+        if row is None or needed(row):
+            continue
+        path, sha256, organisation = row.path, row.sha256, row.organisation_id
+        row.delete()
+        gone += 1
+        transaction.on_commit(partial(_delete, organisation, sha256, path))
+    return gone
+
+
+def _delete(organisation: Any, sha256: str, path: str) -> None:
+    from datasets.cells.pictures import forget
+
+    forget(organisation, sha256)
+    if path and not StoredFile.objects.filter(path=path).exists():  # come again in the meantime
+        default_storage.delete(path)
+
+
+def forget_unused() -> int:
+    """Delete the files that have waited longer than KEPT_UNUSED and that nothing points to; how many."""
+    old = CellFile.objects.filter(created_at__lt=timezone.now() - KEPT_UNUSED).select_related("file")
+    for relation in StoredFile._meta.related_objects:
+        if not relation.hidden and relation.name != "cell":  # the apps above have relations of their own
+            old = old.filter(**{f"file__{relation.name}": None})
+    return let_go([cell.file for cell in old[:AT_ONCE]])
+
+
+__all__ = [
+    "NotACell", "check_cells", "clean_name", "file_columns", "files_of_records", "find", "forget_unused", "keep", "let_go",
+    "look_of", "needed", "point", "take_in", "unfit",
+]  # fmt: skip

@@ -109,6 +109,8 @@ class ZipContent(Counted):
             self.inflater = bz2.BZ2Decompressor()
 
     def _skip_header(self) -> None:
+        if self.info.header_offset < 0:  # the directory lies about where it begins
+            raise Refused("damaged", format="ZIP")
         self.file.seek(self.info.header_offset)
         head = self.file.read(30)
         if len(head) < 30 or head[:4] != b"PK\x03\x04":

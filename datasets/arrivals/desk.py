@@ -45,6 +45,10 @@ class Desk:
     ) -> None:
         self._end()
 
+    def command(self) -> list[str]:
+        """What is started."""
+        return [sys.executable, "-m", "datasets.arrivals.desk", str(self.memory)]
+
     def look(self, path: Path, beside: dict[str, Path] | None = None) -> Found:
         """What the file is (see sniff.identify). Raises Refused, also when the reader died or took too long."""
         names = {name: str(place) for name, place in (beside or {}).items()}
@@ -102,7 +106,7 @@ class Desk:
         self._end()
         self.asked = 0
         self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "datasets.arrivals.desk", str(self.memory)],
+            self.command(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # readers write there what may quote a file

@@ -210,7 +210,7 @@ def _latin_name(folded: str) -> Iterator[tuple[What, str, bool]]:
 
 def _address(folded: str) -> Iterator[tuple[What, str, bool]]:
     for piece in [folded, *re.split(r"[,，;；\n]", folded)]:
-        words = re.findall(r"[\u3400-\u9fff]|[^\W_]+", piece)
+        words = re.findall(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+", piece)
         telling = len(words) >= 2 and (any(c.isdigit() for c in piece) or len(words) >= 4)
         if telling:
             yield What.ADDRESS, r"[\s,，.\-#]{0,3}".join(map(re.escape, words)), False

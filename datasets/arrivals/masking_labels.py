@@ -33,7 +33,8 @@ LABELLED: tuple[tuple[str, re.Pattern[str]], ...] = (
         "name",
         re.compile(
             rf"\b(?:patient(?:['’]s)?\s(?:full\s)?name|full\sname|name\sof\spatient|name|patient|pt|next\sof\skin){COLON}"
-            r"(?P<value>(?:(?:mr|mrs|ms|miss|dr)\.?\s)?[^\W\d_][^\W\d_.'’\-]*(?:(?:,\s?|\s)[^\W\d_][^\W\d_.'’\-]*){0,3})"
+            r"(?P<value>(?:(?:mr|mrs|ms|miss|dr)\.?\s)?(?:[^\W\d_]\.|[^\W\d_][^\W\d_.'’\-]*)"
+            r"(?:(?:,[ \t]?|[ \t])(?:[^\W\d_]\.|[^\W\d_][^\W\d_.'’\-]*)){0,3})"
         ),
     ),
     (

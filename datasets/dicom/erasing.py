@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from datasets.dicom.models import PatientKey
@@ -12,7 +13,7 @@ from datasets.models import Dataset, Record
 class PatientKeys:
     """What `datasets.erasure` asks of whoever holds something of a patient."""
 
-    label = _("keys from pseudonym to patient")
+    label: str | Promise = _("keys from pseudonym to patient")
 
     def count(self, dataset: Dataset, patient_key: str, record_ids: Sequence[int]) -> int:
         """1 where the erasing takes the key with it, else 0."""

@@ -7,3 +7,9 @@ from django.utils.translation import gettext_lazy as _
 class DatasetsConfig(AppConfig):
     name = "datasets"
     verbose_name = _("Datasets")
+
+    def ready(self) -> None:
+        from datasets import erasure
+        from datasets.dicom.erasing import PatientKeys
+
+        erasure.register(PatientKeys())

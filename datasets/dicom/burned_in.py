@@ -99,13 +99,13 @@ def text_lines(picture: NDArray[np.uint8]) -> int:
     """How many lines of characters a picture (rows, columns[, 3]) seems to show."""
     grey = picture if picture.ndim == 2 else picture.max(axis=2)
     step = -(-max(grey.shape) // LARGEST)
-    wide: NDArray[np.int16] = grey[::step, ::step].astype(np.int16)
+    wide: NDArray[np.uint8] = grey[::step, ::step].astype(np.uint8)
     if min(wide.shape) < 16:
         return 0
-    return max(_lines(_characters(wide)), _lines(_characters(np.int16(255) - wide)))
+    return max(_lines(_characters(wide)), _lines(_characters(np.uint8(255) - wide)))
 
 
-def _characters(grey: NDArray[np.int16]) -> NDArray[np.float64]:
+def _characters(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
     """(n, 4): top, bottom, left, right of bright shapes that could be characters."""
     from scipy.ndimage import find_objects, label
 
@@ -135,7 +135,7 @@ STROKE = 9  # pixels: what is thinner is a stroke, what is wider is tissue
 STEPS = (70, 110, 160)  # grey levels above what lies around
 
 
-def _bright(grey: NDArray[np.int16]) -> Iterator[NDArray[np.bool_]]:
+def _bright(grey: NDArray[np.uint8]) -> Iterator[NDArray[np.bool_]]:
     """Where the picture is as bright as its brightest, and where it is brighter than what lies around, by several steps:
     text has one brightness, but thin letters are smoothed, and text may lie on tissue."""
     from scipy.ndimage import grey_opening
@@ -146,7 +146,7 @@ def _bright(grey: NDArray[np.int16]) -> Iterator[NDArray[np.bool_]]:
         yield above >= level
 
 
-def _sharp(grey: NDArray[np.int16], rows: slice, columns: slice, own: NDArray[np.bool_]) -> bool:
+def _sharp(grey: NDArray[np.uint8], rows: slice, columns: slice, own: NDArray[np.bool_]) -> bool:
     """Whether what lies around the shape is much darker than the shape."""
     from scipy.ndimage import binary_dilation
 

@@ -71,7 +71,7 @@ def _without_high_bits(data: Any, value: bytes) -> bytes:
     if int(data.PixelRepresentation) and low == 0:
         sign = (kept >> (stored - 1)) & 1
         kept = kept | (sign * np.array(((1 << allocated) - 1) ^ mask, dtype=words.dtype)).astype(words.dtype)
-    return kept.astype(words.dtype).tobytes() + value[words.nbytes :]
+    return bytes(kept.astype(words.dtype).tobytes()) + value[words.nbytes :]
 
 
 def _compressed(data: Any, element: Any, report: Report, trusted: bool) -> None:

@@ -54,6 +54,7 @@ def start(**environment: str) -> subprocess.CompletedProcess[str]:
         ({}, "SECRET_KEY"),
         ({"SECRET_KEY": "x", "DEBUG": "1"}, "AIMASS_DEMO"),
         ({"SECRET_KEY": "x", "AIMASS_WORKERS": "many"}, "many"),
+        ({"SECRET_KEY": "x", "AIMASS_PATIENT_KEYS": "too-short"}, "AIMASS_PATIENT_KEYS"),
     ],
 )
 def test_what_is_missing_or_unsafe_stops_the_start(environment: dict[str, str], said: str) -> None:

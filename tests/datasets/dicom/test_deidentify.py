@@ -9,9 +9,7 @@ import pytest
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.uid import JPEGBaseline8Bit
 
 from datasets.dicom import standard
 from datasets.dicom.codes import TEXTS
@@ -132,70 +130,6 @@ def test_the_same_in_other_encodings(tmp_path: Path, syntax: str) -> None:
     text = written.to_json()
     assert MARK not in text and PLANTED_ROOT not in text and PLANTED_DAY not in text
     assert written.pixel_array.max() == 1000
-
-
-def test_what_comes_after_the_data_set_and_beside_the_pixels_is_gone(tmp_path: Path) -> None:
-    data = slice_of()
-    data.PixelData += MARK.encode() + b"!"
-    path = saved(data, tmp_path / "in.dcm")
-    report = deidentify(path, tmp_path / "out.dcm", BARE)
-    assert report.outcome is Outcome.DONE
-    assert MARK.encode() not in (tmp_path / "out.dcm").read_bytes()
-    assert len(loaded(tmp_path / "out.dcm").PixelData) == 32 * 32 * 2
-    assert report.total(Action.STRIPPED) == 1
-
-
-def test_overlays_in_the_unused_bits_of_pixels_are_cleared(tmp_path: Path) -> None:
-    data = slice_of()
-    words = np.full((32, 32), 1000, dtype="<u2")
-    words[4:8, 4:28] |= 0x8000
-    data.PixelData = words.tobytes()
-    data.add_new(0x60000100, "US", 16)
-    data.add_new(0x60000102, "US", 15)
-    report = deidentify(saved(data, tmp_path / "in.dcm"), tmp_path / "out.dcm", BARE)
-    assert report.outcome is Outcome.DONE
-    assert set(np.frombuffer(loaded(tmp_path / "out.dcm").PixelData, dtype="<u2")) == {1000}
-    assert not any(element.tag.group == 0x6000 for element in loaded(tmp_path / "out.dcm"))
-
-
-def test_comments_inside_of_compressed_frames_are_gone_and_the_picture_is_the_same(tmp_path: Path) -> None:
-    import io
-
-    from PIL import Image
-
-    grey = np.tile(np.linspace(20, 200, 32), (32, 1)).astype(np.uint8)
-    buffer = io.BytesIO()
-    exif = Image.Exif()
-    exif[0x010E] = MARK
-    Image.fromarray(grey).save(buffer, "JPEG", quality=95, comment=MARK, exif=exif)
-    data = slice_of(BitsAllocated=8, BitsStored=8, HighBit=7)
-    data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
-    data.PixelData = encapsulate([buffer.getvalue() + MARK.encode() + b"\0"])
-    data["PixelData"].is_undefined_length = True
-    path = saved(data, tmp_path / "in.dcm")
-    assert path.read_bytes().count(MARK.encode()) == 3
-    report = deidentify(path, tmp_path / "out.dcm", BARE)
-    assert report.outcome is Outcome.DONE
-    assert MARK.encode() not in (tmp_path / "out.dcm").read_bytes()
-    np.testing.assert_array_equal(loaded(tmp_path / "out.dcm").pixel_array, loaded(path).pixel_array)
-
-
-def test_the_codestreams_of_all_compressed_files_give_the_same_pixels(tmp_path: Path) -> None:
-    seen = 0
-    for path in every_file():
-        data = loaded(path)
-        syntax = getattr(data, "file_meta", {}).get("TransferSyntaxUID")
-        if syntax is None or not syntax.is_compressed or "PixelData" not in data or syntax.endswith(".1.99"):
-            continue
-        if deidentify(path, tmp_path / "out.dcm", BARE, pixels_checked=True).outcome is not Outcome.DONE:
-            continue
-        seen += 1
-        try:
-            before = data.pixel_array
-        except Exception:  # pydicom alone does not read it; the engine does
-            continue
-        np.testing.assert_array_equal(loaded(tmp_path / "out.dcm").pixel_array, before, err_msg=path.name)
-    assert seen >= 30
 
 
 def test_what_the_standard_asks_to_be_written_is_written(tmp_path: Path) -> None:

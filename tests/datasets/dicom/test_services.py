@@ -106,6 +106,24 @@ def test_keys_are_changed_without_changing_pseudonyms(alice: Any, source: Path, 
         call_command("rotate_patient_keys")
 
 
+def test_erasing_the_last_record_of_a_patient_takes_the_key_with_it(alice: Any, source: Path, tmp_path: Path) -> None:
+    from datasets.erasure import erase_patient, preview_erasure
+    from datasets.records import add_records
+    from datasets.services import create_dataset
+
+    who = actor(alice)
+    pseudonym = deidentify_file(actor=who, path=source, out=tmp_path / "out.dcm").pseudonym
+    columns = [{"name": "mrn", "kind": "category", "role": "patient"}, {"name": "age", "kind": "number"}]
+    sets = [create_dataset(actor=who, name=name, columns=columns) for name in ("one", "two")]
+    for dataset in sets:
+        add_records(actor=who, dataset=dataset, rows=[{"mrn": pseudonym, "age": 59}], source="api")
+    erase_patient(actor=who, dataset=sets[0], patient_key=pseudonym, reason="asked for")
+    assert PatientKey.objects.count() == 1  # the other data set still has a record
+    assert preview_erasure(dataset=sets[1], patient_key=pseudonym).others[0][1] == 1
+    erase_patient(actor=who, dataset=sets[1], patient_key=pseudonym, reason="asked for")
+    assert PatientKey.objects.count() == 0
+
+
 def test_only_administrators_see_who_is_behind_a_pseudonym() -> None:
     assert {name for name, role in ROLES.items() if Permission.REIDENTIFY in role.permissions} == {"administrator"}
 

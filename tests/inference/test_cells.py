@@ -129,7 +129,7 @@ def test_many_records_name_the_parts_of_their_files(bob: Any, api_of: Any, versi
 
 
 @pytest.mark.parametrize(
-    ("content", "code"), [(b"", "empty"), (b"MZ program", "unknown"), (b"\x89PNG\r\n\x1a\n broken", "damaged")]
+    ("content", "code"), [(b"", "empty"), (b"MZ program", "program"), (b"\x89PNG\r\n\x1a\n broken", "truncated")]
 )
 def test_what_is_no_picture_is_refused_by_name(bob: Any, api_of: Any, version: Any, content: bytes, code: str) -> None:
     body = {"model": str(version.model_id), "record": json.dumps(FIELDS), "film": sent("film.png", content)}
@@ -212,7 +212,7 @@ def test_form_result_reasons_and_review(bob: Any, charlie: Any, client_of: Any, 
 def test_form_says_at_its_field_what_is_wrong_with_a_file(bob: Any, client_of: Any, version: Any) -> None:
     answer = asked(bob, client_of, version, "film.png", b"MZ program")
     assert answer.status_code == 400
-    assert "of no format of pictures" in answer.content.decode()
+    assert "This is a program" in answer.content.decode()
     assert not Diagnosis.objects.exists() and not CellFile.objects.filter(name="film.png").exists()
 
 

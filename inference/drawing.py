@@ -1,6 +1,6 @@
 """A diagnosis's file with its reasons drawn on it: warm where they speak for the value, cold where against."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,4 +113,4 @@ def _turned(span: Sequence[float]) -> tuple[float, float]:
     return 1.0 - span[1], 1.0 - span[0]
 
 
-_DRAW = {Kind.IMAGE: _image, Kind.SIGNAL: _signal, Kind.VIDEO: _video}
+_DRAW: dict[str, Callable[[Path, Mapping[str, Any]], "Image"]] = {Kind.IMAGE: _image, Kind.SIGNAL: _signal, Kind.VIDEO: _video}

@@ -3,7 +3,7 @@
 Known ones (from the record, or given by the sender) are searched for in every usual way of writing them: names in any order,
 with and without accents, Han characters with spaces between; numbers with any separators; dates in any order and language.
 Unknown ones are found by their label (姓名：…, 住院号, MRN) or by their form (身份证 with its check digit, 手机, e-mail). A name
-without label that nobody told of is not found: that needs a model of language, which none here is good enough for (ADR XX).
+without label that nobody told of is not found: that needs a model of language, which none here is good enough for (ADR 23).
 """
 
 import re

@@ -1,6 +1,6 @@
 """What the first bytes of a file claim: every claim, not the first one, for a file that makes two is a polyglot.
 
-puremagic, filetype and python-magic were compared (ADR XX): none knows all of ours, each names one claim only.
+puremagic, filetype and python-magic were compared (ADR 23): none knows all of ours, each names one claim only.
 """
 
 import struct

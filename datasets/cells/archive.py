@@ -24,6 +24,7 @@ from datasets.readers.containers import TABLES
 
 MOST_FILES = 100_000
 SNIFFED = 60  # members whose beginnings decide whether this is a zip of files at all
+MANY = 10  # tables in several folders, and nothing else, are signals
 TABLE_HEAD = 256 * 1024
 NOTES = (".txt", ".md", ".pdf", ".html", ".htm", ".json", ".xml", ".docx", ".rtf", ".yaml", ".yml")
 
@@ -133,6 +134,8 @@ def layout_of(path: Path, wanted: str = "") -> Layout:
     some = others[:: max(1, len(others) // SNIFFED)][:SNIFFED]
     media = sum(glance(m) is not None for m in some)
     chosen = next((m for m in tables if m.base == wanted or m.name == wanted), tables[0] if tables else None)
+    if len(tables) >= MANY and not others and all(m.folders for m in tables) and len(_classes(tables)) > 1:
+        return Layout("folders")  # recordings as CSV, one folder a class
     if not media or 2 * media < len(some):
         if chosen is None or len(tables) < 2 or not _names(chosen, [m for m in tables if m is not chosen]):
             return Layout()

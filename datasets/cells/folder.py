@@ -102,11 +102,12 @@ def located(organisation: Organisation, frame: "pd.DataFrame", columns: Sequence
     """The frame with paths in place of hashes, for looking whether the files are there; None where storage is no folder."""
     if not columns or not _is_folder():
         return frame if not columns else None
-    frame = frame.copy()
     paths = stored(organisation, (cell for name in columns for cell in frame[name].tolist() if cell))
-    for name in columns:
-        frame[name] = [Path(default_storage.path(paths[c])) if c in paths else c and Path(c) for c in frame[name].tolist()]
-    return frame
+
+    def place(cell: Any) -> Any:  # what is not there is a path to nothing
+        return Path(default_storage.path(paths[cell])) if cell in paths else cell and Path(cell)
+
+    return frame.assign(**{name: frame[name].map(place) for name in columns})
 
 
 def unpacked_into(archive: Path, frame: "pd.DataFrame", columns: Sequence[str], folder: Path) -> "pd.DataFrame":

@@ -253,5 +253,6 @@ def test_export_names_files_and_its_zip_is_the_same_records(dana: Any, run_jobs:
     assert [row["film"] for row in csv.DictReader(io.StringIO(text))] == hashes
     packed = io.BytesIO(b"".join(export(actor=actor(dana), dataset=dataset, form="zip")))
     assert sorted(zipfile.ZipFile(packed).namelist()) == sorted(["table.csv", *(f"files/{name}" for name in hashes)])
+    packed.seek(0)
     again = imported(dana, run_jobs, packed, dataset=dataset)
     assert (again.rows_added, again.rows_duplicate, again.rows_refused) == (0, 9, 0)

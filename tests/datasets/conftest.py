@@ -9,6 +9,7 @@ from datasets.models import Dataset, Record
 from datasets.records import add_records
 from datasets.services import create_dataset
 from tests.conftest import actor
+from tests.datasets.tus_calls import TABLE, Tus
 
 NAMES = ["mean radius", "mean texture", "mean smoothness"]
 COLUMNS: list[dict[str, Any]] = [
@@ -40,3 +41,17 @@ def cancer(dana: Any) -> Dataset:
     add_records(actor=who, dataset=dataset, rows=rows(), source=Record.Source.API)
     dataset.refresh_from_db()
     return dataset
+
+
+@pytest.fixture
+def tus(dana: Any, api_of: Any) -> Tus:
+    """Dana, over a key."""
+    return Tus(api_of(dana))
+
+
+@pytest.fixture
+def half(tus: Tus) -> str:
+    """The address of a transfer of TABLE, of which 100 bytes are here."""
+    address = str(tus.begin(len(TABLE)).headers["Location"])
+    assert tus.piece(address, 0, TABLE[:100]).status_code == 204
+    return address

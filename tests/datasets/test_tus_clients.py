@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -19,7 +20,7 @@ from tusclient.client import TusClient
 from tusclient.storage.filestorage import FileStorage
 
 from datasets.models import Transfer, Upload
-from tests.datasets.tus_calls import PIECE_TYPE, encoded
+from tests.datasets.tus_calls import PIECE_TYPE, encoded, pk_of
 from tests.datasets.tus_server import Server, new_server
 from tests.jobs.process_site import until
 
@@ -55,7 +56,7 @@ def sha256(path: Path) -> str:
 
 def arrived(server: Server, path: Path, address: str) -> Upload:
     """The Upload that the transfer became, with the file's own content."""
-    transfer = Transfer.objects.select_related("upload__file").get(pk=address.rstrip("/").rpartition("/")[2])
+    transfer = Transfer.objects.select_related("upload__file").get(pk=pk_of(address))
     assert transfer.state == "finished" and transfer.upload is not None, (transfer.state, transfer.reason)
     assert transfer.upload.file.sha256 == sha256(path)
     stored = server.site.folder / "files" / transfer.upload.file.path
@@ -161,7 +162,7 @@ def test_tus_js_client_terminates(server: Server, big: Path) -> None:
       .then(() => console.log('{"ok": true}'));
     """
     assert node(script, url, server.headers["Authorization"]) == {"ok": True}
-    assert not Transfer.objects.filter(pk=url.rstrip("/").rpartition("/")[2]).exists()
+    assert not Transfer.objects.filter(pk=pk_of(url)).exists()
 
 
 class Sending:
@@ -212,8 +213,10 @@ def offset(server: Server, address: str) -> int:
     return int(answer.headers["Upload-Offset"])
 
 
-def row(address: str) -> Transfer:
-    return Transfer.objects.get(pk=address.rstrip("/").rpartition("/")[2])
+def part_at(server: Server, address: str) -> Path:
+    """The part file in the server's own folder."""
+    pk = UUID(pk_of(address))
+    return server.site.folder / "incoming" / "transfers" / pk.hex[:2] / pk.hex
 
 
 @pytest.mark.slow  # two servers are started
@@ -224,7 +227,7 @@ def test_a_server_killed_in_the_middle_of_a_patch_goes_on(server: Server, big: P
     length, sent = (len(content), 21 * MB) if long else (PIECE, 5 * MB)
     sending = Sending(server, address, 0, length)
     sending.send(content[:sent])
-    part = server.site.folder / "incoming" / "transfers" / row(address).pk.hex[:2] / row(address).pk.hex
+    part = part_at(server, address)
     until(lambda: part.exists() and part.stat().st_size >= sent - MB, "the bytes on the server's disk")
     server.kill()
     server.start()
@@ -254,21 +257,15 @@ def test_a_second_writer_is_told_that_it_is_locked(server: Server, big: Path) ->
     content = big.read_bytes()
     address = begin(server, len(content))
     first = Sending(server, address, 0, PIECE)
-    first.send(content[:MB])
-    until(lambda: _is_locked(server, address), "the first writer's lock")
+    first.send(content[: 3 * MB])
+    until(lambda: part_at(server, address).exists() and part_at(server, address).stat().st_size, "the first writer")
     second = Sending(server, address, 0, PIECE)
     second.send(b"y" * PIECE)
     status, body = second.answer()
     assert (status, json.loads(body)["type"]) == (423, "urn:aimass:problem:locked")
-    first.send(content[MB:PIECE])
+    first.send(content[3 * MB : PIECE])
     assert first.answer()[0] == 204
     assert offset(server, address) == PIECE
-
-
-def _is_locked(server: Server, address: str) -> bool:
-    probe = Sending(server, address, 0, 1)
-    probe.send(b"x")
-    return probe.answer()[0] == 423
 
 
 @pytest.mark.slow  # two servers are started

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from pathlib import Path
 from typing import Any
 
 PIECE_TYPE = "application/offset+octet-stream"
@@ -51,3 +52,16 @@ class Tus:
         answer = self.head(address)
         assert answer.status_code == 200, answer.status_code
         return int(answer.headers["Upload-Offset"])
+
+
+def pk_of(address: str) -> str:
+    """The id in an address."""
+    return address.rstrip("/").rpartition("/")[2]
+
+
+def part_of(address: str) -> Path:
+    """The file that its bytes lie in."""
+    from datasets.models import Transfer
+    from datasets.tus import parts
+
+    return parts.path_of(Transfer.objects.get(pk=pk_of(address)).pk)

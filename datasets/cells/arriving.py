@@ -3,12 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
 from django.utils.translation import gettext as _
 
-from datasets import storage
 from datasets.cells import kinds, store
 from datasets.cells.archive import Member, Names, members, unpacked
 from datasets.cells.models import RecordFile
@@ -99,12 +99,13 @@ class Arriving:
     def _take(self, member: Member) -> Arrived:
         one = Arrived(member.name)
         try:
-            with unpacked(member) as path, storage.received(path) as (copy, sha256, size):
+            with unpacked(member) as path, path.open("rb") as stream:
+                sha256, size = file_digest(stream, "sha256").hexdigest(), path.stat().st_size
                 cell = store.keep(
-                    organisation=self.upload.organisation, path=copy, sha256=sha256, size=size, name=member.base
+                    organisation=self.upload.organisation, path=path, sha256=sha256, size=size, name=member.base
                 )
                 one.sha256, one.file, one.kind, one.form = sha256, cell.file_id, cell.kind, cell.form
-        except (kinds.NotACell, ReadError, storage.TooLarge) as refused:
+        except (kinds.NotACell, ReadError) as refused:
             one.reason = str(refused)
         return one
 

@@ -256,3 +256,47 @@ def test_export_names_files_and_its_zip_is_the_same_records(dana: Any, run_jobs:
     packed.seek(0)
     again = imported(dana, run_jobs, packed, dataset=dataset)
     assert (again.rows_added, again.rows_duplicate, again.rows_refused) == (0, 9, 0)
+
+
+def test_a_killed_attempt_goes_on_with_the_files_that_are_left(
+    dana: Any, run_jobs: Any, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datasets.cells import arriving
+    from datasets.readers.table import open_table
+    from datasets.storage import local
+    from jobs import lease
+    from jobs.context import JobContext
+
+    upload = received(dana, of_classes(cells_of(shared_data, 4)))
+    job = intake.confirm(actor=actor(dana), upload=upload, new_dataset_name="Blood cells")
+    upload.refresh_from_db()
+    assert upload.dataset is not None
+    assert lease.claim(job.pk, "tests")
+    job.refresh_from_db()
+    kept: list[str] = []
+    real = store.keep
+
+    def keep(**given: Any) -> Any:
+        if len(kept) == 5:
+            raise KeyboardInterrupt  # as abrupt as a kill
+        kept.append(given["name"])
+        return real(**given)
+
+    def take() -> Any:
+        files = arriving.Arriving(JobContext(job, owner="tests"), upload)
+        with local(upload.file) as path, open_table(path, upload.options) as table:
+            files.take_in(path, table, {0: upload.dataset.columns.get(name="image")})  # type: ignore[union-attr]
+        return files
+
+    monkeypatch.setattr(store, "keep", keep)
+    with pytest.raises(KeyboardInterrupt):
+        take()
+    notes = JobContext(job, owner="tests").folder / "files.jsonl"
+    with notes.open("a", encoding="utf-8") as stream:
+        stream.write('{"name": "cut')  # the line that the kill has cut
+    first, kept[:] = list(kept), []
+    monkeypatch.setattr(store, "keep", lambda **given: kept.append(given["name"]) or real(**given))
+    done = take()
+    assert (len(first), len(kept)) == (5, 7)
+    assert not set(first) & set(kept)
+    assert (done.report["taken"], CellFile.objects.count()) == (12, 12)

@@ -11,7 +11,10 @@ from datasets.arrivals.found import Refused
 from datasets.arrivals.reasons import REASONS
 from tests.datasets.arrivals import samples
 
-DIES = "import os, sys; print('ready', flush=True); line = sys.stdin.readline(); os._exit(139) if 'harm' in line else print({answer!r})"
+DIES = (
+    "import os, sys; print('ready', flush=True); line = sys.stdin.readline(); "
+    "os._exit(139) if 'harm' in line else print({answer!r})"
+)
 HANGS = "import sys, time; print('ready', flush=True); sys.stdin.readline(); time.sleep(60)"
 ANSWER = '{"kind": "image", "format": "png", "facts": {}}'
 

@@ -58,6 +58,6 @@ def prepared(
 def _out() -> Iterator[Path]:
     with (
         keeping.room(),
-        tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="prepared-") as folder,
+        tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="prepared-") as file,
     ):
-        yield Path(folder) / "file"
+        yield Path(file.name)

@@ -10,6 +10,8 @@ class DatasetsConfig(AppConfig):
 
     def ready(self) -> None:
         from datasets import erasure
+        from datasets.arrivals import preparing
         from datasets.dicom.erasing import PatientKeys
 
         erasure.register(PatientKeys())
+        preparing.register("dicom", "datasets.dicom.services.prepare")

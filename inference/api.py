@@ -113,9 +113,8 @@ class DiagnosesView(APIView):
         actor = actor_of(request)
         if len(request.FILES) > MOST_PARTS:
             raise exceptions.ValidationError({"": [_("Send at most %(most)d files at once.") % {"most": MOST_PARTS}]})
-        assert actor.organisation is not None
         fields = {name: value for name, value in request.data.items() if name not in request.FILES}
-        return from_parts(fields, files.take_in(actor.organisation, request.FILES))
+        return from_parts(fields, files.take_in(actor, request.FILES))
 
     @idempotent
     def _create(self, request: Request) -> Response:

@@ -8,6 +8,7 @@ from django.db import models
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from accounts.actor import Actor
 from accounts.models import Organisation
 from accounts.scoping import OrganisationQuerySet
 from datasets import storage
@@ -63,12 +64,12 @@ def point(ids: Sequence[str], columns: Columns, records: Sequence[Mapping[str, A
     DiagnosisFile.objects.bulk_create(rows, batch_size=AT_ONCE)
 
 
-def take_in(organisation: Organisation, parts: Mapping[str, Any], where: str = "") -> dict[str, str]:
+def take_in(actor: Actor, parts: Mapping[str, Any], where: str = "") -> dict[str, str]:
     """Name of the part → hash of its file, kept. Raises RecordsInvalid naming each part that cannot be a cell."""
     hashes, errors = {}, []
     for name, file in parts.items():
         try:
-            cell = store.take_in(organisation=organisation, file=file, name=file.name or "file")
+            cell = store.take_in(actor=actor, file=file, name=file.name or "file")
         except (store.NotACell, storage.TooLarge) as error:
             message = _("“%(name)s”: %(why)s") % {"name": store.clean_name(file.name or "file")[:80], "why": error}
             code = "too_large" if isinstance(error, storage.TooLarge) else error.code

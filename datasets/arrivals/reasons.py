@@ -10,7 +10,10 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from datasets.dicom.codes import TEXTS
+
 REASONS: dict[str, Promise] = {
+    **TEXTS,  # of DICOM, which is de-identified before it is kept; what has its own words below keeps them
     # -- what it is --
     "empty": _("The file is empty. Export it again."),
     "unknown": _(

@@ -55,9 +55,8 @@ class FileList(APIView):
         given = NewCellFileSerializer(data=request.data)
         given.is_valid(raise_exception=True)
         actor, file = actor_of(request), given.validated_data["file"]
-        assert actor.organisation is not None
         try:
-            cell = store.take_in(organisation=actor.organisation, file=file, name=file.name)
+            cell = store.take_in(actor=actor, file=file, name=file.name)
         except storage.TooLarge as error:
             raise Problem(413, "too-large", str(error)) from error
         except store.NotACell as error:

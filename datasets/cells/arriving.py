@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from accounts.actor import Actor
 from datasets.cells import kinds, store
 from datasets.cells.archive import Member, Names, members, unpacked
 from datasets.cells.models import RecordFile
@@ -39,6 +40,7 @@ class Arriving:
 
     def __init__(self, context: JobContext, upload: Upload) -> None:
         self.context, self.upload = context, upload
+        self.actor = Actor(user=context.job.requested_by, organisation=upload.organisation)
         self.notes = context.folder / "files.jsonl"
         self.names = Names([])
         self.arrived: dict[str, Arrived] = {}
@@ -102,9 +104,9 @@ class Arriving:
             with unpacked(member) as path, path.open("rb") as stream:
                 sha256, size = file_digest(stream, "sha256").hexdigest(), path.stat().st_size
                 cell = store.keep(
-                    organisation=self.upload.organisation, path=path, sha256=sha256, size=size, name=member.base
+                    actor=self.actor, path=path, sha256=sha256, size=size, name=member.base
                 )
-                one.sha256, one.file, one.kind, one.form = sha256, cell.file_id, cell.kind, cell.form
+                one.sha256, one.file, one.kind, one.form = cell.file.sha256, cell.file_id, cell.kind, cell.form
         except (kinds.NotACell, ReadError) as refused:
             one.reason = str(refused)
         return one

@@ -11,8 +11,10 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts.actor import Actor
 from accounts.models import Organisation
 from datasets import storage
+from datasets.cells.deidentifying import deidentified
 from datasets.cells.kinds import Look, NotACell, examine, label
 from datasets.cells.models import CellFile, RecordFile
 from datasets.models import Column, Record, StoredFile
@@ -29,21 +31,40 @@ def clean_name(name: str) -> str:
     return "".join(c for c in base if c.isprintable())[:255] or "file"
 
 
-def take_in(*, organisation: Organisation, file: Any, name: str, limit: int | None = None) -> CellFile:
+def take_in(*, actor: Actor, file: Any, name: str, limit: int | None = None) -> CellFile:
     """Keep a file (path or stream) that a cell may point to. Raises storage.TooLarge, and NotACell that says why not."""
     with storage.received(file, limit) as (path, sha256, size):
-        return keep(organisation=organisation, path=path, sha256=sha256, size=size, name=name)
+        return keep(actor=actor, path=path, sha256=sha256, size=size, name=name)
 
 
-def keep(*, organisation: Organisation, path: Path, sha256: str, size: int, name: str) -> CellFile:
-    """The organisation's CellFile of this content, once, however often it comes. Raises NotACell."""
-    same = CellFile.objects.filter(file__organisation=organisation, file__sha256=sha256)
-    known: CellFile | None = same.select_related("file").first()
-    if known is not None and default_storage.exists(known.file.path):
-        known.name, known.created_at = clean_name(name), timezone.now()  # it waits anew for who points to it
-        known.save(update_fields=["name", "created_at"])
+def keep(*, actor: Actor, path: Path, sha256: str, size: int, name: str) -> CellFile:
+    """The CellFile of this content in the actor's organisation, once, however often it comes. Raises NotACell.
+
+    DICOM is de-identified before it is kept, so the cell's hash is that of what is kept, not `sha256`.
+    """
+    assert actor.organisation is not None
+    known = _known(actor.organisation, sha256, name)
+    if known is not None:
         return known
     found = examine(path)
+    if found.form != "dicom":
+        return _kept(actor.organisation, found, path, sha256, size, name)
+    with deidentified(actor=actor, path=path) as (ready, digest, length):
+        return _known(actor.organisation, digest, name) or _kept(actor.organisation, found, ready, digest, length, name)
+
+
+def _known(organisation: Organisation, sha256: str, name: str) -> CellFile | None:
+    """The file that is here already; it waits anew for who points to it."""
+    same = CellFile.objects.filter(file__organisation=organisation, file__sha256=sha256)
+    known: CellFile | None = same.select_related("file").first()
+    if known is None or not default_storage.exists(known.file.path):
+        return None
+    known.name, known.created_at = clean_name(name), timezone.now()
+    known.save(update_fields=["name", "created_at"])
+    return known
+
+
+def _kept(organisation: Organisation, found: Look, path: Path, sha256: str, size: int, name: str) -> CellFile:
     stored = storage.keep(organisation=organisation, path=path, sha256=sha256, size=size)
     cell, _created = CellFile.objects.get_or_create(
         file=stored, defaults={"name": clean_name(name), "kind": found.kind, "form": found.form}

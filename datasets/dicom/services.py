@@ -11,11 +11,12 @@ from django.db import transaction
 from accounts import audit
 from accounts.actor import Actor
 from accounts.models import Organisation
+from datasets.arrivals.found import Refused
 from datasets.dicom import vault
 from datasets.dicom.deidentify import deidentify
 from datasets.dicom.models import PatientKey, PatientSecret
 from datasets.dicom.profile import Identity, Profile
-from datasets.dicom.report import Outcome, Report
+from datasets.dicom.report import Action, Outcome, Report
 
 SECRET_BYTES = 32
 
@@ -52,6 +53,18 @@ def deidentify_file(
         out.unlink(missing_ok=True)
         raise
     return report
+
+
+def prepare(actor: Actor, path: Path, out: Path) -> dict[str, int]:
+    """What `datasets.arrivals.preparing` asks for: the file without what identifies the patient at `out`, and how many
+    elements each action touched. Raises Refused where that can't be done with certainty."""
+    try:
+        report = deidentify_file(actor=actor, path=path, out=out)
+    except vault.VaultClosed as error:
+        raise Refused("not_deidentified") from error
+    if report.outcome is not Outcome.DONE:
+        raise Refused(report.reasons[0])
+    return {str(action): report.total(action) for action in Action if report.total(action)}
 
 
 @transaction.atomic

@@ -62,10 +62,8 @@ def form(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 def _taken_in(request: HttpRequest, page: DiagnosisForm) -> bool:
     """Keep the attached files; what cannot be a cell is said at its field."""
-    organisation = actor_of(request).organisation
-    assert organisation is not None
     try:
-        page.keep(files.take_in(organisation, page.attached()))
+        page.keep(files.take_in(actor_of(request), page.attached()))
     except RecordsInvalid as error:
         for one in error.errors:
             page.add_error(one["field"], one["message"])

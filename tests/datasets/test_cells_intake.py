@@ -223,7 +223,7 @@ def test_record_over_the_service_points_to_a_file_of_its_own_organisation(dana: 
     from datasets.services import create_dataset
 
     (_l, name, content), *_ = cells_of(shared_data, 1)
-    cell = store.take_in(organisation=actor(dana).organisation, file=io.BytesIO(content), name=f"../../{name}")
+    cell = store.take_in(actor=actor(dana), file=io.BytesIO(content), name=f"../../{name}")
     assert cell.name == name
     columns = [{"name": "film", "kind": "image"}, {"name": "label", "kind": "category", "role": "target"}]
     for person, works in ((dana, True), (charlie, False)):

@@ -120,10 +120,10 @@ def keep_patient(who: Any, folder: Path) -> Any:
 
     source = saved(slice_of(PatientName=f"{MARK}^Patient"), folder / "patient.dcm")
     deidentify_file(actor=who, path=source, out=folder / "patient-out.dcm")
-    return PatientKey.objects.get()
+    return PatientKey.objects.get(organisation=who.organisation)
 
 
-def attach(organisation: Any, record: Any, diagnosis: Any) -> tuple[Any, Any, Any]:
+def attach(who: Any, record: Any, diagnosis: Any) -> tuple[Any, Any, Any]:
     """A real CT slice beside the record and the diagnosis, whose own model learns from a table alone."""
     from pydicom.data import get_testdata_file
 
@@ -131,7 +131,7 @@ def attach(organisation: Any, record: Any, diagnosis: Any) -> tuple[Any, Any, An
     from datasets.cells.store import take_in
     from inference.files import DiagnosisFile
 
-    cell = take_in(organisation=organisation, file=str(get_testdata_file("CT_small.dcm")), name=f"{MARK}.dcm")
+    cell = take_in(actor=who, file=str(get_testdata_file("CT_small.dcm")), name=f"{MARK}.dcm")
     what = {"column": "scan", "file": cell.file, "name": cell.name}
     return cell.file, RecordFile.objects.create(record=record, **what), DiagnosisFile.objects.create(diagnosis=diagnosis, **what)
 
@@ -171,7 +171,7 @@ def build(folder: Path) -> World:
     key, _plain = create_key(actor=who, name=MARK, scopes=["data:read"])
     patient_key = keep_patient(who, folder)
     record = dataset.records.first()
-    stored, record_file, diagnosis_file = attach(organisation, record, diagnosis)
+    stored, record_file, diagnosis_file = attach(who, record, diagnosis)
     for person in (viewer, owner):
         notification = Notification.objects.create(organisation=organisation, user=person, key="guard", title=MARK)
     return World(

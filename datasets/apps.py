@@ -11,7 +11,9 @@ class DatasetsConfig(AppConfig):
     def ready(self) -> None:
         from datasets import erasure
         from datasets.arrivals import preparing
+        from datasets.arrivals.erasing import Arrived
         from datasets.dicom.erasing import PatientKeys
 
         erasure.register(PatientKeys())
+        erasure.register(Arrived())
         preparing.register("dicom", "datasets.dicom.services.prepare")

@@ -15,7 +15,6 @@ from django.core.files.storage import FileSystemStorage, default_storage
 from django.utils.translation import gettext as _
 
 from accounts.models import IdempotencyKey, Organisation
-from datasets.cells.models import CellFile
 from datasets.models import DatasetVersion, StoredFile, Upload
 
 PIECE = 1024 * 1024
@@ -138,6 +137,17 @@ def store(*, organisation: Organisation, file: Any, limit: int | None = None) ->
         return keep(organisation=organisation, path=path, sha256=sha256, size=size)
 
 
+def needed(file: StoredFile, *, without: Sequence[type[Any]] = ()) -> bool:
+    """Whether a row of any app points to the file, of other models than `without`."""
+    for relation in StoredFile._meta.get_fields(include_hidden=True):
+        if not relation.auto_created or relation.concrete or relation.related_model in without:
+            continue
+        model: Any = relation.related_model
+        if model._base_manager.filter(**{relation.field.name: file}).exists():  # type: ignore[union-attr]
+            return True
+    return False
+
+
 def release(files: Iterable[StoredFile], uploads: Sequence[Upload]) -> list[str]:
     """Free files that nothing but these uploads needs; the paths to delete once the transaction holds.
 
@@ -150,7 +160,7 @@ def release(files: Iterable[StoredFile], uploads: Sequence[Upload]) -> list[str]
             DatasetVersion.objects.filter(file=file).exists()
             or Upload.objects.filter(refused_file=file).exists()
             or others.exclude(state=Upload.State.DISCARDED).exists()
-            or CellFile.objects.filter(file=file).exists()  # the same content came as a cell: see cells.store.let_go
+            or needed(file, without=(DatasetVersion, Upload))  # the same content came as a cell or in an arrival
         )
         if not in_use:
             paths.append(file.path)

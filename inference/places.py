@@ -24,7 +24,7 @@ def sentences(regions: Mapping[str, Any], value: str) -> list[str]:
         if not own:
             continue
         where = "; ".join(dict.fromkeys(place(regions["kind"], r["ranges"]) for r in own))
-        if regions["method"] == "grad-cam":
+        if regions["method"] == "grad-cam" and sign > 0:
             text = _("The network looked most at: %(where)s.")
         elif sign > 0:
             text = _("Spoke for “%(value)s”: %(where)s.") if value else _("Moved the number up: %(where)s.")

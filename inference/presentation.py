@@ -121,10 +121,15 @@ def _drawn(
     value = "" if row.model.task == "regression" else value_text(row)
     return [
         {**file, "column": name, "sentences": places.sentences(found["regions"][name], value),
-         "network": found["regions"][name]["method"] == "grad-cam"}
+         "network": found["regions"][name]["method"] == "grad-cam" and _warm(found["regions"][name])}
         for name, file in attached.items()
         if name in found.get("regions", {})
     ]  # fmt: skip
+
+
+def _warm(regions: Mapping[str, Any]) -> bool:
+    """Whether the map tells of the decided class: a network's map of the other one is turned, and is cold all over."""
+    return any(region["contribution"] > 0 for region in regions["regions"])
 
 
 def _reasons(row: Diagnosis, attached: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """What a handler is given: its payload, a private folder, progress, the log, the stop sign and the fence."""
 
+import os
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
@@ -42,6 +44,16 @@ class JobError(Exception):
 def folder_of(job_id: Any) -> Path:
     """The job's private folder. It survives a killed attempt and is removed when the job has ended."""
     return Path(settings.DATA_DIR) / "jobs" / str(job_id)
+
+
+def remove_folder(job_id: Any) -> None:
+    """Delete the job's folder with all in it, also folders that its attempt had made read-only."""
+    top = folder_of(job_id)
+    for folder, below, _files in os.walk(top):
+        for name in below:
+            with suppress(OSError):
+                Path(folder, name).chmod(0o700)
+    shutil.rmtree(top, ignore_errors=True)
 
 
 class JobContext:

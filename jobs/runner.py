@@ -1,7 +1,6 @@
 """The one entry point that runs a job: `run_job(id, owner)`, behind `manage.py run_job`, safe to call twice."""
 
 import logging
-import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -13,7 +12,7 @@ from django.utils.functional import Promise
 
 from jobs import lease, texts
 from jobs.clean import clean_json, clean_text
-from jobs.context import JobContext, JobError, JobStopped, LeaseLost, folder_of
+from jobs.context import JobContext, JobError, JobStopped, LeaseLost, remove_folder
 from jobs.handlers import resolve
 from jobs.heartbeat import Heartbeat
 from jobs.models import Job, State
@@ -55,7 +54,7 @@ def run_job(
             outcome = perform(context)
     if outcome in State.values:
         settle(job_id, holder)
-        shutil.rmtree(folder_of(job_id), ignore_errors=True)
+        remove_folder(job_id)
     return outcome
 
 

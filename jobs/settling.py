@@ -1,7 +1,6 @@
 """What follows a job's end: its handler's settle function, then the signal; repeated until both have succeeded."""
 
 import logging
-import shutil
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,7 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import translation
 
-from jobs.context import folder_of
+from jobs.context import remove_folder
 from jobs.handlers import UnknownHandler, resolve_settle
 from jobs.lease import after
 from jobs.models import TERMINAL, Job
@@ -40,7 +39,7 @@ def settle(job_id: UUID, owner: str = "") -> bool:
         return False
     Job.objects.filter(pk=job.pk, settled_at=None).update(settled_at=Now(), settling_until=None, settling_by="")
     # Here too, as nobody else may be left to: a killed attempt's checkpoints may hold what patients' records hold.
-    shutil.rmtree(folder_of(job_id), ignore_errors=True)
+    remove_folder(job_id)
     return True
 
 

@@ -25,7 +25,8 @@ MEMORY = 900 * 2**20  # bytes of private memory, the interpreter included
 STARTS = 120  # seconds within which the process must be ready
 READY = b"ready\n"
 SECRETS = frozenset(
-    {"SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL", "EMAIL_URL", "CACHE_URL", "AIMASS_RAY_TOKEN"}
+    {"SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL", "EMAIL_URL", "CACHE_URL", "AIMASS_RAY_TOKEN",
+     "AIMASS_PATIENT_KEYS"}
 )
 RENEWED = 2_000  # files after which a new process is begun, so that what readers leak stays small
 

@@ -75,19 +75,7 @@ def measured(path: Path) -> Copy:
 def let_go(files: Iterable[StoredFile | None]) -> None:
     """Delete content that no row of any model points to any more, once the transaction holds."""
     for file in {file.pk: file for file in files if file is not None and file.path}.values():
-        if not _needed(file):
+        if not storage.needed(file):
             path = file.path
             StoredFile.objects.filter(pk=file.pk).update(path="", sha256=f"erased-{uuid.uuid4().hex}")
             transaction.on_commit(partial(default_storage.delete, path))
-
-
-def _needed(file: StoredFile) -> bool:
-    relations = [
-        field
-        for field in StoredFile._meta.get_fields(include_hidden=True)
-        if field.auto_created and not field.concrete
-    ]
-    return any(
-        relation.related_model._default_manager.filter(**{relation.field.name: file}).exists()  # type: ignore[union-attr]
-        for relation in relations
-    )

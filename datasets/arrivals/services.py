@@ -128,6 +128,12 @@ def can_retry(file: ArrivedFile) -> bool:
     return file.parent is not None and file.parent.original_id is not None and file.code in RETRIABLE
 
 
+def may_come_again(arrival: Arrival) -> bool:
+    """Whether some file of it can still be looked at again; until then what was given to be masked is kept, encrypted."""
+    waiting = arrival.files.filter(outcome=Outcome.QUARANTINED, discarded_at=None)
+    return waiting.filter(Q(original__isnull=False) | Q(parent__original__isnull=False)).exists()
+
+
 @transaction.atomic
 def try_again(
     *, actor: Actor, file: ArrivedFile, known: Sequence[str] = (), confirmed: bool = False
@@ -165,6 +171,9 @@ def discard(*, actor: Actor, files: Sequence[ArrivedFile]) -> int:
         row.save(update_fields=["original", "discarded_at", "discarded_by"])
         keeping.let_go([content])
         audit.record(actor, "arrival.discarded", row, reason=row.code)
+    for arrival in Arrival.objects.filter(pk__in={row.arrival_id for row in rows}).exclude(secret=""):
+        if arrival.finished_at is not None and not may_come_again(arrival):
+            Arrival.objects.filter(pk=arrival.pk).update(secret="")
     return len(rows)
 
 

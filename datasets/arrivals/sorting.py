@@ -74,6 +74,9 @@ class Sorting:
     def _row(self, row: ArrivedFile) -> None:
         self.context.stop_if_asked()
         self._progress()
+        if row.reason_facts.get("confirmed"):  # what the person has named since is masked too, though this job began before
+            self.arrival.refresh_from_db(fields=["secret"])
+            self.known = self.arrival.known
         if row.original is None:
             self._refuse(row, Refused("storage"))
             return

@@ -41,7 +41,7 @@ def settle(job: Job) -> None:
             return
         sorting.interrupted(arrival)
         arrival.finished_at = timezone.now()
-        if not arrival.files.filter(code__in=("to_confirm", "interrupted"), discarded_at=None).exists():
+        if not services.may_come_again(arrival):
             arrival.known = []
         arrival.save(update_fields=["finished_at", "secret"])
         who = Actor(user=job.requested_by, organisation=arrival.organisation)

@@ -32,6 +32,7 @@ class Arrived:
     file: int = 0
     kind: str = ""
     form: str = ""
+    shown: str = ""  # DICOM by its pseudonym (see store.keep), else as its sender called it
     reason: str = ""
 
 
@@ -66,7 +67,7 @@ class Arriving:
                 notes.write(json.dumps(asdict(one)) + "\n")
                 notes.flush()
                 self.context.progress(SHARE * number / len(found), _("Taking in the files"))
-        self.shown = {one.sha256: store.clean_name(one.name) for one in self.arrived.values() if one.sha256}
+        self.shown = {one.sha256: one.shown for one in self.arrived.values() if one.sha256}
         self.report = self._counted(found, named)
 
     def _known(self) -> dict[str, Arrived]:
@@ -107,6 +108,7 @@ class Arriving:
                     actor=self.actor, path=path, sha256=sha256, size=size, name=member.base
                 )
                 one.sha256, one.file, one.kind, one.form = cell.file.sha256, cell.file_id, cell.kind, cell.form
+                one.shown = cell.name
         except (kinds.NotACell, ReadError) as refused:
             one.reason = str(refused)
         return one

@@ -17,8 +17,8 @@ from datasets.dicom.vault import VaultClosed
 
 
 @contextmanager
-def deidentified(*, actor: Actor, path: Path) -> Iterator[tuple[Path, str, int]]:
-    """(path, sha256, size) of what may be kept, while the block lasts: the file by the Basic Profile of PS3.15.
+def deidentified(*, actor: Actor, path: Path) -> Iterator[tuple[Path, str, int, str]]:
+    """(path, sha256, size, pseudonym) of what may be kept, while the block lasts: the file by the Basic Profile of PS3.15.
 
     Raises NotACell where it can't be de-identified with certainty, its picture may show who the patient is, or the server
     has no key for patients' data. Nothing is kept then.
@@ -33,4 +33,4 @@ def deidentified(*, actor: Actor, path: Path) -> Iterator[tuple[Path, str, int]]
             raise NotACell(report.reasons[0], " ".join(str(TEXTS[code]) for code in report.reasons))
         with out.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        yield out, sha256, out.stat().st_size
+        yield out, sha256, out.stat().st_size, report.pseudonym

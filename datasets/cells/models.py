@@ -14,6 +14,9 @@ class CellFile(models.Model):
     name = models.CharField(max_length=255, help_text=_("as its sender called it; only shown"))
     kind = models.CharField(max_length=10, help_text=_("image, volume, video or signal, by its content"))
     form = models.CharField(max_length=20, help_text=_("the format, by its content"))
+    pseudonym = models.CharField(
+        max_length=64, blank=True, db_index=True, help_text=_("whom a de-identified file is about: see PatientKey")
+    )
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     objects = OrganisationQuerySet.as_manager()
 

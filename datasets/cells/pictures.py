@@ -55,6 +55,8 @@ def drawn(cell: CellFile, kind: str, size: str) -> bytes:
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as part:
         part.write(content)
     Path(part.name).replace(path)  # whole or not at all
+    if not CellFile.objects.filter(pk=cell.pk).exists():  # erased while it was being drawn
+        forget(cell.file.organisation_id, cell.file.sha256)
     return content
 
 

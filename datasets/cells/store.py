@@ -8,12 +8,13 @@ from typing import Any
 
 from django.core.files.storage import default_storage
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.actor import Actor
 from accounts.models import Organisation
-from datasets import storage
+from datasets import quota, storage
 from datasets.cells.deidentifying import deidentified
 from datasets.cells.kinds import Look, NotACell, examine, label
 from datasets.cells.models import CellFile, RecordFile
@@ -49,8 +50,10 @@ def keep(*, actor: Actor, path: Path, sha256: str, size: int, name: str) -> Cell
     found = examine(path)
     if found.form != "dicom":
         return _kept(actor.organisation, found, path, sha256, size, name)
-    with deidentified(actor=actor, path=path) as (ready, digest, length):
-        return _known(actor.organisation, digest, name) or _kept(actor.organisation, found, ready, digest, length, name)
+    with deidentified(actor=actor, path=path) as (ready, digest, length, pseudonym):
+        name = f"{pseudonym}.dcm"  # archives name their exports after the patient
+        known = _known(actor.organisation, digest, name)
+        return known or _kept(actor.organisation, found, ready, digest, length, name, pseudonym)
 
 
 def _known(organisation: Organisation, sha256: str, name: str) -> CellFile | None:
@@ -64,10 +67,17 @@ def _known(organisation: Organisation, sha256: str, name: str) -> CellFile | Non
     return known
 
 
-def _kept(organisation: Organisation, found: Look, path: Path, sha256: str, size: int, name: str) -> CellFile:
+def _kept(
+    organisation: Organisation, found: Look, path: Path, sha256: str, size: int, name: str, pseudonym: str = ""
+) -> CellFile:
+    try:
+        with transaction.atomic():
+            quota.check(organisation=organisation, more=size)
+    except quota.OverQuota as full:
+        raise NotACell("over_quota", str(full)) from full
     stored = storage.keep(organisation=organisation, path=path, sha256=sha256, size=size)
     cell, _created = CellFile.objects.get_or_create(
-        file=stored, defaults={"name": clean_name(name), "kind": found.kind, "form": found.form}
+        file=stored, defaults={"name": clean_name(name), "kind": found.kind, "form": found.form, "pseudonym": pseudonym},
     )
     return cell
 
@@ -138,9 +148,7 @@ def files_of_records(ids: Sequence[int]) -> list[StoredFile]:
 
 def needed(file: StoredFile) -> bool:
     """Whether anything points to the file: a record, a version, an upload or what the apps above keep (diagnoses)."""
-    own: type[Any] = CellFile
-    relations = [r for r in StoredFile._meta.related_objects if r.related_model is not own]
-    return any(r.related_model._base_manager.filter(**{r.field.name: file}).exists() for r in relations)
+    return storage.needed(file, without=(CellFile,))
 
 
 @transaction.atomic
@@ -152,10 +160,23 @@ def let_go(files: Iterable[StoredFile]) -> int:
         if row is None or needed(row):
             continue
         path, sha256, organisation = row.path, row.sha256, row.organisation_id
+        named = CellFile.objects.filter(file=row).exclude(pseudonym="").values_list("pseudonym", flat=True).first()
         row.delete()
+        if named:
+            _forget_patient(organisation, named)
         gone += 1
         transaction.on_commit(partial(_delete, organisation, sha256, path))
     return gone
+
+
+def _forget_patient(organisation: Any, pseudonym: str) -> None:
+    """Who a pseudonym stands for is forgotten with the last file and record that carry it."""
+    from datasets.dicom.models import PatientKey
+
+    files = CellFile.objects.filter(file__organisation=organisation, pseudonym=pseudonym)
+    records = Record.objects.filter(dataset__organisation=organisation, patient_key=pseudonym)
+    if not files.exists() and not records.exists():
+        PatientKey.objects.filter(organisation=organisation, pseudonym=pseudonym).delete()
 
 
 def _delete(organisation: Any, sha256: str, path: str) -> None:
@@ -169,9 +190,11 @@ def _delete(organisation: Any, sha256: str, path: str) -> None:
 def forget_unused() -> int:
     """Delete the files that have waited longer than KEPT_UNUSED and that nothing points to; how many."""
     old = CellFile.objects.filter(created_at__lt=timezone.now() - KEPT_UNUSED).select_related("file")
-    for relation in StoredFile._meta.related_objects:
-        if not relation.hidden and relation.name != "cell":  # the apps above have relations of their own
-            old = old.filter(**{f"file__{relation.name}": None})
+    for relation in StoredFile._meta.get_fields(include_hidden=True):  # the apps above have relations of their own
+        model: Any = relation.related_model
+        if relation.auto_created and not relation.concrete and model is not CellFile:
+            pointing = model._base_manager.filter(**{relation.field.name: OuterRef("file")})  # type: ignore[union-attr]
+            old = old.filter(~Exists(pointing))
     return let_go([cell.file for cell in old[:AT_ONCE]])
 
 

@@ -8,6 +8,7 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
+from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -231,6 +232,9 @@ class Import:
             self.upload.state, self.upload.finished_at = Upload.State.IMPORTED, timezone.now()
             self.upload.preview = {k: v for k, v in self.upload.preview.items() if k != "rows"}
             self.upload.save(update_fields=["refused_file", "state", "finished_at", "preview"])
+            if self.files is not None:  # its files are kept by now, without what identifies patients: the archive still has that
+                paths = storage.release([self.upload.file], [self.upload])
+                transaction.on_commit(lambda: [default_storage.delete(path) for path in paths])
 
 
 def _csv_bytes(rows: list[list[str]]) -> bytes:

@@ -1,7 +1,6 @@
 """Attending to a job's process from outside: limits, cancellation, shutdown, and what to write when it just dies."""
 
 import logging
-import shutil
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol
@@ -11,7 +10,7 @@ from django.db import DatabaseError
 
 from jobs import lease, limits, texts
 from jobs.clean import clean_text
-from jobs.context import folder_of
+from jobs.context import remove_folder
 from jobs.models import TERMINAL, Job, State
 from jobs.settling import release, settle
 
@@ -104,7 +103,7 @@ def conclude(job: Job, owner: str, reason: str | None, engineer: str) -> None:
     if state is None or state in TERMINAL:
         release(job.pk, owner, owner + lease.ADOPTED)  # its process may have died while settling
         settle(job.pk)
-        shutil.rmtree(folder_of(job.pk), ignore_errors=True)
+        remove_folder(job.pk)
 
 
 def write_end(job: Job, holder: str, reason: str | None, engineer: str) -> bool:

@@ -18,7 +18,8 @@ window.aimass = window.aimass || {};
     }).join("");
   }
 
-  const fingerprint = (file) => hashed([file.name, file.type, file.size, file.lastModified].join("|"));
+  // The data set too: what was begun for one is never gone on with for another.
+  const fingerprint = (file, dataset) => hashed([file.name, file.type, file.size, file.lastModified, dataset || ""].join("|"));
 
   // tus-js-client's own would store the metadata, and with it the name.
   const storage = {
@@ -43,7 +44,7 @@ window.aimass = window.aimass || {};
     // options: endpoint, pieceBytes, dataset; changed(transfer) is called whenever there is something new to show.
     constructor(file, options, changed) {
       Object.assign(this, { file, options, changed, sent: 0, state: "waiting", text: "", upload: "", samples: [], attempt: 0 });
-      this.print = fingerprint(file);
+      this.print = fingerprint(file, options.dataset);
     }
 
     get isOver() { return ["arrived", "refused", "cancelled"].includes(this.state); }

@@ -79,6 +79,60 @@ def test_a_zip_of_dicom_folders_becomes_records_without_patients(dana: Any, run_
         assert NAME not in stored(cell.file) and b"CompressedSamples^MR1" not in stored(cell.file)
 
 
+def scans(dana: Any, run_jobs: Any) -> Any:
+    """Two slices of two patients, sent in folders by class, under names that tell who they are."""
+    from datasets import intake
+
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("normal/Jones^Peter.dcm", slice_of_ct())
+        archive.writestr("changed/Miller^Anna.dcm", Path(str(get_testdata_file("MR_small.dcm"))).read_bytes())
+    packed.seek(0)
+    upload = intake.receive(actor=actor(dana), file=packed, name="scans.zip")
+    intake.confirm(actor=actor(dana), upload=upload, new_dataset_name="Scans")
+    run_jobs()
+    upload.refresh_from_db()
+    return upload
+
+
+def test_the_archive_is_not_kept_and_no_name_of_a_file_is_shown(
+    dana: Any, run_jobs: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    from datasets.cells.models import RecordFile
+
+    with django_capture_on_commit_callbacks(execute=True):
+        upload = scans(dana, run_jobs)
+    assert upload.rows_added == 2 and upload.file.path == ""
+    names = {*RecordFile.objects.values_list("name", flat=True), *CellFile.objects.values_list("name", flat=True)}
+    assert names == {f"{key}.dcm" for key in PatientKey.objects.values_list("pseudonym", flat=True)}
+    own = Path(default_storage.path(f"uploads/{upload.organisation_id}"))
+    kept = [path for path in own.rglob("*") if path.is_file()]
+    assert len(kept) == 2 and not any(NAME in path.read_bytes() for path in kept)
+
+
+def test_erasing_a_patient_takes_the_key_and_what_an_arrival_kept(
+    dana: Any, run_jobs: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    from datasets.erasure import erase_patient
+    from tests.datasets.arrivals.test_arrivals import send
+
+    upload = scans(dana, run_jobs)
+    arrival = send(dana, {"ct": slice_of_ct()})
+    run_jobs()
+    arrived = arrival.files.get()
+    record = upload.dataset.records.get(target="normal")
+    assert arrived.file.sha256 == record.values["file"] if "file" in record.values else arrived.file_id
+    pseudonyms = set(PatientKey.objects.values_list("pseudonym", flat=True))
+    cell = CellFile.objects.get(file__record_files__record=record)
+    path = cell.file.path
+    with django_capture_on_commit_callbacks(execute=True):
+        erase_patient(actor=actor(dana), dataset=upload.dataset, record=record, reason="asked for")
+    assert set(PatientKey.objects.values_list("pseudonym", flat=True)) == pseudonyms - {cell.pseudonym}
+    arrived.refresh_from_db()
+    assert arrived.file is None and arrived.name == "[erased]"
+    assert not default_storage.exists(path) and CellFile.objects.count() == 1
+
+
 def test_arrived_dicom_is_deidentified_by_the_same_function(dana: Any, run_jobs: Any) -> None:
     from tests.datasets.arrivals.test_arrivals import content, send
 

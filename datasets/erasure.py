@@ -122,7 +122,8 @@ def _uploads(dataset: Dataset, ids: Sequence[int]) -> list[Upload]:
     came_from = Record.objects.filter(pk__in=ids).exclude(upload=None).values("upload")
     unsure = Q(rows_duplicate__gt=0) | Q(rows_refused__gt=0) | ~Q(state=Upload.State.IMPORTED)
     rows = Upload.objects.filter(dataset=dataset).filter(Q(pk__in=came_from) | unsure)
-    return list(rows.exclude(file__path="").select_related("file", "refused_file"))
+    # An archive of files is gone since its import, but its row still tells their names.
+    return list(rows.exclude(file__path="", original_name=ERASED).select_related("file", "refused_file"))
 
 
 def _shared(upload: Upload) -> bool:

@@ -267,6 +267,8 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
+        "KindEnum": "datasets.models.Kind.choices",
+        "ArrivedKindEnum": "datasets.arrivals.models.ArrivedKind.choices",
         "ColumnRoleEnum": "datasets.models.Role.choices",
         "JobStateEnum": "jobs.models.State.choices",
         "UploadStateEnum": "datasets.models.Upload.State",

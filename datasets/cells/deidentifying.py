@@ -10,10 +10,7 @@ from django.conf import settings
 
 from accounts.actor import Actor
 from datasets.cells.kinds import NotACell
-from datasets.dicom import services
 from datasets.dicom.codes import TEXTS
-from datasets.dicom.report import Outcome
-from datasets.dicom.vault import VaultClosed
 
 
 @contextmanager
@@ -23,6 +20,10 @@ def deidentified(*, actor: Actor, path: Path) -> Iterator[tuple[Path, str, int, 
     Raises NotACell where it can't be de-identified with certainty, its picture may show who the patient is, or the server
     has no key for patients' data. Nothing is kept then.
     """
+    from datasets.dicom import services  # not in the web process before it is needed: it decodes pictures
+    from datasets.dicom.report import Outcome
+    from datasets.dicom.vault import VaultClosed
+
     with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="deidentified-") as folder:
         out = Path(folder) / "file.dcm"
         try:

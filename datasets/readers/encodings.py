@@ -90,6 +90,8 @@ def first_failure(path: Path, encoding: str) -> int | None:
                 decoder.decode(piece, final=not piece)
             except UnicodeDecodeError as error:
                 return place + error.start
+            except UnicodeError:  # UTF-16 that a person chose, and no mark at the beginning tells which
+                return place
             if not piece:
                 return None
             place += len(piece)

@@ -345,3 +345,11 @@ def test_what_csv_writes_is_read_back(rows: list[list[str]], tmp_path_factory: A
         csv.writer(stream).writerows([["a", "b", "c"], *rows])
     table = DelimitedTable(path, {"encoding": "utf-8", "delimiter": ","})
     assert [r for b in table.batches(size=5) for r in b.rows] == [["a", "b", "c"], *rows]
+
+
+def test_utf_16_without_its_mark_does_not_decode(tmp_path: Path) -> None:
+    from datasets.readers.encodings import first_failure
+
+    file = tmp_path / "plain.csv"
+    file.write_text("age,sex\n1,male\n", encoding="utf-8")
+    assert first_failure(file, "utf-16") == 0

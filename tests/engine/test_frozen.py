@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import engine
-from engine import weights
+from engine import weights, weights_folder
 from engine.files import Files
 from engine.frozen import Allowance, Meter, TooSlow
 from engine.schema import ColumnSpec, Kind
@@ -41,7 +41,7 @@ class Ticking:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("weights")
-    weights.collect(found)
+    weights_folder.collect(found)
     return found
 
 

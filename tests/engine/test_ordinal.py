@@ -137,6 +137,7 @@ def test_a_patient_is_on_one_side_only() -> None:
     one = pd.DataFrame({"mrn": [f"P{i}" for i in range(60)], "a": rng.normal(size=60), "b": rng.normal(size=60),
                         "grade": rng.integers(0, 3, 60)})  # fmt: skip
     frame = pd.concat([one] * 8, ignore_index=True)
+    frame["a"] += rng.normal(scale=1e-6, size=len(frame))  # equal rows would be known as copies without any number
     # All that lets trees learn rows by heart is said: a small budget would try the smallest trees.
     settings = {"boosting": {"max_iter": 25, "learning_rate": 0.3, "min_samples_leaf": 3, "max_leaf_nodes": 31,
                              "max_features": 1.0, "l2_regularization": 0.0}}  # fmt: skip

@@ -120,6 +120,7 @@ def test_copies_of_a_patient_do_not_flatter_the_validation() -> None:
     one = pd.DataFrame({"mrn": [f"P{i}" for i in range(60)], "a": rng.normal(size=60), "b": rng.normal(size=60),
                         "y": rng.choice(["s", "h"], 60)})  # fmt: skip
     frame = pd.concat([one] * 10, ignore_index=True)
+    frame["a"] += rng.normal(scale=1e-6, size=len(frame))  # equal rows would be known as copies without any number
     recipe = Recipe(target="y", patient="mrn", candidates=("boosting",), time_budget=1.0)
     honest = engine.fit(frame, recipe).validation["value"]
     fooled = engine.fit(

@@ -288,8 +288,8 @@ def affordable(
     for entry in available(folder, kind):
         if not english and entry.preprocessing.get("language") == "en":
             continue
-        left -= cells * entry.seconds
-        if left >= 0:
+        if cells * entry.seconds <= left:  # one that takes too long does not keep a quicker one out
+            left -= cells * entry.seconds
             chosen.append(recorded(entry))
     return chosen
 

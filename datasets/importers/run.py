@@ -5,6 +5,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,8 @@ class Import:
             self.upload.save(update_fields=["refused_file", "state", "finished_at", "preview"])
             if self.files is not None:  # its files are kept by now, without what identifies patients: the archive still has that
                 paths = storage.release([self.upload.file], [self.upload])
-                transaction.on_commit(lambda: [default_storage.delete(path) for path in paths])
+                for path in paths:
+                    transaction.on_commit(partial(default_storage.delete, path))
 
 
 def _csv_bytes(rows: list[list[str]]) -> bytes:

@@ -5,7 +5,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from ai_mass.client import Client
 from ai_mass.errors import AIMassError
@@ -70,7 +70,7 @@ def table_as_upload(name: str, table: BinaryIO, files: Any) -> tuple[str, Binary
 
 
 def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
-    return lambda: archive.open(info)  # type: ignore[return-value]
+    return lambda: cast(BinaryIO, archive.open(info))
 
 
 def existing(given: Any) -> Path:

@@ -46,7 +46,7 @@ settings.configure(
 django.setup()
 urlpatterns: list[Any] = [path("", include("rest_framework_tus.urls", namespace="rest_framework_tus"))]
 
-from django.core.wsgi import get_wsgi_application  # noqa: E402
+from django.core.wsgi import get_wsgi_application  # noqa: E402  the settings above come first
 
 application = get_wsgi_application()
 

@@ -105,7 +105,9 @@ class ColumnForm(forms.Form):
         )
         self.column = column
         if column.get("of_files") or column["kind"] in FILE_KINDS:
-            self.fields["kind"].choices = [*KINDS, *FILE_KIND_CHOICES]  # type: ignore[attr-defined]
+            kinds = self.fields["kind"]
+            assert isinstance(kinds, forms.ChoiceField)
+            kinds.choices = [*KINDS, *FILE_KIND_CHOICES]
         for name, field in self.fields.items():
             small = (
                 "form-select form-select-sm"

@@ -289,9 +289,8 @@ class DatasetVersion(models.Model):
         return f"{self.dataset} v{self.number}"
 
 
-# The models of cells that are files, in a room of their own: the module alone, as each imports the other.
-import datasets.cells.models  # noqa: E402, F401
-from datasets.arrivals.models import Arrival, ArrivedFile  # noqa: E402, F401
-from datasets.dicom.models import PatientKey as PatientKey  # noqa: E402  # a room of its own; Django looks for models here
-from datasets.dicom.models import PatientSecret as PatientSecret  # noqa: E402
-from datasets.tus.models import Transfer as Transfer  # noqa: E402 (Django finds a model when this module is read)
+# The rooms' own models: Django finds a model when this module is read, and theirs refer to those above, so they come last.
+import datasets.arrivals.models  # noqa: E402
+import datasets.cells.models  # noqa: E402
+import datasets.dicom.models  # noqa: E402
+import datasets.tus.models  # noqa: E402, F401

@@ -9,8 +9,9 @@ from django.utils.translation import gettext as _
 
 from accounts.held import Held
 from accounts.models import Organisation
-from datasets.models import StoredFile, Transfer
+from datasets.models import StoredFile
 from datasets.storage import limit_text
+from datasets.tus.models import Transfer
 
 # Adding up a million files takes a while, and a folder of pictures asks for it thousands of times.
 _stored: Held[tuple[datetime, int]] = Held(seconds=10.0)

@@ -137,15 +137,16 @@ def store(*, organisation: Organisation, file: Any, limit: int | None = None) ->
         return keep(organisation=organisation, path=path, sha256=sha256, size=size)
 
 
+def pointers(without: Sequence[type[Any]] = ()) -> list[tuple[Any, str]]:
+    """(model, field) of all that points to a StoredFile, in every app, hidden relations too; not of the models `without`."""
+    fields: list[Any] = StoredFile._meta.get_fields(include_hidden=True)
+    back = [field for field in fields if field.auto_created and not field.concrete]
+    return [(field.related_model, field.field.name) for field in back if field.related_model not in without]
+
+
 def needed(file: StoredFile, *, without: Sequence[type[Any]] = ()) -> bool:
     """Whether a row of any app points to the file, of other models than `without`."""
-    for relation in StoredFile._meta.get_fields(include_hidden=True):
-        if not relation.auto_created or relation.concrete or relation.related_model in without:
-            continue
-        model: Any = relation.related_model
-        if model._base_manager.filter(**{relation.field.name: file}).exists():  # type: ignore[union-attr]
-            return True
-    return False
+    return any(model._base_manager.filter(**{name: file}).exists() for model, name in pointers(without))
 
 
 def release(files: Iterable[StoredFile], uploads: Sequence[Upload]) -> list[str]:
@@ -168,17 +169,26 @@ def release(files: Iterable[StoredFile], uploads: Sequence[Upload]) -> list[str]
     return paths
 
 
+def place_of(name: str) -> Path | None:
+    """Where the file of this name lies in the storage's folder; None where storage is no folder, as Django says by raising."""
+    try:
+        return Path(default_storage.path(name))
+    except NotImplementedError:
+        return None
+
+
 @contextmanager
 def local(stored: StoredFile) -> Iterator[Path]:
     """A path to read the file from: the stored one itself in a folder, else a temporary copy."""
-    try:
-        yield Path(default_storage.path(stored.path))
-    except NotImplementedError:
-        with (
-            default_storage.open(stored.path, "rb") as stream,
-            received(stream, stored.size) as (path, _sha, _size),
-        ):
-            yield path
+    own = place_of(stored.path)
+    if own is not None:
+        yield own
+        return
+    with (
+        default_storage.open(stored.path, "rb") as stream,
+        received(stream, stored.size) as (path, _sha, _size),
+    ):
+        yield path
 
 
 def forget_answers(uploads: Sequence[Upload]) -> None:

@@ -14,7 +14,7 @@ LABEL = "gdcm12"
 def is_available(uid: str) -> bool:
     """Whether GDCM is there for this transfer syntax."""
     try:
-        import gdcm  # noqa: F401
+        import gdcm  # noqa: F401  that it loads is asked, not only that it is installed
     except ImportError:
         return False
     return uid in DECODER_DEPENDENCIES

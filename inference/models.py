@@ -144,5 +144,5 @@ class Review(models.Model):
         return self.verdict
 
 
-# The files of diagnoses, in a module of their own: the module alone, as each imports the other.
+# The files of diagnoses: Django finds a model when this module is read, and theirs refers to those above, so it comes last.
 import inference.files  # noqa: E402, F401

@@ -7,6 +7,7 @@ import os
 import struct
 import zipfile
 import zlib
+from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,9 @@ class Counted(io.RawIOBase):
         buffer[: len(piece)] = piece
         return len(piece)
 
+    @abstractmethod
     def _next(self, most: int) -> bytes:
-        raise NotImplementedError
+        """At most so many of the next bytes; none at the end. Raises Refused."""
 
 
 class Gunzipped(Counted):

@@ -68,6 +68,7 @@ def receive(
 
 
 def _kept(actor: Actor, number: int, name: str, content: IO[bytes] | StoredFile) -> ArrivedFile:
+    assert actor.organisation is not None
     row = ArrivedFile(number=number, name=shown_name(name))
     if isinstance(content, StoredFile):
         row.original, row.size, row.sha256 = content, content.size, content.sha256
@@ -75,7 +76,7 @@ def _kept(actor: Actor, number: int, name: str, content: IO[bytes] | StoredFile)
     try:
         with keeping.copied(content, settings.MAX_UPLOAD_BYTES) as copy:
             row.size, row.sha256 = copy.size, copy.sha256
-            row.original = keeping.keep(actor.organisation, copy)  # type: ignore[arg-type]
+            row.original = keeping.keep(actor.organisation, copy)
     except Refused as why:
         row.outcome, row.code, row.reason_facts = Outcome.QUARANTINED, why.code, {**why.facts}
     return row

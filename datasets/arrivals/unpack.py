@@ -29,6 +29,9 @@ LONGEST_NAME = 500
 ENTRY = 46  # bytes of a directory's entry without its name
 SYSTEM = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".directory"})
 
+# All that zipfile raises over a damaged or strange directory; NotImplementedError: a newer version of the format.
+BAD_ZIP = (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error)
+
 
 @dataclass(frozen=True)
 class Member:
@@ -97,7 +100,7 @@ def _zip(path: Path, limits: Limits, budget: Budget, prefix: str, depth: int) ->
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error) as error:
+    except BAD_ZIP as error:
         raise Refused("damaged", format="ZIP") from error
     shared = _overlapping(infos, path.stat().st_size)
     seen: set[str] = set()
@@ -157,7 +160,7 @@ def _is_document(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return "[Content_Types].xml" in archive.namelist()
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error) as error:
+    except BAD_ZIP as error:
         raise Refused("damaged", format="ZIP") from error
 
 

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.files.storage import default_storage
 
 from accounts.models import Organisation
+from datasets import storage
 from datasets.models import DatasetVersion, StoredFile
 from datasets.records import FILE_KINDS
 from datasets.versions import iter_frames
@@ -84,9 +85,8 @@ def _clear(folder: Path) -> None:
 
 
 def _link(stored_path: str, target: Path) -> None:
-    try:
-        source = Path(default_storage.path(stored_path))
-    except NotImplementedError:
+    source = storage.place_of(stored_path)
+    if source is None:
         with default_storage.open(stored_path, "rb") as stream, target.open("wb") as copy:
             shutil.copyfileobj(stream, copy)
         return
@@ -100,12 +100,12 @@ def _link(stored_path: str, target: Path) -> None:
 
 def located(organisation: Organisation, frame: "pd.DataFrame", columns: Sequence[str]) -> "pd.DataFrame | None":
     """The frame with paths in place of hashes, for looking whether the files are there; None where storage is no folder."""
-    if not columns or not _is_folder():
+    if not columns or storage.place_of("x") is None:
         return frame if not columns else None
     paths = stored(organisation, (cell for name in columns for cell in frame[name].tolist() if cell))
 
     def place(cell: Any) -> Any:  # what is not there is a path to nothing
-        return Path(default_storage.path(paths[cell])) if cell in paths else cell and Path(cell)
+        return storage.place_of(paths[cell]) if cell in paths else cell and Path(cell)
 
     return frame.assign(**{name: frame[name].map(place) for name in columns})
 
@@ -138,14 +138,6 @@ def unpacked_into(archive: Path, frame: "pd.DataFrame", columns: Sequence[str], 
     return frame
 
 
-def _is_folder() -> bool:
-    try:
-        default_storage.path("x")
-    except NotImplementedError:
-        return False
-    return True
-
-
 @contextmanager
 def at_hand(
     organisation: Organisation, records: Sequence[Mapping[str, Any]], columns: Sequence[str]
@@ -167,8 +159,8 @@ def at_hand(
 
 
 def _near(stored_path: str, copy: Path) -> Path:
-    try:
-        return Path(default_storage.path(stored_path))
-    except NotImplementedError:
-        _link(stored_path, copy)
-        return copy
+    own = storage.place_of(stored_path)
+    if own is not None:
+        return own
+    _link(stored_path, copy)
+    return copy

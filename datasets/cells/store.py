@@ -190,11 +190,8 @@ def _delete(organisation: Any, sha256: str, path: str) -> None:
 def forget_unused() -> int:
     """Delete the files that have waited longer than KEPT_UNUSED and that nothing points to; how many."""
     old = CellFile.objects.filter(created_at__lt=timezone.now() - KEPT_UNUSED).select_related("file")
-    for relation in StoredFile._meta.get_fields(include_hidden=True):  # the apps above have relations of their own
-        model: Any = relation.related_model
-        if relation.auto_created and not relation.concrete and model is not CellFile:
-            pointing = model._base_manager.filter(**{relation.field.name: OuterRef("file")})  # type: ignore[union-attr]
-            old = old.filter(~Exists(pointing))
+    for model, field in storage.pointers(without=(CellFile,)):
+        old = old.filter(~Exists(model._base_manager.filter(**{field: OuterRef("file")})))
     return let_go([cell.file for cell in old[:AT_ONCE]])
 
 

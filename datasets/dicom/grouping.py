@@ -95,9 +95,9 @@ def _alike(a: Instance, b: Instance) -> bool:
         b.columns,
         b.frame_of_reference,
     )
-    if not same or (a.orientation is None) != (b.orientation is None):
-        return False
-    return a.orientation is None or bool(np.allclose(a.orientation, b.orientation, atol=DEGREE))  # type: ignore[arg-type]
+    if a.orientation is None or b.orientation is None:
+        return same and a.orientation is b.orientation
+    return same and bool(np.allclose(a.orientation, b.orientation, atol=DEGREE))
 
 
 def _stack(instances: list[Instance]) -> Stack:

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from accounts.actor import actor_of
 from accounts.rest.problems import Problem
 from accounts.scoping import get_or_404
-from datasets.models import Dataset, Transfer
+from datasets.models import Dataset
 from datasets.tus import parts, protocol, services
 from datasets.tus.base import (
     BODY,
@@ -27,6 +27,7 @@ from datasets.tus.base import (
     progress,
     told,
 )
+from datasets.tus.models import Transfer
 
 
 class TransferSerializer(serializers.ModelSerializer[Transfer]):

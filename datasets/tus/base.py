@@ -20,8 +20,8 @@ from accounts.permissions import Permission
 from accounts.rest.problems import Problem
 from datasets import intake
 from datasets.api_uploads import refusal
-from datasets.models import Transfer
 from datasets.tus import parts, protocol, services
+from datasets.tus.models import Transfer
 
 STATUS = {
     "too-large": 413, "quota": 413, "beyond-length": 413, "disk-full": 507, "archived": 409, "wrong-offset": 409, "gone": 410,

@@ -9,8 +9,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts.actor import Actor
-from datasets.models import Transfer
 from datasets.tus import parts
+from datasets.tus.models import Transfer
 from datasets.tus.services import TransferRefused, complete, expire, expiry
 
 logger = logging.getLogger(__name__)

@@ -18,9 +18,10 @@ from django.utils.translation import gettext as _
 from accounts import audit
 from accounts.actor import Actor
 from datasets import intake, quota
-from datasets.models import Dataset, Transfer, Upload
+from datasets.models import Dataset, Upload
 from datasets.storage import limit_text
 from datasets.tus import digests, parts
+from datasets.tus.models import Transfer
 from datasets.tus.protocol import Checksum
 
 PIECE = 2 * 1024 * 1024  # bytes read at once; two of them are in memory

@@ -13,8 +13,8 @@ from accounts.permissions import Permission
 from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from datasets import intake
-from datasets.models import Transfer
 from datasets.tus import parts, services
+from datasets.tus.models import Transfer
 
 MOST_SHOWN = 20
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datasets.arrivals.found import Found, Refused, Shape
 from datasets.arrivals.looks import documents, texts
-from datasets.arrivals.unpack import directory_within_limits
+from datasets.arrivals.unpack import BAD_ZIP, directory_within_limits
 
 
 def look(path: Path, form: str) -> Found:
@@ -14,7 +14,7 @@ def look(path: Path, form: str) -> Found:
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+    except BAD_ZIP as error:
         raise Refused(
             "truncated" if isinstance(error, zipfile.BadZipFile) else "damaged", format="ZIP"
         ) from error

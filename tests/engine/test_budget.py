@@ -23,7 +23,7 @@ from engine.cells import is_missing, to_category, to_days, to_number
 from engine.clock import Clock, Deadline, OutOfTime
 from engine.columns import categories_of, missing_in, numbers_of
 from engine.combining import Stack, fit_stack, stacked, weighted
-from engine.search import affordable, readable
+from engine.sampling import affordable, readable
 from tests.engine.conftest import make_patients
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from datasets.models import Transfer, Upload
+from datasets.models import Upload
 from datasets.tus import parts
+from datasets.tus.models import Transfer
 from datasets.tus.services import begin
 from tests.browser.conftest import overflow
 from tests.conftest import actor

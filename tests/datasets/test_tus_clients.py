@@ -19,7 +19,8 @@ from django.conf import settings
 from tusclient.client import TusClient
 from tusclient.storage.filestorage import FileStorage
 
-from datasets.models import Transfer, Upload
+from datasets.models import Upload
+from datasets.tus.models import Transfer
 from tests.datasets.tus_calls import PIECE_TYPE, encoded, pk_of
 from tests.datasets.tus_server import Server, new_server
 from tests.jobs.process_site import until

@@ -11,8 +11,9 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import AuditEvent
-from datasets.models import Dataset, Transfer, Upload
+from datasets.models import Dataset, Upload
 from datasets.tus import expiry, parts, services
+from datasets.tus.models import Transfer
 from jobs.schedules import SCHEDULES
 from tests.datasets.tus_calls import TABLE, Tus, encoded, part_of
 

@@ -17,8 +17,9 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent
 from datasets import intake
-from datasets.models import StoredFile, Transfer, Upload
+from datasets.models import StoredFile, Upload
 from datasets.tus import digests, parts
+from datasets.tus.models import Transfer
 from tests.conftest import actor
 from tests.datasets.tus_calls import TABLE, Tus, digest, encoded, part_of, pk_of
 

@@ -61,7 +61,7 @@ def pk_of(address: str) -> str:
 
 def part_of(address: str) -> Path:
     """The file that its bytes lie in."""
-    from datasets.models import Transfer
     from datasets.tus import parts
+    from datasets.tus.models import Transfer
 
     return parts.path_of(Transfer.objects.get(pk=pk_of(address)).pk)

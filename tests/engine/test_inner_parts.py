@@ -1,5 +1,8 @@
 """Parts that the whole relies on, each asked by itself: the guard's one exception, shares, ratios, questions of yes or no."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,3 +78,37 @@ def test_suspicions_of_a_harmless_table_are_none() -> None:
     assert list(suspicion.suspicions(prepare(frame, recipe), recipe)) == []
     frame["copy"] = frame["y"]
     assert [s.column for s in suspicion.suspicions(prepare(frame, recipe), recipe)] == ["copy"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc keeps, and gives back")
+def test_the_heap_gives_back_what_came_and_went() -> None:
+    """Blocks below the size that glibc maps by itself, with one that stays on top: the holes are given back, no more."""
+    code = (
+        "import psutil\n"
+        "from engine.heap import give_back\n"
+        "size = lambda: psutil.Process().memory_info().rss\n"
+        "kept = [bytes(100_000) for _ in range(2_000)]\n"
+        "top, kept = kept[-1], kept[:0]\n"
+        "before = size(); give_back(); print((before - size()) // 2**20)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 100
+
+
+def test_twelve_bit_jpeg_has_our_decoder_once_however_often_it_is_registered() -> None:
+    pytest.importorskip("gdcm")
+    from pydicom import dcmread
+    from pydicom.data import get_testdata_file
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
+
+    from engine import jpeg12
+
+    jpeg12.register()
+    jpeg12.register()
+    decoder = get_decoder(UID(jpeg12.JPEG_EXTENDED))
+    assert decoder.available_plugins.count(jpeg12.LABEL) == 1
+    data = dcmread(str(get_testdata_file("JPEG-lossy.dcm")))
+    pixels, _facts = decoder.as_array(data, decoding_plugin=jpeg12.LABEL)
+    assert pixels.shape == (1024, 256) and 0 <= pixels.min() < pixels.max() < 4096
+    assert not jpeg12.is_available("1.2.840.10008.1.2")

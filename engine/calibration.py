@@ -32,8 +32,9 @@ class Calibrator:
     """Fitted on out-of-fold predictions; codes 0..k-1.
 
     `sigmoid`: Platt 1999 with his target smoothing, two classes, small data. `temperature`: Guo et al. 2017
-    (arXiv:1706.04599), several classes, small data. `isotonic`: Zadrozny & Elkan 2002
-    (doi:10.1145/775047.775151), one class against the rest, large data.
+    (arXiv:1706.04599) with the same smoothing, several classes, small data: where a class is told from the others
+    without a fault, both would else promise certainty that so few patients cannot show. `isotonic`: Zadrozny & Elkan
+    2002 (doi:10.1145/775047.775151), one class against the rest, large data.
     """
 
     def __init__(self, method: str = "none", arrays: dict[str, NDArray[Any]] | None = None) -> None:
@@ -56,9 +57,7 @@ class Calibrator:
         return self
 
     def _fit_sigmoid(self, z: Floats, truth: Ints, patients: Ints) -> None:
-        positives = float(truth.sum())
-        high, low = (positives + 1) / (positives + 2), 1 / (len(truth) - positives + 2)
-        target = np.where(truth == 1, high, low)
+        target = smoothed(truth, patients, 2)[:, 1]
         design = np.column_stack([z, np.ones(len(z))])
         theta = np.array([1.0, 0.0])
         for _ in range(50):
@@ -75,11 +74,11 @@ class Calibrator:
         self.state = {"theta": theta, "covariance": inverse @ gradient.T @ gradient @ inverse}
 
     def _fit_temperature(self, logs: Floats, truth: Ints, patients: Ints) -> None:
-        a, rows = 1.0, np.arange(len(truth))
+        a, target = 1.0, smoothed(truth, patients, logs.shape[1])
         for _ in range(50):
             p = softmax(a * logs)
             mean = (p * logs).sum(axis=1)
-            slope = mean - logs[rows, truth]
+            slope = mean - (target * logs).sum(axis=1)
             curvature = float(((p * logs**2).sum(axis=1) - mean**2).sum()) + 1e-6
             step = float(np.clip(slope.sum() / curvature, -0.5, 0.5))
             a = float(np.clip(a - step, 0.05, 20.0))
@@ -152,6 +151,19 @@ class Calibrator:
             deviations = [np.interp(raw[i, own[i]], GRID, self.state[f"d{own[i]}"]) for i in rows]
             return np.array(deviations, dtype=float)
         return np.zeros(len(raw))
+
+
+def smoothed(truth: Ints, patients: Ints, classes: int) -> Floats:
+    """(n, k) what a calibration is fitted to: (N + 1) / (N + 2) for the true class, the rest shared by the others.
+
+    N is the number of patients with that class: the mean of the posterior of a share after N hits out of N, with a
+    uniform prior (Platt 1999, Probabilistic outputs for support vector machines, section 2.2).
+    """
+    counts = np.array([len(np.unique(patients[truth == code])) for code in range(classes)], dtype=float)
+    own = ((counts + 1) / (counts + 2))[truth]
+    target: Floats = np.repeat(((1 - own) / (classes - 1))[:, None], classes, axis=1)
+    target[np.arange(len(truth)), truth] = own
+    return target
 
 
 def by_patient(rows: Floats, patients: Ints) -> Floats:

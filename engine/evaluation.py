@@ -15,8 +15,10 @@ from engine.decision_curve import decision_curve
 from engine.errors import EngineError
 from engine.files import Folder
 from engine.fitted import Fitted, Prediction
+from engine.intervals import bearing_on, entry_of
 from engine.metrics import (
     CALIBRATION_BINS,
+    METRICS,
     Floats,
     Ints,
     Outcomes,
@@ -101,7 +103,9 @@ def evaluate(
     own = pipelines.of(fitted.task)
     if own is not None:
         named = [groups] if isinstance(groups, str) else list(groups or ())
-        return own.evaluate(fitted, frame, [name for name in named if name != "auto" or "auto" in frame], bootstrap, seed)
+        return own.evaluate(
+            fitted, frame, [name for name in named if name != "auto" or "auto" in frame], bootstrap, seed
+        )
     if special(fitted.task) is not None:
         from engine.tasks.evaluation import evaluate_special
 
@@ -190,25 +194,11 @@ def measure(outcomes: Outcomes, patients: Ints, bootstrap: int, seed: int) -> di
             drawn[name].append(values)
     return {
         name: entry_of(
-            float(point[name][0]), np.concatenate(drawn[name] or [np.zeros(0)]), outcomes.n, _why_undefined(name, outcomes)
+            METRICS[name], float(point[name][0]), np.concatenate(drawn[name] or [np.zeros(0)]), outcomes.n,
+            bearing_on(name, outcomes, patients), _why_undefined(name, outcomes),
         )
         for name in names
-    }
-
-
-def entry_of(value: float, drawn: Floats, n: int, reason: str) -> dict[str, Any]:
-    """{value, low, high, n}: a figure with the 2.5 and 97.5 percentiles of its resamples; with `reason` where undefined."""
-    entry: dict[str, Any] = {"value": None, "low": None, "high": None, "n": n}
-    if not np.isfinite(value):
-        return {**entry, "reason": reason}
-    entry["value"] = float(value)
-    drawn = drawn[np.isfinite(drawn)]
-    if len(drawn):
-        low, high = np.quantile(drawn, (0.025, 0.975))
-        # Resampling adds noise, which lifts an error that cannot be below 0 (the calibration error above all), so
-        # the percentiles may leave out the value itself; the interval is widened to hold it.
-        entry |= {"low": float(min(low, value)), "high": float(max(high, value))}
-    return entry
+    }  # fmt: skip
 
 
 def _why_undefined(name: str, outcomes: Outcomes) -> str:

@@ -24,3 +24,14 @@ aimass_setup() {
     PATH="$ROOT/.venv/bin:$PATH"
     export PATH PYTHON
 }
+
+# aimass_alone FILE: installs what a requirements file pins without what those packages name; quick when it is there.
+aimass_alone() {
+    "$PYTHON" - "$1" 2>/dev/null <<'PY' || "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps -r "$1"
+import re, sys
+from importlib.metadata import version
+from pathlib import Path
+pins = re.findall(r"^([\w.-]+)==(\S+)", Path(sys.argv[1]).read_text(encoding="utf-8"), re.M)
+assert all(version(name) == pinned for name, pinned in pins)
+PY
+}

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -131,16 +132,16 @@ def mri(folder: Path) -> DataSet:
 
     Slices that lie next to each other are nearly the same picture: ten neighbours in all three volumes stay together.
     """
-    try:
-        import nibabel
-        import nilearn
-    except ImportError as error:
-        raise Absent("nilearn 0.14.1 is not installed (requirements/bench.txt)") from error
+    import nibabel
     from PIL import Image
+
+    package = find_spec("nilearn")
+    if package is None or package.origin is None:
+        raise Absent("nilearn 0.14.1 is not installed (requirements/demo.txt)")
 
     rows, place = [], folder / "mri"
     place.mkdir(parents=True, exist_ok=True)
-    for path in sorted((Path(nilearn.__file__).parent / "datasets" / "data").glob("mni_icbm152_*.nii.gz")):
+    for path in sorted((Path(package.origin).parent / "datasets" / "data").glob("mni_icbm152_*.nii.gz")):
         volume = np.asarray(nibabel.load(path).dataobj, dtype=float)
         grey = (255 * (volume - volume.min()) / max(float(np.ptp(volume)), 1e-9)).astype(np.uint8)
         for axis, plane in enumerate(("sagittal", "coronal", "axial")):

@@ -165,7 +165,7 @@ class Forecast(Pipeline):
         value, interval = model.finish(data.last[rows], data.count[rows], change)
         sheet = sheet_of(data, rows, value, interval, model.scale)
         patients = np.unique(data.owner[rows], return_inverse=True)[1]
-        measured = measure(self.scores, sheet, patients, RESAMPLES, recipe.seed, WHY_UNDEFINED)
+        measured = measure(self.scores, self.metrics, sheet, patients, RESAMPLES, recipe.seed, WHY_UNDEFINED)
         model.validation = {**fitted.validation, "metric": metric, **measured[metric], "metrics": measured}
         model.training = {**fitted.training, "prior": [model.usual[0]], "unlabelled": len(data.frame) - len(data.derived)}
         return model
@@ -215,14 +215,14 @@ class Forecast(Pipeline):
 
         def part(own: Ints) -> dict[str, Any]:
             codes = np.unique(patients[own], return_inverse=True)[1]
-            measured = measure(self.scores, taken(sheet, own), codes, bootstrap, seed, WHY_UNDEFINED)
+            measured = measure(self.scores, self.metrics, taken(sheet, own), codes, bootstrap, seed, WHY_UNDEFINED)
             return {"n": len(own), "patients": int(codes.max()) + 1, "metrics": measured}
 
         simple = {"last": data.last, "mean": data.derived[fitted.layout.named("mean")].to_numpy(dtype=float)}
         baselines = {name: self._simple(data, rows, guess, fitted.scale) for name, guess in simple.items()}
         return Report(
             task=self.name, n=len(rows), patients=int(patients.max()) + 1,
-            metrics=measure(self.scores, sheet, patients, bootstrap, seed, WHY_UNDEFINED),
+            metrics=measure(self.scores, self.metrics, sheet, patients, bootstrap, seed, WHY_UNDEFINED),
             baseline=baselines["last"], classes=[], curves=_curves(self, data, sheet, baselines), confusion=None,
             per_class=[], groups=grouped(shown, groups, part), predictions=sheet,
             left_out={"unlabelled": len(frame) - len(rows), "unknown_class": 0}, validation=fitted.validation,
@@ -337,7 +337,7 @@ def later(fitted: Fitted, model: ForecastFitted, data: Data, recipe: Recipe, sco
     value, interval = model.finish(data.last[rows], data.count[rows], change)
     sheet = sheet_of(data, rows, value, interval, model.scale)
     patients = np.array(sheet["patient"], dtype=np.int64)
-    measured = measure(scores, sheet, patients, RESAMPLES, recipe.seed, WHY_UNDEFINED)
+    measured = measure(scores, FORECAST_METRICS, sheet, patients, RESAMPLES, recipe.seed, WHY_UNDEFINED)
     return {"n": len(rows), "patients": int(patients.max()) + 1, "metrics": measured}
 
 

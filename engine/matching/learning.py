@@ -245,7 +245,9 @@ class Run:
                       zip(map(fitted.calibrate, ranked.log_odds), ranked.found, self.truth, strict=True)]  # fmt: skip
             fitted.reach = conformal_quantile(np.array(missed), self.patients, self.recipe.coverage)
         sheet = sheet_of(ranked, self.truth, self.patients, fitted.calibrate)
-        measured = measure(self.pipeline.scores, sheet, self.patients, RESAMPLES, self.recipe.seed, WHY_UNDEFINED)
+        measured = measure(
+            self.pipeline.scores, self.pipeline.metrics, sheet, self.patients, RESAMPLES, self.recipe.seed, WHY_UNDEFINED
+        )
         fitted.validation = {
             "metric": metric, **measured[metric], "n": len(self.queries), "patients": int(self.patients.max()) + 1,
             "method": f"{len(self.splits)}-fold cross-validation by group and patient", "metrics": measured,

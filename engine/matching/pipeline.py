@@ -166,13 +166,13 @@ class Matching(Pipeline):
 
         def part(own: Ints) -> dict[str, Any]:
             codes = np.unique(patients[own], return_inverse=True)[1]
-            measured = measure(self.scores, taken(sheet, own), codes, bootstrap, seed, WHY_UNDEFINED)
+            measured = measure(self.scores, self.metrics, taken(sheet, own), codes, bootstrap, seed, WHY_UNDEFINED)
             return {"n": len(own), "patients": int(codes.max()) + 1, "metrics": measured}
 
         once = np.ones((1, len(rows)))
         return Report(
             task=self.name, n=len(rows), patients=int(patients.max()) + 1,
-            metrics=measure(self.scores, sheet, patients, bootstrap, seed, WHY_UNDEFINED),
+            metrics=measure(self.scores, self.metrics, sheet, patients, bootstrap, seed, WHY_UNDEFINED),
             baseline={name: plain(values[0]) for name, values in self.scores(simple, once).items()},
             classes=[], curves=curves_of(sheet), confusion=None, per_class=[], groups=grouped(shown, groups, part),
             predictions=sheet, left_out=left_out, validation=fitted.validation,

@@ -10,8 +10,9 @@ import pandas as pd
 
 from engine.cells import to_category
 from engine.errors import EngineError
-from engine.evaluation import MOST_CELLS, entry_of
-from engine.metrics import Floats, Ints
+from engine.evaluation import MOST_CELLS
+from engine.intervals import entry_of
+from engine.metrics import Floats, Ints, Metric
 from engine.split import patient_codes, resamples
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ Sheet = dict[str, Any]  # one entry per record under each key of `by_record`; JS
 
 
 def measure(
-    scores: Scores, sheet: Sheet, patients: Ints, bootstrap: int, seed: int, reason: str
+    scores: Scores, metrics: Mapping[str, Metric], sheet: Sheet, patients: Ints, bootstrap: int, seed: int, reason: str
 ) -> dict[str, dict[str, Any]]:
     """name -> {value, low, high, n, reason}: 95% percentile bootstraps over patients (Efron & Tibshirani 1993).
 
@@ -35,7 +36,7 @@ def measure(
     found = {}
     for name, values in point.items():
         drawn = np.concatenate([block[name] for block in blocks]) if blocks else np.zeros(0)
-        found[name] = entry_of(float(values[0]), drawn, n, reason)
+        found[name] = entry_of(metrics[name], float(values[0]), drawn, n, len(np.unique(patients)), reason)
     return found
 
 

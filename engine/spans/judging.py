@@ -76,7 +76,7 @@ def per_label(
         probabilities = [np.array([v for v, run in zip(q, each, strict=True) if run[2] == code])
                          for q, each in zip(p, runs, strict=True)]  # fmt: skip
         sheet = sheet_of(replace(data, tags=tags), own, probabilities)
-        measured = measure(pipeline.scores, sheet, data.patients, min(bootstrap, 200), seed, WHY_UNDEFINED)
+        measured = measure(pipeline.scores, pipeline.metrics, sheet, data.patients, min(bootstrap, 200), seed, WHY_UNDEFINED)
         table.append({"class": label, "n": int(sum(sheet["true"])), "metrics": measured,
                       "precision": measured["span_precision"]["value"], "sensitivity": measured["span_sensitivity"]["value"],
                       "f1": measured["span_f1"]["value"]})  # fmt: skip

@@ -105,7 +105,9 @@ class Run:
             codes = np.unique(data.patients[of_text], return_inverse=True)[1]
             fitted.calibrator.fit(two_columns(np.concatenate(raw)), hit, codes, recipe.seed)
         sheet = sheet_of(data, runs, [fitted.calibrator.apply(two_columns(p))[:, 1] for p in raw])
-        measured = measure(self.pipeline.scores, sheet, data.patients, RESAMPLES, recipe.seed, WHY_UNDEFINED)
+        measured = measure(
+            self.pipeline.scores, self.pipeline.metrics, sheet, data.patients, RESAMPLES, recipe.seed, WHY_UNDEFINED
+        )
         n, patients = len(data.texts), int(data.patients.max()) + 1
         fitted.validation = {"metric": self.metric, **measured[self.metric], "n": n, "patients": patients,
                              "method": f"{len(self.splits)}-fold cross-validation by patient", "metrics": measured}  # fmt: skip

@@ -149,12 +149,12 @@ class Spans(Pipeline):
 
         def part(own: Ints) -> dict[str, Any]:
             codes = np.unique(patients[own], return_inverse=True)[1]
-            measured = measure(self.scores, taken(sheet, own), codes, bootstrap, seed, WHY_UNDEFINED)
+            measured = measure(self.scores, self.metrics, taken(sheet, own), codes, bootstrap, seed, WHY_UNDEFINED)
             return {"n": len(own), "patients": int(codes.max()) + 1, "metrics": measured}
 
         return Report(
             task=self.name, n=len(data.texts), patients=int(patients.max()) + 1,
-            metrics=measure(self.scores, sheet, patients, bootstrap, seed, WHY_UNDEFINED),
+            metrics=measure(self.scores, self.metrics, sheet, patients, bootstrap, seed, WHY_UNDEFINED),
             baseline=baseline_of(self, data, fitted), classes=names, curves=curves_of(sheet), confusion=None,
             per_class=per_label(self, data, runs, p, labels, bootstrap, seed), groups=grouped(shown, groups, part),
             predictions=sheet, left_out={"unlabelled": data.total - len(data.texts), "unknown_class": 0},

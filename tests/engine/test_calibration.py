@@ -43,6 +43,18 @@ def test_several_classes_get_a_temperature() -> None:
     assert np.all(calibrator.deviation(softmax(2.5 * z), truth) >= 0)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_few_patients_never_show_certainty(classes: int) -> None:
+    """Each told without a fault: the calibrated probability is no surer than so many hits out of so many allow."""
+    truth = np.arange(20 * classes) % classes
+    raw = softmax(np.where(np.eye(classes)[truth] == 1, 4.0, 0.0))
+    calibrator = Calibrator().fit(raw, truth, np.arange(len(truth)), 0)
+    sure = calibrator.apply(raw)[np.arange(len(truth)), truth]
+    assert sure == pytest.approx(21 / 22, abs=0.005)
+    copies = Calibrator().fit(np.tile(raw, (9, 1)), np.tile(truth, 9), np.tile(np.arange(len(truth)), 9), 0)
+    assert copies.apply(raw)[np.arange(len(truth)), truth] == pytest.approx(sure, abs=1e-4)
+
+
 def test_a_model_worse_than_chance_is_flattened_not_turned_around() -> None:
     raw, truth, _ = overconfident(600)
     calibrated = Calibrator().fit(raw[:, ::-1], truth, np.arange(600), 0).apply(raw)

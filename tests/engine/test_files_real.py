@@ -1,6 +1,5 @@
-"""Real pictures and volumes: blood cells, and slabs of the MNI brain where nilearn is installed."""
+"""Real pictures and volumes: blood cells, and slabs of the MNI brain that nilearn ships."""
 
-import importlib.util
 import os
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pandas as pd
 import pytest
 
 import engine
+from tests.real import brain
 
 SHARED = Path(os.environ.get("AIMASS_SHARED_DATA", "/nowhere")) / "bccd_blood_cells" / "images"
 
@@ -32,13 +32,10 @@ def test_blood_cells_are_told_apart_from_pictures_never_seen() -> None:
 
 
 @pytest.mark.slow  # a real volume is cut into 60 slabs that are resampled: about 10 s
-@pytest.mark.skipif(importlib.util.find_spec("nilearn") is None, reason="nilearn is not installed")
 def test_slabs_of_a_brain_are_told_apart(tmp_path: Path) -> None:
     import nibabel
-    import nilearn
 
-    found = next((Path(nilearn.__file__).parent / "datasets" / "data").glob("mni_icbm152_t1*.nii.gz"))
-    image = nibabel.load(found)
+    image = nibabel.load(brain())
     values, rng = np.asarray(image.dataobj), np.random.default_rng(0)
     rows = []
     for k in range(60):

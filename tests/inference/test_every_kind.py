@@ -19,6 +19,7 @@ from inference.models import Diagnosis
 from inference.reviews import review
 from tests.conftest import actor
 from tests.datasets.test_cells_intake import imported, zipped
+from tests.real import brain
 from tests.training.test_cells import trained
 from training.services import confirm_champion
 
@@ -28,11 +29,9 @@ Parts = dict[str, bytes]
 
 def brain_slabs() -> Parts:
     """Slabs of 12 mm across the upper and the lower half of a head, as NIfTI."""
-    nilearn = pytest.importorskip("nilearn")
     import nibabel as nib
 
-    folder = Path(nilearn.__file__).parent / "datasets" / "data"
-    whole = nib.load(next(folder.glob("mni_icbm152_t1*.nii.gz")))
+    whole = nib.load(brain())
     values = np.asarray(whole.dataobj)[::3, ::3].astype(np.float32)
     parts: Parts = {}
     for number in range(40):

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from tests.real import brain
+
 Picture = NDArray[np.uint8]
 WORDS = [
     "ZHANG WEI 1967-04-23", "MRN 5577341", "Smith^John M", "St Mary's Hospital",
@@ -46,11 +48,9 @@ def plain_pictures(shared: Path | None = None) -> Iterator[tuple[str, Picture]]:
 def _brains() -> Iterator[tuple[str, Picture]]:
     """Slices of real MR volumes in three planes, at the size of a scanner's matrix."""
     import nibabel
-    import nilearn
 
     for name in ("mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz", "mni_icbm152_gm_tal_nlin_sym_09a_converted.nii.gz"):
-        path = Path(nilearn.__file__).parent / "datasets" / "data" / name
-        values = np.asarray(nibabel.load(path).dataobj)
+        values = np.asarray(nibabel.load(brain(name)).dataobj)
         grey = (np.clip(values / values.max(), 0, 1) * 255).astype(np.uint8)
         for axis in range(3):
             for place in np.linspace(0.15, 0.85, 12):

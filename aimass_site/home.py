@@ -34,7 +34,7 @@ STEPS = (
     Step(
         "has_records",
         _("Upload records"),
-        _("A table of patients' records: CSV, Excel or Parquet. You see a preview before anything is stored."),
+        _("A table (CSV, Excel, Parquet) or a zip with pictures and signals. You see a preview before anything is stored."),
         _("Upload records"),
         _("A clinician or data scientist of your organisation does this."),
         "datasets:upload",

@@ -46,8 +46,9 @@ def on_postgres(arguments: list[str]) -> int:
 
     with server() as url:
         # The engine knows no database. (Its tests are still run when they are named.)
-        rest = arguments if any(not a.startswith("-") for a in arguments) else ["--ignore=tests/engine", *arguments]
-        return pytest(rest, ON_POSTGRES, "PostgreSQL", DATABASE_URL=url)
+        named = any(not a.startswith("-") for a in arguments)
+        rest = arguments if named else ["--ignore=tests/engine", *arguments]
+        return pytest(rest, ON_POSTGRES, "PostgreSQL", DATABASE_URL=url, AIMASS_TOUCHING_DATABASE="" if named else "1")
 
 
 def end(number: int, frame: object) -> None:

@@ -16,6 +16,24 @@ from django.test import Client
 from django.utils import timezone
 
 
+DATABASE_FIXTURES = frozenset(["db", "transactional_db", "django_db_reset_sequences", "live_server"])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under AIMASS_TOUCHING_DATABASE (script/run_tests.py, for the second database) what knows no database is left out."""
+    if not os.environ.get("AIMASS_TOUCHING_DATABASE"):
+        return
+    kept = [item for item in items if touches_database(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not touches_database(item)])
+    items[:] = kept
+
+
+def touches_database(item: pytest.Item) -> bool:
+    """Through a fixture or a mark; what starts processes of its own is taken to."""
+    names = set(getattr(item, "fixturenames", ()))
+    return bool(names & DATABASE_FIXTURES) or any(item.get_closest_marker(mark) for mark in ("django_db", "process"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data that is not committed; tests that need it are skipped, saying so, where it is not set."""

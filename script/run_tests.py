@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PARALLEL = ["-n", "2", "--dist", "loadscope"]
 # Chromium shows the same pages whatever the database.
-ON_POSTGRES = "not browser"
+ON_POSTGRES = "not browser and not once"
 FAST = "not slow and not browser and not process"
 
 

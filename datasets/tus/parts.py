@@ -61,8 +61,8 @@ class Part:
 
 
 @contextmanager
-def locked(pk: UUID) -> Iterator[Part]:
-    """The part, made if it is not there, with nobody else writing it. Raises Busy at once.
+def locked(pk: UUID, wait_seconds: float = 0.0) -> Iterator[Part]:
+    """The part, made if it is not there, with nobody else writing it. Raises Busy, after having waited for so long.
 
     Look at the transfer's row only inside: before, another request may still change or remove it.
     """
@@ -72,10 +72,15 @@ def locked(pk: UUID) -> Iterator[Part]:
     new = not path.exists()
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy from error
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise Busy from error
+                time.sleep(0.05)
         if new:
             sync_folder(path.parent)
         if made:

@@ -246,9 +246,10 @@ def _end(actor: Actor, row: Transfer) -> None:
 def give_up(*, actor: Actor, transfer: Transfer) -> None:
     """Remove a transfer and its bytes; one that has just arrived is discarded as an Upload.
 
-    Raises parts.Busy while a piece is written, IntakeRefused when its import was confirmed already.
+    A piece that its sender has just cut off still has the file for a moment, which is waited for. Raises parts.Busy
+    when a piece goes on being written, IntakeRefused when its import was confirmed already.
     """
-    with parts.locked(transfer.pk):
+    with parts.locked(transfer.pk, wait_seconds=2.0):
         with transaction.atomic():
             row = Transfer.objects.select_for_update().filter(pk=transfer.pk).first()
             if row is not None:

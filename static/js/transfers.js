@@ -175,7 +175,7 @@ window.aimass = window.aimass || {};
     async cancel() {
       const url = this.url;
       this.tus?.abort();
-      this.become("cancelled");
+      this.end("cancelled");
       for (let attempt = 0; url && attempt < 20; attempt += 1) {
         try {
           const headers = { "Tus-Resumable": "1.0.0", "X-CSRFToken": cookie("csrftoken") };
@@ -184,7 +184,6 @@ window.aimass = window.aimass || {};
         } catch { /* no network: asked again; else the server removes it when it expires */ }
         await new Promise((resolve) => { setTimeout(resolve, 500); });
       }
-      this.end("cancelled");
     }
 
     end(state, text = "") {

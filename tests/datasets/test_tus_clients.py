@@ -25,7 +25,7 @@ from tests.datasets.tus_calls import PIECE_TYPE, encoded, pk_of
 from tests.datasets.tus_server import Server, new_server
 from tests.jobs.process_site import until
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.once]
 MB = 1024 * 1024
 PIECE = 8 * MB
 

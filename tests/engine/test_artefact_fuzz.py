@@ -54,7 +54,7 @@ pytestmark = pytest.mark.slow  # thousands of damaged models are loaded
 def test_every_attack_ends_in_an_artefact_error_or_in_a_model(outcomes: list[dict[str, Any]]) -> None:
     wrong = [o for o in outcomes if o["outcome"].startswith("WRONG") or o["outcome"] == "message"]
     assert not wrong, f"{len(wrong)} of {len(outcomes)}, such as {wrong[:5]}"
-    assert len(outcomes) > 700
+    assert len(outcomes) > 400
 
 
 def test_nothing_is_ever_executed(outcomes: list[dict[str, Any]]) -> None:

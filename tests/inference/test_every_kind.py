@@ -23,7 +23,7 @@ from tests.real import brain
 from tests.training.test_cells import trained
 from training.services import confirm_champion
 
-pytestmark = pytest.mark.slow  # each decodes, trains and explains: about half a minute
+pytestmark = [pytest.mark.slow, pytest.mark.once]  # each decodes, trains and explains: about half a minute
 Parts = dict[str, bytes]
 
 
@@ -64,7 +64,7 @@ def lung_clips(folder: Path) -> Parts:
     parts: Parts = {}
     for label in ("regular", "abnormal"):
         found = sorted((folder / "pocus_lung_us_video_ccby" / "videos" / label).iterdir(), key=lambda p: p.stat().st_size)
-        parts |= {f"{label}/{path.name}": path.read_bytes() for path in found[:18]}
+        parts |= {f"{label}/{path.name}": path.read_bytes() for path in found[:10]}
     return parts
 
 

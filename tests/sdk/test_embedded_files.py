@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.process]
+pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.once]
 HOME = Path(__file__).resolve().parents[2]
 STORY = """
 import csv, json, shutil, sys

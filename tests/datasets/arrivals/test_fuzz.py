@@ -19,7 +19,7 @@ from datasets.arrivals.unpack import Limits, members
 from tests.conftest import actor
 from tests.datasets.arrivals import samples
 
-pytestmark = pytest.mark.slow  # hundreds of files, each opened by its reader
+pytestmark = [pytest.mark.slow, pytest.mark.once]  # hundreds of files, each opened by its reader
 BOUNDED = settings(
     max_examples=150, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],

@@ -15,7 +15,6 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
-
 DATABASE_FIXTURES = frozenset(["db", "transactional_db", "django_db_reset_sequences", "live_server"])
 
 

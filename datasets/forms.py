@@ -72,17 +72,45 @@ class RecordFilterForm(forms.Form):
             *((name, name) for name in columns),
         ]
         if labels:
-            self.fields["target"] = forms.ChoiceField(
-                label=_("Label"),
-                required=False,
-                choices=[("", _("any")), (queries.NO_LABEL, _("without a label")), *((v, v) for v in labels)],
-            )
+            self.fields["target"] = label_choice(labels)
 
     def asked(self) -> queries.RecordFilter:
         """The filter; what is not valid is left out."""
         self.full_clean()
         given = self.cleaned_data if self.is_bound else {}
         return queries.RecordFilter(**{k: v for k, v in given.items() if v})
+
+
+class GalleryForm(forms.Form):
+    """Which pictures are shown; a choice of one is not asked for."""
+
+    target = forms.CharField(label=_("Label"), required=False, max_length=200)
+    column = forms.ChoiceField(label=_("Column"), required=False)
+
+    def __init__(self, columns: list[Column], labels: list[str], labelled: bool, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.columns = {column.name: column for column in columns}
+        self.fields["column"].choices = [(name, name) for name in self.columns]  # type: ignore[attr-defined]
+        if len(columns) == 1:
+            del self.fields["column"]
+        if not labelled:
+            del self.fields["target"]
+        elif labels:
+            self.fields["target"] = label_choice(labels)
+            self.order_fields(["target", "column"])
+
+    def asked(self) -> tuple[queries.RecordFilter, Column]:
+        """The filter and the column of pictures; what is not valid is left out."""
+        self.full_clean()
+        given = self.cleaned_data if self.is_bound else {}
+        column = self.columns.get(given.get("column", ""), next(iter(self.columns.values())))
+        return queries.RecordFilter(target=given.get("target", "")), column
+
+
+def label_choice(labels: list[str]) -> forms.ChoiceField:
+    """Any label, none, or one of these."""
+    choices = [("", _("any")), (queries.NO_LABEL, _("without a label")), *((v, v) for v in labels)]
+    return forms.ChoiceField(label=_("Label"), required=False, choices=choices)
 
 
 class LabelForm(forms.Form):

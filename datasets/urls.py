@@ -5,7 +5,7 @@ from django.urls import URLPattern, URLResolver, path
 from datasets.arrivals import urls as arrivals
 from datasets.cells import views as cells
 from datasets.dicom import views as dicom
-from datasets.views import datasets, quality, records, transfers, uploads, versions
+from datasets.views import datasets, gallery, quality, records, transfers, uploads, versions
 
 app_name = "datasets"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -25,6 +25,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("<uuid:pk>/export/", datasets.export_dataset, name="export"),
     path("<uuid:pk>/quality/", quality.quality_page, name="quality"),
     path("<uuid:pk>/records/", records.record_list, name="records"),
+    path("<uuid:pk>/pictures/", gallery.gallery, name="gallery"),
     path("<uuid:pk>/records/<int:record>/", records.record_detail, name="record"),
     path("<uuid:pk>/records/<int:record>/files/<int:file>/<slug:size>/", cells.record_picture, name="record_picture"),
     path("<uuid:pk>/records/<int:record>/label/", records.label, name="label"),

@@ -21,6 +21,7 @@ from datasets.columns import Plan, change_columns, plan
 from datasets.export import CONTENT_TYPES, ExportRefused, export
 from datasets.forms import KIND_MEANINGS, ROLE_MEANINGS, ColumnForm, DatasetForm, ExportForm
 from datasets.models import Dataset, Kind, Role
+from datasets.records import FILE_KINDS
 
 
 def dataset_of(request: HttpRequest, pk: UUID) -> Dataset:
@@ -66,6 +67,7 @@ def detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         "columns": columns,
         "target": next((c for c in columns if c.role == Role.TARGET), None),
         "patient": next((c for c in columns if c.role == Role.PATIENT), None),
+        "has_pictures": any(c.kind in FILE_KINDS and c.role != Role.IGNORE for c in columns),
         "train_count": dataset.record_count - dataset.test_count,
         "uploads": dataset.uploads.select_related("created_by")[:5],
         "latest_version": dataset.versions.first(),

@@ -59,13 +59,13 @@ def record_list(request: HttpRequest, pk: UUID) -> HttpResponse:
         "target": target,
         "patient": next((c for c in columns if c.role == Role.PATIENT), None),
         "window": queries.WINDOW,
-        **_page_urls(request, cursor, trail, page.next),
+        **page_urls(request, cursor, trail, page.next),
     }
     template = "datasets/_records.html" if request.headers.get("HX-Request") else "datasets/records.html"
     return render(request, template, context)
 
 
-def _page_urls(request: HttpRequest, cursor: str, trail: str, following: str) -> dict[str, str]:
+def page_urls(request: HttpRequest, cursor: str, trail: str, following: str) -> dict[str, str]:
     """Key-set pages only know the way on: the way back is carried along as the trail of cursors that led here."""
     filters = {k: v for k, v in request.GET.items() if k not in ("cursor", "trail") and v}
     steps = [step for step in trail.split("~") if step][-TRAIL:]

@@ -61,6 +61,7 @@ ROUTES: dict[str, str] = {
     "datasets:export": "pk=dataset.pk",
     "datasets:quality": "pk=dataset.pk",
     "datasets:records": "pk=dataset.pk",
+    "datasets:gallery": "pk=dataset.pk",
     "datasets:record": "pk=dataset.pk, record=record.pk",
     "datasets:record_picture": "pk=dataset.pk, record=record.pk, file=record_file.pk, size=size",
     "datasets:label": "pk=dataset.pk, record=record.pk",

@@ -56,6 +56,15 @@ def records(world: World, count: int) -> None:
     copies(world.record, count, lambda number: {"row_hash": uuid.uuid4().hex, "row_number": 1000 + number})
 
 
+def pictures(world: World, count: int) -> None:
+    if not world.dataset.columns.filter(kind="image").exists():
+        world.dataset.columns.create(name=world.record_file.column, kind="image", role="feature", position=99)
+    records(world, count)
+    row = type(world.record_file)
+    same = {"file": world.record_file.file, "column": world.record_file.column, "name": "a.png"}
+    row.objects.bulk_create([row(record=record, **same) for record in world.dataset.records.filter(files=None)])
+
+
 def uploads(world: World, count: int) -> None:
     copies(world.upload, count, lambda number: {"job_id": None})
 
@@ -135,6 +144,7 @@ LISTS: dict[str, Callable[[World, int], None]] = {
     "datasets:detail": uploads,
     "datasets:upload": transfers,
     "datasets:records": records,
+    "datasets:gallery": pictures,
     "datasets:versions": frozen,
     "training:models": models,
     "training:model": versions,

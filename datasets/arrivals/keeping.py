@@ -53,6 +53,8 @@ def room() -> Iterator[None]:
     """What the system says of a full disk, and of any other trouble with it, as Refused."""
     try:
         yield
+    except ConnectionError:  # of a desk: the job is tried again
+        raise
     except OSError as error:
         raise Refused("disk_full" if error.errno in NO_ROOM else "storage") from error
 

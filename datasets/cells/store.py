@@ -33,13 +33,21 @@ def clean_name(name: str) -> str:
 
 
 def take_in(*, actor: Actor, file: Any, name: str, limit: int | None = None) -> CellFile:
-    """Keep a file (path or stream) that a cell may point to. Raises storage.TooLarge, and NotACell that says why not."""
+    """Keep a file (path or stream) that a cell may point to. Raises storage.TooLarge, and NotACell that says why not.
+
+    For requests; a job calls `keep`, and comes again when the desk is busy.
+    """
     with storage.received(file, limit) as (path, sha256, size):
-        return keep(actor=actor, path=path, sha256=sha256, size=size, name=name)
+        try:
+            return keep(actor=actor, path=path, sha256=sha256, size=size, name=name)
+        except ConnectionError as error:
+            text = _("The server is busy looking at other files. Send this one again in a minute.")
+            raise NotACell("busy", text) from error
 
 
 def keep(*, actor: Actor, path: Path, sha256: str, size: int, name: str) -> CellFile:
-    """The CellFile of this content in the actor's organisation, once, however often it comes. Raises NotACell.
+    """The CellFile of this content in the actor's organisation, once, however often it comes. Raises NotACell, and
+    desks.Busy.
 
     DICOM is de-identified before it is kept, so the cell's hash is that of what is kept, not `sha256`.
     """

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from time import time
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.files.storage import default_storage
 from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
@@ -112,7 +112,7 @@ def _take(
     except ReadError as error:
         raise IntakeRefused(error.code, str(error)) from error
     if then is None:  # a transfer has had its room since it began
-        _room(actor.organisation, size)
+        _room(actor.organisation, size, sha256)
     stored = storage.keep(organisation=actor.organisation, path=path, sha256=sha256, size=size, link=link)
     with transaction.atomic():
         upload = Upload.objects.create(
@@ -137,10 +137,9 @@ def _take(
     return upload
 
 
-@transaction.atomic
-def _room(organisation: Any, size: int) -> None:
+def _room(organisation: Any, size: int, sha256: str) -> None:
     try:
-        quota.check(organisation=organisation, more=size)
+        quota.check(organisation=organisation, more=size, sha256=sha256)
     except quota.OverQuota as error:
         raise IntakeRefused("quota", str(error)) from error
 
@@ -309,6 +308,6 @@ def discard(*, actor: Actor, upload: Upload) -> Upload:
     storage.forget_answers([row])
     # It belongs to no data set, so that erasing a patient would never find it.
     for path in storage.release([row.file], [row]):
-        transaction.on_commit(partial(default_storage.delete, path))
+        transaction.on_commit(partial(storage.discard, path, time()))
     audit.record(actor, "upload.discarded", row)
     return row

@@ -4,15 +4,14 @@ By format: a text document gives its text with identifiers masked; DICOM goes th
 A format that needs preparing and has nobody to do it is refused: it fails closed.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from django.conf import settings
 from django.utils.module_loading import import_string
 
 from accounts.actor import Actor
+from datasets import temporary
 from datasets.arrivals import keeping
 from datasets.arrivals.desk import Desk
 from datasets.arrivals.found import Found, Refused, Shape
@@ -56,8 +55,5 @@ def prepared(
 
 @contextmanager
 def _out() -> Iterator[Path]:
-    with (
-        keeping.room(),
-        tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="prepared-") as file,
-    ):
-        yield Path(file.name)
+    with keeping.room(), temporary.folder("prepared-") as folder:
+        yield folder / "file"

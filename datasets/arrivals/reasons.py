@@ -64,6 +64,10 @@ REASONS: dict[str, Promise] = {
     "to_confirm": _("This text waits until a person has seen what is masked in it and confirms."),
     "interrupted": _("Sorting out this file was stopped before it was its turn. Try it again."),
     "disk_full": _("There was no room left on the server's disk. Make room, then try this file again."),
+    "quota": _(
+        "Your organisation may keep %(quota)s; %(used)s are used or on their way, and this needs %(more)s. "
+        "Discard uploads that you no longer need, or ask whoever runs the portal for more room."
+    ),
     "not_deidentified": _("What identifies the patient could not be removed from this file, so it is not stored for training."),
     "storage": _("The server could not store this file. Try it again; if it happens again, tell the administrator."),
 }  # fmt: skip

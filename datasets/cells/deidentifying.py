@@ -1,14 +1,12 @@
 """DICOM before it is kept: without what tells who the patient is, or not at all."""
 
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from django.conf import settings
-
 from accounts.actor import Actor
+from datasets import temporary
 from datasets.cells.kinds import NotACell
 from datasets.dicom.codes import TEXTS
 
@@ -24,8 +22,8 @@ def deidentified(*, actor: Actor, path: Path) -> Iterator[tuple[Path, str, int, 
     from datasets.dicom.report import Outcome
     from datasets.dicom.vault import VaultClosed
 
-    with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="deidentified-") as folder:
-        out = Path(folder) / "file.dcm"
+    with temporary.folder("deidentified-") as folder:
+        out = folder / "file.dcm"
         try:
             report = services.deidentify_file(actor=actor, path=path, out=out)
         except VaultClosed as error:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from time import time
 from typing import Any
 
 from django.core.files.storage import default_storage
@@ -79,8 +80,7 @@ def _kept(
     organisation: Organisation, found: Look, path: Path, sha256: str, size: int, name: str, pseudonym: str = ""
 ) -> CellFile:
     try:
-        with transaction.atomic():
-            quota.check(organisation=organisation, more=size)
+        quota.check(organisation=organisation, more=size, sha256=sha256)
     except quota.OverQuota as full:
         raise NotACell("over_quota", str(full)) from full
     stored = storage.keep(organisation=organisation, path=path, sha256=sha256, size=size)
@@ -173,7 +173,7 @@ def let_go(files: Iterable[StoredFile]) -> int:
         if named:
             _forget_patient(organisation, named)
         gone += 1
-        transaction.on_commit(partial(_delete, organisation, sha256, path))
+        transaction.on_commit(partial(_delete, organisation, sha256, path, time()))
     return gone
 
 
@@ -187,12 +187,12 @@ def _forget_patient(organisation: Any, pseudonym: str) -> None:
         PatientKey.objects.filter(organisation=organisation, pseudonym=pseudonym).delete()
 
 
-def _delete(organisation: Any, sha256: str, path: str) -> None:
+def _delete(organisation: Any, sha256: str, path: str, released: float) -> None:
     from datasets.cells.pictures import forget
 
     forget(organisation, sha256)
     if path and not StoredFile.objects.filter(path=path).exists():  # come again in the meantime
-        default_storage.delete(path)
+        storage.discard(path, released)
 
 
 def forget_unused() -> int:

@@ -41,7 +41,9 @@ def deidentify_file(
     `pixels_checked`: the actor has looked at the pictures; that is written into the audit log.
     Raises vault.VaultClosed, OSError (desks.Busy is one), or what the database raises.
     """
-    from datasets.dicom.deidentify import deidentify  # with pydicom, which the web process does not load before it is needed
+    from datasets.dicom.deidentify import (
+        deidentify,  # with pydicom, which the web process does not load before it is needed
+    )
 
     assert actor.organisation is not None
     profile = profile or profile_of(actor.organisation)

@@ -37,6 +37,22 @@ def preview(question: dict[str, Any]) -> dict[str, Any]:
     return {"pieces": pieces, "more": more}
 
 
+def clean(question: dict[str, Any]) -> dict[str, Any]:
+    """Raises Refused, "metadata" also when the cleaned picture does not open as the same."""
+    from datasets.arrivals import cleaning, sniff
+
+    path, out = Path(question["path"]), Path(question["out"])
+    count = cleaning.clean(path, question["format"], out)
+    if count:
+        try:
+            same = sniff.identify(out) == sniff.identify(path)
+        except Refused as error:
+            raise Refused("metadata") from error
+        if not same:
+            raise Refused("metadata")
+    return {"count": count}
+
+
 def draw(question: dict[str, Any]) -> dict[str, Any]:
     """Raises Refused."""
     from datasets.cells import pictures
@@ -75,5 +91,5 @@ def burned_in(question: dict[str, Any]) -> dict[str, Any]:
 
 
 ASKED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "look": look, "text": text, "preview": preview, "draw": draw, "heat": heat, "burned_in": burned_in,
+    "look": look, "text": text, "preview": preview, "clean": clean, "draw": draw, "heat": heat, "burned_in": burned_in,
 }  # fmt: skip

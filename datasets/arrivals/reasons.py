@@ -45,6 +45,10 @@ REASONS: dict[str, Promise] = {
     "reader_ended": _("Reading this file made the reader fail, twice. It is damaged or made to do harm. Export it again."),
     "took_too_long": _("Reading this file took longer than %(seconds)s seconds and was stopped. Split it or export it again."),
     "took_too_much": _("Reading this file needed more memory than is allowed. Split it or make it smaller."),
+    "metadata": _(
+        "What is written beside the picture (who made it, when and where) could not be taken out of this file. "
+        "Save it as PNG and send that."
+    ),
     "not_drawn": _("No picture could be made of this file."),
     # -- members of archives --
     "unsafe_name": _("The archive gives this file a name that points outside of it. Pack the files again by their folder."),

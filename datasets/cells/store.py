@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from accounts.actor import Actor
 from accounts.models import Organisation
 from datasets import quota, storage
-from datasets.cells.deidentifying import deidentified
+from datasets.cells.deidentifying import prepared
 from datasets.cells.kinds import Look, NotACell, examine, label
 from datasets.cells.models import CellFile, RecordFile
 from datasets.models import Column, Record, StoredFile
@@ -50,19 +50,23 @@ def keep(*, actor: Actor, path: Path, sha256: str, size: int, name: str) -> Cell
     """The CellFile of this content in the actor's organisation, once, however often it comes. Raises NotACell, and
     desks.Busy.
 
-    DICOM is de-identified before it is kept, so the cell's hash is that of what is kept, not `sha256`.
+    DICOM is de-identified and a picture loses its metadata before it is kept, so the cell's hash is that of what is kept,
+    not `sha256`.
     """
     assert actor.organisation is not None
     known = _known(actor.organisation, sha256, name)
     if known is not None:
         return known
     found = examine(path)
-    if found.form != "dicom":
-        return _kept(actor.organisation, found, path, sha256, size, name)
-    with deidentified(actor=actor, path=path) as (ready, digest, length, pseudonym):
-        name = f"{pseudonym}.dcm"  # archives name their exports after the patient
-        known = _known(actor.organisation, digest, name)
-        return known or _kept(actor.organisation, found, ready, digest, length, name, pseudonym)
+    with prepared(actor=actor, look=found, path=path) as ready:
+        if ready is None:
+            return _kept(actor.organisation, found, path, sha256, size, name)
+        if ready.pseudonym:
+            name = f"{ready.pseudonym}.dcm"  # archives name their exports after the patient
+        known = _known(actor.organisation, ready.sha256, name)
+        return known or _kept(
+            actor.organisation, found, ready.path, ready.sha256, ready.size, name, ready.pseudonym
+        )
 
 
 def _known(organisation: Organisation, sha256: str, name: str) -> CellFile | None:

@@ -27,9 +27,11 @@ from django.utils.translation import gettext as _
 from accounts import audit
 from accounts.actor import Actor
 from datasets import parquet, storage, temporary
+from datasets.arrivals.models import ArrivedFile
 from datasets.cells import store as cells
 from datasets.models import Dataset, DatasetVersion, Record, RecordChange, Split, StoredFile, Upload
 from datasets.signals import patient_erased
+from datasets.tus.models import Transfer
 from datasets.versions import store
 
 
@@ -228,6 +230,8 @@ def _forget(upload: Upload, *, keep_file: bool) -> list[StoredFile | None]:
     upload.save(
         update_fields=["preview", "options", "original_name", "report", "refused_file", "state"]
     )
+    Transfer.objects.forget([upload])
+    ArrivedFile.objects.filter(upload=upload).update(name=ERASED)
     return [refused] if keep_file else [refused, upload.file]
 
 

@@ -19,6 +19,7 @@ from datasets import quota, services, storage
 from datasets.models import Dataset, Upload
 from datasets.preview import Settings, build, settings_of
 from datasets.readers.base import ReadError
+from datasets.tus.models import Transfer
 from jobs.models import Job
 from jobs.services import submit
 
@@ -306,6 +307,7 @@ def discard(*, actor: Actor, upload: Upload) -> Upload:
     row.preview = {}  # it holds patients' values
     row.save(update_fields=["state", "finished_at", "preview"])
     storage.forget_answers([row])
+    Transfer.objects.forget([row])
     # It belongs to no data set, so that erasing a patient would never find it.
     for path in storage.release([row.file], [row]):
         transaction.on_commit(partial(storage.discard, path, time()))

@@ -27,10 +27,8 @@ SECONDS = 300  # for one file
 MEMORY = 900 * 2**20  # bytes of private memory, the interpreter included
 STARTS = 120  # seconds within which the process must be ready
 READY = b"ready\n"
-SECRETS = frozenset(
-    {"SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL", "EMAIL_URL", "CACHE_URL", "AIMASS_RAY_TOKEN",
-     "AIMASS_PATIENT_KEYS"}
-)
+# What the process inherits; all else could be a secret, of the portal or of whoever started it.
+INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 LONGEST = 64 * 2**20  # bytes of an answer: a process that was taken over could go on for ever
 PNG = b"\x89PNG\r\n\x1a\n"
 RENEWED = 2_000  # files after which a new process is begun, so that what readers leak stays small
@@ -38,6 +36,8 @@ RENEWED = 2_000  # files after which a new process is begun, so that what reader
 
 class Desk:
     """A context manager; its questions may be asked as often as wanted, one at a time. See `datasets.arrivals.desks`."""
+
+    readable: tuple[Path, ...] = ()  # where files lie beside the storage and the temporary folder: tests have some
 
     def __init__(self, *, seconds: float = SECONDS, memory: int = MEMORY) -> None:
         self.seconds, self.memory, self.asked = seconds, memory, 0
@@ -53,7 +53,8 @@ class Desk:
 
     def command(self) -> list[str]:
         """What is started."""
-        return [sys.executable, "-m", "datasets.arrivals.desk", str(self.memory)]
+        places = [str(place) for place in self.readable]
+        return [sys.executable, "-P", "-m", "datasets.arrivals.desk", str(self.memory), *places]
 
     def look(self, path: Path, beside: dict[str, Path] | None = None) -> Found:
         """What the file is (see sniff.identify). Raises Refused, also when the reader died or took too long."""
@@ -72,6 +73,10 @@ class Desk:
         """The first `most` characters of a document in pieces (text, what would be masked or ""), and whether there is more."""
         answer = self._ask({"do": "preview", "path": str(path), "format": form, "known": known, "most": most})
         return [(piece, what) for piece, what in answer["pieces"]], bool(answer["more"])
+
+    def clean(self, path: Path, form: str, out: Path) -> int:
+        """Write the picture without its metadata to `out` (see cleaning.clean); 0 when it has none. Raises Refused."""
+        return int(self._ask({"do": "clean", "path": str(path), "format": form, "out": str(out)})["count"])
 
     def draw(self, path: Path, kind: str, size: str) -> bytes:
         """The file as a PNG (see datasets.cells.pictures). Raises Refused."""
@@ -152,7 +157,7 @@ class Desk:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # readers write there what may quote a file
-            cwd=Path(__file__).resolve().parents[2],
+            cwd="/",  # nothing is read or written by a relative name
             env=_environment(),
         )
         assert self.process.stdout is not None
@@ -175,9 +180,12 @@ class Desk:
 
 def _environment() -> dict[str, str]:
     """The portal's own without what it must keep to itself: a reader that is taken over finds no key and no database."""
-    kept = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    checkout = str(Path(__file__).resolve().parents[2])
     return {
         **kept,
+        "PYTHONPATH": os.pathsep.join(filter(None, (checkout, kept.get("PYTHONPATH")))),
+        "AIMASS_ENV_FILE": os.devnull,  # the settings would read .env, and the keys with it
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_MAX_THREADS"), "1"),
         "SECRET_KEY": token_urlsafe(50),
         "AIMASS_DATA_DIR": str(settings.DATA_DIR),
@@ -200,9 +208,22 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         return {"code": "storage", "facts": {}}
 
 
+def _places() -> list[Path]:
+    """Where stored files lie; made now, as what is not there when the process gives up its rights is not among them."""
+    from datasets import storage
+
+    place = storage.place_of(storage.ROOT)
+    if place is None:
+        return []
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return [place]
+
+
 def main() -> None:
     """Answer until the other side goes away."""
     import logging
+
+    from datasets.arrivals import confinement
 
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
@@ -210,6 +231,11 @@ def main() -> None:
 
     django.setup()
     logging.disable(logging.CRITICAL)
+    confinement.confine(
+        readable=[*_places(), *map(Path, sys.argv[2:])],
+        writable=[Path(settings.FILE_UPLOAD_TEMP_DIR)],
+        hidden=settings.DATA_DIR,
+    )
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[1]), int(sys.argv[1])))
     out.write(READY)

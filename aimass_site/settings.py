@@ -15,8 +15,10 @@ from django.utils.translation import gettext_lazy as _
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
-if (BASE_DIR / ".env").exists():
-    environ.Env.read_env(BASE_DIR / ".env")
+# Set in the environment itself: the process that reads strangers' files is started without the portal's secrets.
+ENV_FILE = Path(os.environ.get("AIMASS_ENV_FILE") or BASE_DIR / ".env")
+if ENV_FILE.is_file():
+    environ.Env.read_env(ENV_FILE)
 
 TESTING = "pytest" in sys.modules
 DEMO = env.bool("AIMASS_DEMO", default=False)

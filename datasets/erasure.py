@@ -6,11 +6,11 @@ the patient goes. That is every upload that a record of the patient came from, a
 """
 
 import hmac
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from time import time
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -26,10 +26,12 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
-from datasets import parquet, storage
+from datasets import parquet, storage, temporary
+from datasets.arrivals.models import ArrivedFile
 from datasets.cells import store as cells
 from datasets.models import Dataset, DatasetVersion, Record, RecordChange, Split, StoredFile, Upload
 from datasets.signals import patient_erased
+from datasets.tus.models import Transfer
 from datasets.versions import store
 
 
@@ -140,11 +142,11 @@ def erase_patient(
     """
     if not reason.strip():
         raise ErasureRefused(_("Say why the patient is erased, for the audit log (without patient data)."))
-    with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR) as folder:
+    with temporary.folder("erasing-") as folder:
         ids = records_of(dataset, patient_key, record)
         if not ids:
             raise ErasureRefused(_("No record of this patient is in this data set."))
-        rewritten = {v.pk: _rewrite(v, ids, Path(folder)) for v in _versions(dataset) if _holds(v, ids)}
+        rewritten = {v.pk: _rewrite(v, ids, folder) for v in _versions(dataset) if _holds(v, ids)}
         return _erase(actor, dataset, patient_key, record, reason, ids, rewritten)
 
 
@@ -228,6 +230,8 @@ def _forget(upload: Upload, *, keep_file: bool) -> list[StoredFile | None]:
     upload.save(
         update_fields=["preview", "options", "original_name", "report", "refused_file", "state"]
     )
+    Transfer.objects.forget([upload])
+    ArrivedFile.objects.filter(upload=upload).update(name=ERASED)
     return [refused] if keep_file else [refused, upload.file]
 
 
@@ -253,9 +257,11 @@ def _after_commit(
     """Free the files in this transaction, delete their bytes once it holds."""
     paths = storage.release([file for file in doomed if file is not None], uploads)
 
+    released = time()
+
     def finish() -> None:
         for path in paths:
-            default_storage.delete(path)
+            storage.discard(path, released)
         patient_erased.send(Dataset, dataset=dataset, count=count)
 
     transaction.on_commit(finish)

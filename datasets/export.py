@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
@@ -18,7 +17,7 @@ from openpyxl import Workbook
 
 from accounts import audit
 from accounts.actor import Actor
-from datasets import parquet
+from datasets import parquet, temporary
 from datasets.cells.folder import stored
 from datasets.cells.models import RecordFile
 from datasets.models import Dataset
@@ -140,8 +139,8 @@ def _xlsx(columns: list[dict[str, Any]], rows: Iterator[parquet.Row], with_ids: 
     sheet.append([safe_cell(name) for name in _header(columns, with_ids)])
     for row in rows:
         sheet.append([_printable(cell) for cell in _cells(columns, row, with_ids)])
-    with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR) as folder:
-        path = Path(folder) / "records.xlsx"
+    with temporary.folder("exporting-") as folder:
+        path = folder / "records.xlsx"
         book.save(path)
         with path.open("rb") as stream:
             while piece := stream.read(65536):

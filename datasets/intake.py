@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from time import time
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.files.storage import default_storage
 from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
@@ -19,6 +19,7 @@ from datasets import quota, services, storage
 from datasets.models import Dataset, Upload
 from datasets.preview import Settings, build, settings_of
 from datasets.readers.base import ReadError
+from datasets.tus.models import Transfer
 from jobs.models import Job
 from jobs.services import submit
 
@@ -112,7 +113,7 @@ def _take(
     except ReadError as error:
         raise IntakeRefused(error.code, str(error)) from error
     if then is None:  # a transfer has had its room since it began
-        _room(actor.organisation, size)
+        _room(actor.organisation, size, sha256)
     stored = storage.keep(organisation=actor.organisation, path=path, sha256=sha256, size=size, link=link)
     with transaction.atomic():
         upload = Upload.objects.create(
@@ -137,10 +138,9 @@ def _take(
     return upload
 
 
-@transaction.atomic
-def _room(organisation: Any, size: int) -> None:
+def _room(organisation: Any, size: int, sha256: str) -> None:
     try:
-        quota.check(organisation=organisation, more=size)
+        quota.check(organisation=organisation, more=size, sha256=sha256)
     except quota.OverQuota as error:
         raise IntakeRefused("quota", str(error)) from error
 
@@ -307,8 +307,9 @@ def discard(*, actor: Actor, upload: Upload) -> Upload:
     row.preview = {}  # it holds patients' values
     row.save(update_fields=["state", "finished_at", "preview"])
     storage.forget_answers([row])
+    Transfer.objects.forget([row])
     # It belongs to no data set, so that erasing a patient would never find it.
     for path in storage.release([row.file], [row]):
-        transaction.on_commit(partial(default_storage.delete, path))
+        transaction.on_commit(partial(storage.discard, path, time()))
     audit.record(actor, "upload.discarded", row)
     return row

@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Organisation
@@ -44,6 +45,9 @@ class StoredFile(models.Model):
     size = models.BigIntegerField()
     path = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)
+    kept_at = models.DateTimeField(
+        default=timezone.now, help_text="when the content came last; what points to it may be a day behind (see sweeping)"
+    )
     objects = OrganisationQuerySet.as_manager()
 
     class Meta:

@@ -1,8 +1,10 @@
 """Content-addressed files: streamed to a temporary file, hashed, then kept once per organisation under their hash."""
 
+import fcntl
 import hashlib
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +14,15 @@ from typing import IO, Any
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage, default_storage
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import IdempotencyKey, Organisation
+from datasets import temporary
 from datasets.models import DatasetVersion, StoredFile, Upload
 
 PIECE = 1024 * 1024
+ROOT = "uploads"  # all content lies below it: uploads/<organisation>/<first two digits>/<sha256>
 
 
 class TooLarge(ValueError):
@@ -38,7 +43,7 @@ def received(file: Any, limit: int | None = None) -> Iterator[tuple[Path, str, i
     limit = settings.MAX_UPLOAD_BYTES if limit is None else limit
     stream: IO[bytes] = Path(file).open("rb") if isinstance(file, str | os.PathLike) else file  # noqa: SIM115
     digest, size = hashlib.sha256(), 0
-    with tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="upload-") as copy:
+    with temporary.file("upload-") as copy:
         try:
             while piece := stream.read(PIECE):
                 size += len(piece)
@@ -68,18 +73,73 @@ def keep(*, organisation: Organisation, path: Path, sha256: str, size: int, link
 
     `link`: the file is synced and will never be written again, so that its content may be shared instead of copied.
     """
-    name = f"uploads/{organisation.pk}/{sha256[:2]}/{sha256}"
-    if not default_storage.exists(name) or default_storage.size(name) != size:
+    name = f"{ROOT}/{organisation.pk}/{sha256[:2]}/{sha256}"
+    for _attempt in range(2):
+        if _claimed(name, size):
+            break
         if default_storage.exists(name):  # what a crash left half-written
             default_storage.delete(name)
-        _save(name, path, link)
-    row, _created = StoredFile.objects.get_or_create(
-        organisation=organisation, sha256=sha256, defaults={"size": size, "path": name}
-    )
+        _save(name, path, link)  # and then claimed: the time of what is linked may be days ago
+    else:
+        _claimed(name, size)
+    row = _row(organisation, sha256, size, name)
     if row.path != name and not default_storage.exists(row.path):
         row.path = name
         row.save(update_fields=["path"])
     return row
+
+
+def _row(organisation: Organisation, sha256: str, size: int, name: str) -> StoredFile:
+    """The content's row, from now on safe from the sweep for a day: whoever asked for it has yet to point to it."""
+    while True:
+        row, created = StoredFile.objects.get_or_create(
+            organisation=organisation, sha256=sha256, defaults={"size": size, "path": name}
+        )
+        if created or StoredFile.objects.filter(pk=row.pk).update(kept_at=timezone.now()):
+            return row
+
+
+def _claimed(name: str, size: int) -> bool:
+    """Whether the content is there and whole; if so, it is young again: its row has yet to be written (see `discard`)."""
+    place = place_of(name)
+    if place is None:
+        return default_storage.exists(name) and default_storage.size(name) == size
+    with _agreed(fcntl.LOCK_SH):
+        try:
+            if place.stat().st_size != size:
+                return False
+            now = time.time_ns()  # not the kernel's own, which is some milliseconds behind
+            os.utime(place, ns=(now, now))
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def discard(name: str, before: float) -> bool:
+    """Delete content that no row named at the time `before`, unless somebody has kept it again since. Whether it went."""
+    place = place_of(name)
+    if place is None:
+        default_storage.delete(name)
+        return True
+    with _agreed(fcntl.LOCK_EX):
+        try:
+            if place.stat().st_mtime >= before:
+                return False
+            place.unlink()
+        except FileNotFoundError:
+            return False
+    return True
+
+
+@contextmanager
+def _agreed(how: int) -> Iterator[None]:
+    """Claiming and deleting exclude each other, in all processes; both are over in no time."""
+    handle = os.open(Path(settings.FILE_UPLOAD_TEMP_DIR, "storing.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _save(name: str, path: Path, link: bool) -> None:

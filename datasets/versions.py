@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import Max, Q
@@ -16,8 +16,9 @@ from django.utils.translation import gettext_lazy
 
 from accounts import audit
 from accounts.actor import Actor
-from datasets import parquet
+from datasets import parquet, temporary
 from datasets.models import Dataset, DatasetVersion, Record, StoredFile, Upload
+from datasets.storage import discard as discard_content
 from datasets.storage import keep
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def freeze(*, actor: Actor, dataset: Dataset) -> DatasetVersion:
         )
         if version is not None:
             return version
-        with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR) as folder:
-            path = Path(folder) / "version.parquet"
+        with temporary.folder("freezing-") as folder:
+            path = folder / "version.parquet"
             columns = columns_of(dataset)
             writer = parquet.Writer(path, columns)
             writer.add(rows_of(dataset))
@@ -160,7 +161,7 @@ def discard(*, actor: Actor, version: DatasetVersion) -> None:
     path = file.path
     file.delete()
     if path:
-        transaction.on_commit(lambda: default_storage.delete(path))
+        transaction.on_commit(partial(discard_content, path, time()))
 
 
 def store(dataset: Dataset, path: Path) -> StoredFile:

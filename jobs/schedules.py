@@ -30,6 +30,8 @@ SCHEDULES = (
     Periodic("forget unused files", "datasets.tasks.forget_unused_files", Schedule.HOURLY),
     Periodic("nightly retraining", "training.tasks.retrain_nightly", Schedule.DAILY, at=NIGHT),
     Periodic("forget idempotency keys", "accounts.tasks.forget_idempotency_keys", Schedule.DAILY, at=NIGHT),
+    Periodic("sweep temporary files", "datasets.sweeping.sweep_temporary", Schedule.HOURLY),
+    Periodic("sweep stored files", "datasets.sweeping.sweep_stored", Schedule.DAILY, at=NIGHT),
     Periodic("remove unfinished uploads", "datasets.tus.expiry.sweep", Schedule.MINUTES, minutes=15),
 )
 

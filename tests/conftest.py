@@ -61,6 +61,16 @@ def transactional_tests_may_empty_the_audit_log() -> Iterator[None]:
     TransactionTestCase._fixture_teardown = original  # type: ignore[method-assign]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def desks_may_read_what_tests_write(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The process that looks at files reaches stored and arriving files alone; tests hand it files of their own."""
+    from datasets.arrivals.desk import Desk
+
+    Desk.readable = (tmp_path_factory.getbasetemp(), Path(os.environ.get("AIMASS_SHARED_DATA", os.devnull)))
+    yield
+    Desk.readable = ()
+
+
 @pytest.fixture(autouse=True)
 def clear_cache() -> Iterator[None]:
     from accounts.held import clear_all

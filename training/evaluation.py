@@ -1,19 +1,18 @@
 """Scoring a version on new labelled records. They are read, scored and forgotten: never stored as training data."""
 
 import math
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
+from datasets import temporary
 from datasets.cells.folder import unpacked_into
 from datasets.readers import headers
 from datasets.readers.base import ReadError
@@ -114,15 +113,15 @@ def from_file(file: "UploadedFile[Any]", version: ModelVersion) -> Iterator[tupl
         raise EvaluationRefused(
             "too-large", _("The file is larger than %(mb)d MB.") % {"mb": MAX_BYTES // 1024**2}
         )
-    with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR) as folder:
-        path = Path(folder) / "table"
+    with temporary.folder("evaluating-") as folder:
+        path = folder / "table"
         with path.open("wb") as out:
             for chunk in file.chunks():
                 out.write(chunk)
         try:
             table = read(path)
             own = [c["name"] for c in version.schema.get("columns", []) if c["kind"] in FILE_KINDS and c["name"] in table]
-            yield (unpacked_into(path, table, own, Path(folder) / "cells"), Path(folder) / "cells") if own else (table, None)
+            yield (unpacked_into(path, table, own, folder / "cells"), folder / "cells") if own else (table, None)
         except ReadError as error:
             raise EvaluationRefused(error.code, str(error)) from error
         except ValueError as error:  # a file that a cell names and that is not there

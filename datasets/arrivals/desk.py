@@ -4,6 +4,7 @@ The process (`python -m datasets.arrivals.desk`) reads one JSON question a line 
 much memory and so long a time; when it dies on a file twice, that file is refused and the next one gets a new process.
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -11,8 +12,10 @@ import resource
 import select
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_urlsafe
+from time import monotonic
 from types import TracebackType
 from typing import Any
 
@@ -24,15 +27,17 @@ SECONDS = 300  # for one file
 MEMORY = 900 * 2**20  # bytes of private memory, the interpreter included
 STARTS = 120  # seconds within which the process must be ready
 READY = b"ready\n"
-SECRETS = frozenset(
-    {"SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL", "EMAIL_URL", "CACHE_URL", "AIMASS_RAY_TOKEN",
-     "AIMASS_PATIENT_KEYS"}
-)
+# What the process inherits; all else could be a secret, of the portal or of whoever started it.
+INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+LONGEST = 64 * 2**20  # bytes of an answer: a process that was taken over could go on for ever
+PNG = b"\x89PNG\r\n\x1a\n"
 RENEWED = 2_000  # files after which a new process is begun, so that what readers leak stays small
 
 
 class Desk:
-    """A context manager; `look` and `text` may be asked as often as wanted, one at a time."""
+    """A context manager; its questions may be asked as often as wanted, one at a time. See `datasets.arrivals.desks`."""
+
+    readable: tuple[Path, ...] = ()  # where files lie beside the storage and the temporary folder: tests have some
 
     def __init__(self, *, seconds: float = SECONDS, memory: int = MEMORY) -> None:
         self.seconds, self.memory, self.asked = seconds, memory, 0
@@ -48,7 +53,8 @@ class Desk:
 
     def command(self) -> list[str]:
         """What is started."""
-        return [sys.executable, "-m", "datasets.arrivals.desk", str(self.memory)]
+        places = [str(place) for place in self.readable]
+        return [sys.executable, "-P", "-m", "datasets.arrivals.desk", str(self.memory), *places]
 
     def look(self, path: Path, beside: dict[str, Path] | None = None) -> Found:
         """What the file is (see sniff.identify). Raises Refused, also when the reader died or took too long."""
@@ -67,6 +73,45 @@ class Desk:
         """The first `most` characters of a document in pieces (text, what would be masked or ""), and whether there is more."""
         answer = self._ask({"do": "preview", "path": str(path), "format": form, "known": known, "most": most})
         return [(piece, what) for piece, what in answer["pieces"]], bool(answer["more"])
+
+    def clean(self, path: Path, form: str, out: Path) -> int:
+        """Write the picture without its metadata to `out` (see cleaning.clean); 0 when it has none. Raises Refused."""
+        return int(self._ask({"do": "clean", "path": str(path), "format": form, "out": str(out)})["count"])
+
+    def draw(self, path: Path, kind: str, size: str) -> bytes:
+        """The file as a PNG (see datasets.cells.pictures). Raises Refused."""
+        return self._picture({"do": "draw", "path": str(path), "kind": kind, "size": size})
+
+    def heat(self, path: Path, kind: str, regions: Mapping[str, Any], millimetres: float) -> bytes:
+        """The same with parts of it in warm and cold colours (see datasets.cells.heat). Raises Refused."""
+        question = {"do": "heat", "path": str(path), "kind": kind, "regions": regions, "millimetres": millimetres}
+        return self._picture(question)
+
+    def burned_in(self, path: Path) -> tuple[tuple[str, ...], int]:
+        """What datasets.dicom.burned_in.by_looking says of a DICOM file. Raises Refused."""
+        answer = self._ask({"do": "burned_in", "path": str(path)})
+        return tuple(str(reason) for reason in answer["reasons"]), int(answer["seen"])
+
+    def _picture(self, question: dict[str, Any]) -> bytes:
+        content = base64.b64decode(self._ask(question)["png"])
+        if not content.startswith(PNG):  # nothing else goes on to a browser as a picture
+            raise Refused("not_drawn")
+        return content
+
+    def leave(self) -> None:
+        """In a forked child: the process is the parent's; its pipes are closed here, or it would outlive the parent."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        process.returncode = 0  # not ours to wait for
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def end(self) -> None:
+        """End the process; the next question begins another one."""
+        self._end()
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         line = json.dumps(question).encode() + b"\n"
@@ -91,17 +136,18 @@ class Desk:
         except BrokenPipeError:
             self._end()
             return b""
-        answer = b""
+        answer = bytearray()
+        last = monotonic() + self.seconds
         while not answer.endswith(b"\n"):
-            if not select.select([self.process.stdout], [], [], self.seconds)[0]:
+            if not select.select([self.process.stdout], [], [], max(0.0, last - monotonic()))[0]:
                 self._end()
                 raise Refused("took_too_long", seconds=round(self.seconds))
             piece = os.read(self.process.stdout.fileno(), 65536)
-            if not piece:
+            answer += piece
+            if not piece or len(answer) > LONGEST:
                 self._end()
                 return b""
-            answer += piece
-        return answer
+        return bytes(answer)
 
     def _begin(self) -> None:
         self._end()
@@ -111,7 +157,7 @@ class Desk:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # readers write there what may quote a file
-            cwd=Path(__file__).resolve().parents[2],
+            cwd="/",  # nothing is read or written by a relative name
             env=_environment(),
         )
         assert self.process.stdout is not None
@@ -134,9 +180,12 @@ class Desk:
 
 def _environment() -> dict[str, str]:
     """The portal's own without what it must keep to itself: a reader that is taken over finds no key and no database."""
-    kept = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    checkout = str(Path(__file__).resolve().parents[2])
     return {
         **kept,
+        "PYTHONPATH": os.pathsep.join(filter(None, (checkout, kept.get("PYTHONPATH")))),
+        "AIMASS_ENV_FILE": os.devnull,  # the settings would read .env, and the keys with it
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_MAX_THREADS"), "1"),
         "SECRET_KEY": token_urlsafe(50),
         "AIMASS_DATA_DIR": str(settings.DATA_DIR),
@@ -147,31 +196,34 @@ def _environment() -> dict[str, str]:
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
     """One question, answered in this process. A refusal is an answer too."""
-    from datasets.arrivals import documents_out, sniff
+    from datasets.arrivals import questions
 
     try:
-        if question["do"] == "text":
-            masked = documents_out.write(
-                Path(question["path"]), question["format"], Path(question["out"]), question["known"]
-            )
-            return {"masked": masked}
-        if question["do"] == "preview":
-            pieces, more = documents_out.preview(
-                Path(question["path"]), question["format"], question["known"], question["most"]
-            )
-            return {"pieces": pieces, "more": more}
-        places = {name: Path(place) for name, place in question["beside"].items()}
-        found = sniff.identify(Path(question["path"]), places.get)
-        return {"kind": str(found.kind), "format": found.format, "facts": found.facts}
+        return questions.ASKED[question["do"]](question)
     except Refused as error:
         return {"code": error.code, "facts": error.facts}
     except MemoryError:
         return {"code": "took_too_much", "facts": {}}
+    except OSError:
+        return {"code": "storage", "facts": {}}
+
+
+def _places() -> list[Path]:
+    """Where stored files lie; made now, as what is not there when the process gives up its rights is not among them."""
+    from datasets import storage
+
+    place = storage.place_of(storage.ROOT)
+    if place is None:
+        return []
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return [place]
 
 
 def main() -> None:
     """Answer until the other side goes away."""
     import logging
+
+    from datasets.arrivals import confinement
 
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
@@ -179,6 +231,11 @@ def main() -> None:
 
     django.setup()
     logging.disable(logging.CRITICAL)
+    confinement.confine(
+        readable=[*_places(), *map(Path, sys.argv[2:])],
+        writable=[Path(settings.FILE_UPLOAD_TEMP_DIR)],
+        hidden=settings.DATA_DIR,
+    )
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[1]), int(sys.argv[1])))
     out.write(READY)

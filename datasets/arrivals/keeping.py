@@ -2,21 +2,19 @@
 
 import errno
 import hashlib
-import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import time
 from typing import IO
 
-from django.conf import settings
-from django.core.files.storage import default_storage
 from django.db import transaction
 
 from accounts.models import Organisation
-from datasets import storage
+from datasets import quota, storage, temporary
 from datasets.arrivals.content import PIECE
 from datasets.arrivals.found import Refused
 from datasets.models import StoredFile
@@ -37,7 +35,7 @@ class Copy:
 def copied(stream: IO[bytes], limit: int) -> Iterator[Copy]:
     """The stream in a temporary file while the block lasts. Raises Refused: no room, too large, or what the stream raises."""
     digest, size = hashlib.sha256(), 0
-    with room(), tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="arrived-") as copy:
+    with room(), temporary.file("arrived-") as copy:
         while piece := stream.read(PIECE):
             size += len(piece)
             if size > limit:
@@ -53,12 +51,22 @@ def room() -> Iterator[None]:
     """What the system says of a full disk, and of any other trouble with it, as Refused."""
     try:
         yield
+    except ConnectionError:  # of a desk: the job is tried again
+        raise
     except OSError as error:
         raise Refused("disk_full" if error.errno in NO_ROOM else "storage") from error
 
 
-def keep(organisation: Organisation, copy: Copy) -> StoredFile:
-    """The organisation's StoredFile of this content. Raises Refused."""
+def keep(organisation: Organisation, copy: Copy, instead_of: StoredFile | None = None) -> StoredFile:
+    """The organisation's StoredFile of this content. Raises Refused, "quota" when there is no room for it.
+
+    `instead_of`: content that is let go once this is kept, so that its room is free.
+    """
+    freed = instead_of.size if instead_of is not None else 0
+    try:
+        quota.check(organisation=organisation, more=copy.size, sha256=copy.sha256, instead_of=freed)
+    except quota.OverQuota as full:
+        raise Refused("quota", **full.facts) from full
     with room():
         return storage.keep(organisation=organisation, path=copy.path, sha256=copy.sha256, size=copy.size)
 
@@ -78,4 +86,4 @@ def let_go(files: Iterable[StoredFile | None]) -> None:
         if not storage.needed(file):
             path = file.path
             StoredFile.objects.filter(pk=file.pk).update(path="", sha256=f"erased-{uuid.uuid4().hex}")
-            transaction.on_commit(partial(default_storage.delete, path))
+            transaction.on_commit(partial(storage.discard, path, time()))

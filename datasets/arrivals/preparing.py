@@ -1,19 +1,19 @@
 """What is done to a file before anything of it is stored for training: what identifies the patient is removed.
 
-By format: a text document gives its text with identifiers masked; DICOM goes through the function that is registered for it.
+By format: a text document gives its text with identifiers masked; DICOM goes through the function that is registered for it; a
+picture loses what is written beside its pixels (see cleaning).
 A format that needs preparing and has nobody to do it is refused: it fails closed.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from django.conf import settings
 from django.utils.module_loading import import_string
 
 from accounts.actor import Actor
-from datasets.arrivals import keeping
+from datasets import temporary
+from datasets.arrivals import cleaning, keeping
 from datasets.arrivals.desk import Desk
 from datasets.arrivals.found import Found, Refused, Shape
 
@@ -50,14 +50,15 @@ def prepared(
             yield keeping.measured(out), counts
     elif found.format in NEEDED and found.kind != Shape.INDEX:
         raise Refused("not_deidentified")
+    elif found.format in cleaning.FORMATS:
+        with _out() as out:
+            count = desk.clean(copy.path, found.format, out)
+            yield (keeping.measured(out), {"metadata": count}) if count else (copy, {})
     else:
         yield copy, {}
 
 
 @contextmanager
 def _out() -> Iterator[Path]:
-    with (
-        keeping.room(),
-        tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="prepared-") as file,
-    ):
-        yield Path(file.name)
+    with keeping.room(), temporary.folder("prepared-") as folder:
+        yield folder / "file"

@@ -45,6 +45,11 @@ REASONS: dict[str, Promise] = {
     "reader_ended": _("Reading this file made the reader fail, twice. It is damaged or made to do harm. Export it again."),
     "took_too_long": _("Reading this file took longer than %(seconds)s seconds and was stopped. Split it or export it again."),
     "took_too_much": _("Reading this file needed more memory than is allowed. Split it or make it smaller."),
+    "metadata": _(
+        "What is written beside the picture (who made it, when and where) could not be taken out of this file. "
+        "Save it as PNG and send that."
+    ),
+    "not_drawn": _("No picture could be made of this file."),
     # -- members of archives --
     "unsafe_name": _("The archive gives this file a name that points outside of it. Pack the files again by their folder."),
     "name_too_long": _("The file's name is too long. Shorten it."),
@@ -63,6 +68,10 @@ REASONS: dict[str, Promise] = {
     "to_confirm": _("This text waits until a person has seen what is masked in it and confirms."),
     "interrupted": _("Sorting out this file was stopped before it was its turn. Try it again."),
     "disk_full": _("There was no room left on the server's disk. Make room, then try this file again."),
+    "quota": _(
+        "Your organisation may keep %(quota)s; %(used)s are used or on their way, and this needs %(more)s. "
+        "Discard uploads that you no longer need, or ask whoever runs the portal for more room."
+    ),
     "not_deidentified": _("What identifies the patient could not be removed from this file, so it is not stored for training."),
     "storage": _("The server could not store this file. Try it again; if it happens again, tell the administrator."),
 }  # fmt: skip

@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_noop
 
 from accounts.actor import Actor
-from datasets import intake, storage
+from datasets import intake, quota, storage
 from datasets.arrivals import keeping, preparing, recordings, unpack
 from datasets.arrivals.desk import Desk
 from datasets.arrivals.found import Found, Refused, Shape
@@ -176,7 +176,7 @@ class Sorting:
                     and not row.reason_facts.get("confirmed")
                 ):
                     raise Refused("to_confirm")
-                row.file = keeping.keep(self.arrival.organisation, ready)
+                row.file = keeping.keep(self.arrival.organisation, ready, instead_of=row.original)
         except Refused as why:
             if row.original is None:
                 row.original = keeping.keep(self.arrival.organisation, copy)
@@ -228,6 +228,8 @@ class Sorting:
                 actor=self.actor, file=copy.path, name=row.name, dataset=self.arrival.dataset
             )
         except intake.IntakeRefused as error:
+            if isinstance(error.__cause__, quota.OverQuota):
+                raise Refused("quota", **error.__cause__.facts) from error
             raise Refused("unreadable_table", detail=str(error), table=error.code) from error
 
     # -- rows --
@@ -287,7 +289,7 @@ def _emptied(arrival: Arrival) -> Iterator[ArrivedFile]:
             yield row
 
 
-RETRIABLE = ("disk_full", "storage", "interrupted")
+RETRIABLE = ("disk_full", "quota", "storage", "interrupted")
 
 
 def _without_ending(name: str) -> str:

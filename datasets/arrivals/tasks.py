@@ -8,8 +8,8 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
-from datasets.arrivals import services, sorting
-from datasets.arrivals.desk import Desk
+from datasets.arrivals import desks, services, sorting
+from datasets.arrivals.desk import SECONDS
 from datasets.arrivals.models import Arrival
 from jobs.handlers import JobContext, JobError, handler
 from jobs.models import Job
@@ -28,7 +28,7 @@ def sort_out(context: JobContext) -> dict[str, Any]:
         raise JobError(_("The arrival no longer exists."))
     with context.fenced():  # a job that is tried again from its page is another one
         Arrival.objects.filter(pk=arrival.pk).update(job=context.job, finished_at=None)
-    with Desk() as desk:
+    with desks.shared(seconds=SECONDS) as desk:
         sorting.Sorting(context, arrival, desk).run()
     return {"arrival": str(arrival.pk), **services.counts(arrival)}
 

@@ -8,7 +8,6 @@ under a member's name.
 import io
 import stat
 import struct
-import tempfile
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,8 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from django.conf import settings
-
+from datasets import temporary
 from datasets.arrivals import signatures
 from datasets.arrivals.content import PIECE, Budget, Gunzipped, Limits, ZipContent, limits_of_site
 from datasets.arrivals.found import Refused
@@ -129,7 +127,7 @@ def _inside(member: Member, limits: Limits, budget: Budget, depth: int) -> Itera
         yield member
         return
     try:
-        with tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="inner-") as copy:
+        with temporary.file("inner-") as copy:
             copy_out(member, copy)
             copy.flush()
             path = Path(copy.name)

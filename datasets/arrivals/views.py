@@ -20,8 +20,7 @@ from accounts.permissions import Permission
 from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from datasets import storage
-from datasets.arrivals import masking, report, services
-from datasets.arrivals.desk import Desk
+from datasets.arrivals import desks, masking, report, services
 from datasets.arrivals.forms import FileFilterForm, RetryForm, SendForm
 from datasets.arrivals.found import Refused
 from datasets.arrivals.models import Arrival, ArrivedFile, Outcome
@@ -160,11 +159,13 @@ def _text(file: ArrivedFile, known: list[str], may: bool) -> tuple[list[tuple[st
     if file.original is None or not may:
         return [], False, ""
     try:
-        with storage.local(file.original) as path, Desk(seconds=SECONDS) as desk:
+        with storage.local(file.original) as path, desks.shared(seconds=SECONDS) as desk:
             pieces, more = desk.preview(path, file.format, [*file.arrival.known, *known], SHOWN)
             return pieces, more, ""
     except Refused as error:
         return [], False, error.why
+    except ConnectionError:
+        return [], False, _("The server is busy looking at other files. Open this page again in a minute.")
 
 
 @require_http_methods(["POST"])

@@ -60,6 +60,8 @@ class FileList(APIView):
         except storage.TooLarge as error:
             raise Problem(413, "too-large", str(error)) from error
         except store.NotACell as error:
+            if error.code == "busy":
+                raise Problem(503, "busy", str(error)) from error
             text = _("This file cannot be taken. %(why)s") % {"why": error}
             raise Problem(422, f"file-{error.code}".replace("_", "-"), text) from error
         audit.record(actor, "file.received", cell.file, kind=cell.kind, form=cell.form, size=cell.file.size)

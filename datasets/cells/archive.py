@@ -4,7 +4,6 @@ Nothing is unpacked to a path that the archive names: members go one at a time i
 limits of `datasets.arrivals.unpack` (size, ratio, passwords, links, damage).
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.utils.translation import gettext as _
 
+from datasets import temporary
 from datasets.arrivals import unpack
 from datasets.arrivals.found import Refused
 from datasets.cells.kinds import HEAD, Look, look
@@ -83,7 +82,7 @@ def _members(path: str, *_state: int) -> tuple[Member, ...]:
 @contextmanager
 def unpacked(member: Member) -> Iterator[Path]:
     """The member's content in a temporary file. Raises ReadError: damaged, grown too large, ..."""
-    with tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="unpacked-") as copy:
+    with temporary.file("unpacked-") as copy:
         try:
             unpack.copy_out(member.source, copy)
         except Refused as refused:

@@ -1,37 +1,72 @@
-"""DICOM before it is kept: without what tells who the patient is, or not at all."""
+"""A cell's file before it is kept: DICOM without what tells who the patient is, pictures without what is beside their pixels."""
 
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from django.conf import settings
-
 from accounts.actor import Actor
-from datasets.cells.kinds import NotACell
+from datasets import temporary
+from datasets.arrivals import cleaning, desks
+from datasets.arrivals.found import Refused
+from datasets.cells.kinds import Look, NotACell
 from datasets.dicom.codes import TEXTS
 
 
-@contextmanager
-def deidentified(*, actor: Actor, path: Path) -> Iterator[tuple[Path, str, int, str]]:
-    """(path, sha256, size, pseudonym) of what may be kept, while the block lasts: the file by the Basic Profile of PS3.15.
+@dataclass(frozen=True)
+class Ready:
+    """What may be kept instead of what came, while the block lasts. `pseudonym`: of DICOM."""
 
-    Raises NotACell where it can't be de-identified with certainty, its picture may show who the patient is, or the server
-    has no key for patients' data. Nothing is kept then.
+    path: Path
+    sha256: str
+    size: int
+    pseudonym: str = ""
+
+
+@contextmanager
+def prepared(*, actor: Actor, look: Look, path: Path) -> Iterator[Ready | None]:
+    """What may be kept of the file; None when it may be as it is.
+
+    Raises NotACell where that can't be had with certainty, a DICOM picture may show who the patient is, or the server has no
+    key for patients' data. Nothing is kept then. Raises desks.Busy.
     """
-    from datasets.dicom import services  # not in the web process before it is needed: it decodes pictures
+    if look.form == "dicom":
+        with temporary.folder("deidentified-") as folder:
+            out = folder / "file.dcm"
+            pseudonym = _deidentified(actor, path, out)
+            yield _measured(out, pseudonym)
+    elif look.form in cleaning.FORMATS:
+        with temporary.folder("cleaned-") as folder:
+            out = folder / "file"
+            yield _measured(out) if _cleaned(look.form, path, out) else None
+    else:
+        yield None
+
+
+def _deidentified(actor: Actor, path: Path, out: Path) -> str:
+    """By the Basic Profile of PS3.15; the pseudonym."""
+    from datasets.dicom import services  # not in the web process before it is needed: it loads pydicom
     from datasets.dicom.report import Outcome
     from datasets.dicom.vault import VaultClosed
 
-    with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="deidentified-") as folder:
-        out = Path(folder) / "file.dcm"
-        try:
-            report = services.deidentify_file(actor=actor, path=path, out=out)
-        except VaultClosed as error:
-            raise NotACell("not_deidentified", str(error)) from error
-        if report.outcome is not Outcome.DONE:
-            raise NotACell(report.reasons[0], " ".join(str(TEXTS[code]) for code in report.reasons))
-        with out.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        yield out, sha256, out.stat().st_size, report.pseudonym
+    try:
+        report = services.deidentify_file(actor=actor, path=path, out=out)
+    except VaultClosed as error:
+        raise NotACell("not_deidentified", str(error)) from error
+    if report.outcome is not Outcome.DONE:
+        raise NotACell(report.reasons[0], " ".join(str(TEXTS[code]) for code in report.reasons))
+    return report.pseudonym
+
+
+def _cleaned(form: str, path: Path, out: Path) -> int:
+    try:
+        with desks.shared() as desk:
+            return desk.clean(path, form, out)
+    except Refused as error:
+        raise NotACell(error.code, error.why) from error
+
+
+def _measured(out: Path, pseudonym: str = "") -> Ready:
+    with out.open("rb") as stream:
+        return Ready(out, hashlib.file_digest(stream, "sha256").hexdigest(), out.stat().st_size, pseudonym)

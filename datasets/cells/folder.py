@@ -2,18 +2,16 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.core.files.storage import default_storage
 
 from accounts.models import Organisation
-from datasets import storage
+from datasets import storage, temporary
 from datasets.models import DatasetVersion, StoredFile
 from datasets.records import FILE_KINDS
 from datasets.versions import iter_frames
@@ -149,8 +147,8 @@ def at_hand(
         yield ready
         return
     paths = stored(organisation, hashes)
-    with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR) as folder:
-        own = {name: _near(path, Path(folder) / name) for name, path in paths.items()}
+    with temporary.folder("cells-") as folder:
+        own = {name: _near(path, folder / name) for name, path in paths.items()}
         for record in ready:
             for name in columns:
                 if record.get(name):  # what has been erased is a missing cell

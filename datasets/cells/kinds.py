@@ -8,6 +8,7 @@ from pathlib import Path
 
 from django.utils.translation import gettext as _
 
+from datasets.arrivals import desks
 from datasets.arrivals.found import Refused, Shape
 from datasets.models import Kind
 from datasets.records import FILE_KINDS
@@ -22,6 +23,7 @@ FITTING: dict[str, frozenset[str]] = {
     "signal": frozenset({Kind.SIGNAL}),
 }
 _FRAMES = frozenset({Kind.IMAGE, Kind.VOLUME, Kind.VIDEO})
+
 
 class NotACell(ValueError):
     """The file cannot be a cell. `code` for programs, the text for the person."""
@@ -102,13 +104,13 @@ def _gzipped_nifti(head: bytes) -> bool:
 
 
 def examine(path: Path) -> Look:
-    """What a file is, opened by the reader that will use it, so that what is damaged is found now. Raises NotACell."""
-    from datasets.arrivals.sniff import (
-        identify,  # whose readers of tables look into archives, which look here
-    )
+    """What a file is, opened by the reader that will use it, in the process of a desk, so that what is damaged is found now.
 
+    Raises NotACell, and Busy of the desk.
+    """
     try:
-        found = identify(path)
+        with desks.shared() as desk:
+            found = desk.look(path)
     except Refused as refused:
         raise NotACell(refused.code, refused.why) from refused
     kind = _OF_SHAPES.get(found.kind)

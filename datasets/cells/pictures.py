@@ -1,4 +1,4 @@
-"""How a file looks in the portal: rendered here, scaled, kept until the file goes. Nothing but pixels leaves.
+"""How a file looks in the portal: rendered by a desk, scaled, kept until the file goes. Nothing but pixels leaves.
 
 Pictures as a radiologist's screen would show them (DICOM by its VOI LUT or window), the three middle planes of a volume,
 a strip of a video's frames, a signal's channels as traces. Rendered files lie in DATA_DIR/rendered/<organisation>/<hash>/.
@@ -9,10 +9,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
+from datasets.arrivals import desks
+from datasets.arrivals.desk import Desk
+from datasets.arrivals.found import Refused
 from datasets.cells.models import CellFile
 from datasets.models import Kind
 from datasets.storage import local
@@ -25,6 +29,7 @@ SIZES = {"thumb": 96, "page": 768}  # pixels of the longer side
 STRIP, THUMB_STRIP = 8, 2  # frames of a video
 CHANNELS, THUMB_CHANNELS = 12, 3
 LOOK = 2  # raised when what is rendered changes, so that kept pictures are made anew
+AGAIN = 24 * 3600.0  # seconds after which it is tried again to draw what could not be drawn
 HEAT = 128  # alpha of the hottest part
 FOR, AGAINST = (214, 69, 0), (0, 92, 214)  # told apart by the colour blind too
 
@@ -44,29 +49,53 @@ def forget(organisation_id: Any, sha256: str) -> None:
 
 
 def drawn(cell: CellFile, kind: str, size: str) -> bytes:
-    """The file as PNG: `kind` of the column that it is a cell of, `size` of SIZES. Raises NotDrawn."""
+    """The file as PNG: `kind` of the column that it is a cell of, `size` of SIZES. Raises NotDrawn, and Busy of the desk."""
     path = folder_of(cell.file.organisation_id, cell.file.sha256) / f"{kind}-{size}-{LOOK}.png"
     try:
         return path.read_bytes()
     except FileNotFoundError:
         pass
-    content = png(draw(cell, kind, size))
+    failed = path.with_suffix(".failed")
+    if _lately(failed):
+        raise NotDrawn(failed.read_text())
+    try:
+        content = by_desk(cell, lambda desk, place: desk.draw(place, kind, size))
+    except NotDrawn as error:
+        _remember(cell, failed, str(error).encode())
+        raise
+    _remember(cell, path, content)
+    return content
+
+
+def by_desk(cell: CellFile, ask: Callable[[Desk, Path], bytes]) -> bytes:
+    """What a desk draws: decoders of strangers' files never run in this process. Raises NotDrawn, and Busy of the desk."""
+    try:
+        with local(cell.file) as path, desks.shared() as desk:
+            return ask(desk, path)
+    except Refused as error:
+        raise NotDrawn(error.code) from error
+
+
+def _lately(failed: Path) -> bool:
+    """Whether drawing was tried within a day. What harms or delays its reader is not tried at every look at a page."""
+    try:
+        return time() - failed.stat().st_mtime < AGAIN
+    except FileNotFoundError:
+        return False
+
+
+def _remember(cell: CellFile, path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as part:
         part.write(content)
     Path(part.name).replace(path)  # whole or not at all
     if not CellFile.objects.filter(pk=cell.pk).exists():  # erased while it was being drawn
         forget(cell.file.organisation_id, cell.file.sha256)
-    return content
 
 
-def draw(cell: CellFile, kind: str, size: str) -> "Image":
-    """The picture itself. Raises NotDrawn, whatever is wrong with the file."""
-    with local(cell.file) as path:
-        try:
-            return _DRAW[kind](path, size)
-        except Exception as error:  # decoders raise whatever they like
-            raise NotDrawn(type(error).__name__) from error
+def render(path: Path, kind: str, size: str) -> bytes:
+    """The picture itself, in the process of a desk. Raises whatever its decoder raises."""
+    return png(_DRAW[kind](path, size))
 
 
 def png(image: "Image") -> bytes:

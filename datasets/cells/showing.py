@@ -50,3 +50,11 @@ def picture_response(content: bytes) -> HttpResponse:
     response["X-Content-Type-Options"] = "nosniff"
     response["Content-Disposition"] = "inline"
     return response
+
+
+def not_now() -> HttpResponse:
+    """The desk that draws is busy: the browser may ask again."""
+    response = HttpResponse(status=503)
+    response["Retry-After"] = "10"
+    response["Cache-Control"] = "no-store, private"
+    return response

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from time import time
 from typing import Any
 
 from django.core.files.storage import default_storage
@@ -15,7 +16,7 @@ from django.utils.translation import gettext as _
 from accounts.actor import Actor
 from accounts.models import Organisation
 from datasets import quota, storage
-from datasets.cells.deidentifying import deidentified
+from datasets.cells.deidentifying import prepared
 from datasets.cells.kinds import Look, NotACell, examine, label
 from datasets.cells.models import CellFile, RecordFile
 from datasets.models import Column, Record, StoredFile
@@ -33,27 +34,39 @@ def clean_name(name: str) -> str:
 
 
 def take_in(*, actor: Actor, file: Any, name: str, limit: int | None = None) -> CellFile:
-    """Keep a file (path or stream) that a cell may point to. Raises storage.TooLarge, and NotACell that says why not."""
+    """Keep a file (path or stream) that a cell may point to. Raises storage.TooLarge, and NotACell that says why not.
+
+    For requests; a job calls `keep`, and comes again when the desk is busy.
+    """
     with storage.received(file, limit) as (path, sha256, size):
-        return keep(actor=actor, path=path, sha256=sha256, size=size, name=name)
+        try:
+            return keep(actor=actor, path=path, sha256=sha256, size=size, name=name)
+        except ConnectionError as error:
+            text = _("The server is busy looking at other files. Send this one again in a minute.")
+            raise NotACell("busy", text) from error
 
 
 def keep(*, actor: Actor, path: Path, sha256: str, size: int, name: str) -> CellFile:
-    """The CellFile of this content in the actor's organisation, once, however often it comes. Raises NotACell.
+    """The CellFile of this content in the actor's organisation, once, however often it comes. Raises NotACell, and
+    desks.Busy.
 
-    DICOM is de-identified before it is kept, so the cell's hash is that of what is kept, not `sha256`.
+    DICOM is de-identified and a picture loses its metadata before it is kept, so the cell's hash is that of what is kept,
+    not `sha256`.
     """
     assert actor.organisation is not None
     known = _known(actor.organisation, sha256, name)
     if known is not None:
         return known
     found = examine(path)
-    if found.form != "dicom":
-        return _kept(actor.organisation, found, path, sha256, size, name)
-    with deidentified(actor=actor, path=path) as (ready, digest, length, pseudonym):
-        name = f"{pseudonym}.dcm"  # archives name their exports after the patient
-        known = _known(actor.organisation, digest, name)
-        return known or _kept(actor.organisation, found, ready, digest, length, name, pseudonym)
+    with prepared(actor=actor, look=found, path=path) as ready:
+        if ready is None:
+            return _kept(actor.organisation, found, path, sha256, size, name)
+        if ready.pseudonym:
+            name = f"{ready.pseudonym}.dcm"  # archives name their exports after the patient
+        known = _known(actor.organisation, ready.sha256, name)
+        return known or _kept(
+            actor.organisation, found, ready.path, ready.sha256, ready.size, name, ready.pseudonym
+        )
 
 
 def _known(organisation: Organisation, sha256: str, name: str) -> CellFile | None:
@@ -71,8 +84,7 @@ def _kept(
     organisation: Organisation, found: Look, path: Path, sha256: str, size: int, name: str, pseudonym: str = ""
 ) -> CellFile:
     try:
-        with transaction.atomic():
-            quota.check(organisation=organisation, more=size)
+        quota.check(organisation=organisation, more=size, sha256=sha256)
     except quota.OverQuota as full:
         raise NotACell("over_quota", str(full)) from full
     stored = storage.keep(organisation=organisation, path=path, sha256=sha256, size=size)
@@ -165,7 +177,7 @@ def let_go(files: Iterable[StoredFile]) -> int:
         if named:
             _forget_patient(organisation, named)
         gone += 1
-        transaction.on_commit(partial(_delete, organisation, sha256, path))
+        transaction.on_commit(partial(_delete, organisation, sha256, path, time()))
     return gone
 
 
@@ -179,12 +191,12 @@ def _forget_patient(organisation: Any, pseudonym: str) -> None:
         PatientKey.objects.filter(organisation=organisation, pseudonym=pseudonym).delete()
 
 
-def _delete(organisation: Any, sha256: str, path: str) -> None:
+def _delete(organisation: Any, sha256: str, path: str, released: float) -> None:
     from datasets.cells.pictures import forget
 
     forget(organisation, sha256)
     if path and not StoredFile.objects.filter(path=path).exists():  # come again in the meantime
-        default_storage.delete(path)
+        storage.discard(path, released)
 
 
 def forget_unused() -> int:

@@ -13,7 +13,7 @@ from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from datasets.cells import pictures
 from datasets.cells.models import RecordFile
-from datasets.cells.showing import picture_response
+from datasets.cells.showing import not_now, picture_response
 from datasets.models import Column
 
 
@@ -33,3 +33,5 @@ def record_picture(request: HttpRequest, pk: UUID, record: int, file: int, size:
         return picture_response(pictures.drawn(row.file.cell, kind or row.file.cell.kind, size))
     except pictures.NotDrawn:
         raise Http404 from None
+    except ConnectionError:
+        return not_now()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,28 @@ class _Stop(Exception):
         self.outcome, self.reasons = outcome, reasons
 
 
-def deidentify(path: Path, out: Path, profile: Profile, *, pixels_checked: bool = False) -> Report:
+Look = Callable[[Path, Any], tuple[tuple[str, ...], int]]
+
+
+def in_process(path: Path, data: Any) -> tuple[tuple[str, ...], int]:
+    """What the decoded picture says: (codes of QUARANTINE, frames looked at). Only where a crash may end the process."""
+    return burned_in.by_looking(data)
+
+
+def deidentify(
+    path: Path, out: Path, profile: Profile, *, pixels_checked: bool = False, look: Look = in_process
+) -> Report:
     """Write `path` de-identified to `out` (whole or not at all) and say what was done. Never raises for what a file holds.
 
     `pixels_checked`: a person has looked at the picture and found nobody's name in it; the header is cleaned as ever.
+    `look` alone decodes the picture (for who does so in another process); all else reads the header and moves bytes.
     Raises OSError where `out` can't be written.
     """
     report = Report(pixels_checked=pixels_checked, options=options_of(profile))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's quote values
-            _deidentify(Path(path), Path(out), profile, report)
+            _deidentify(Path(path), Path(out), profile, report, look)
         report.outcome = Outcome.DONE
     except _Stop as stop:
         report.outcome, report.reasons = stop.outcome, stop.reasons
@@ -75,14 +87,14 @@ def options_of(profile: Profile) -> tuple[str, ...]:
     return tuple(name for name in CODES if name == "basic" or getattr(profile, name))
 
 
-def _deidentify(path: Path, out: Path, profile: Profile, report: Report) -> None:
+def _deidentify(path: Path, out: Path, profile: Profile, report: Report, look: Look) -> None:
     data = read(path)
     identity = identity_of(data)
     if not identity.key:
         raise _Stop(Outcome.REFUSED, "no_patient")
     report.identity, report.pseudonym = identity, profile.pseudonym(identity)
     known = Identifiers(data)
-    _look(data, report)
+    _look(path, data, report, look)
     picture.strip(data, report, trusted=report.pixels_checked)
     Cleaner(profile, identity, report, known).clean(data)
     _declare(data, profile, report)
@@ -111,13 +123,13 @@ def identity_of(data: Any) -> Identity:
     )
 
 
-def _look(data: Any, report: Report) -> None:
+def _look(path: Path, data: Any, report: Report, look: Look) -> None:
     """Stop where the picture shows text, or could show some that can't be seen from here."""
     if report.pixels_checked:
         return
     reasons = burned_in.by_header(data)
     if not reasons:
-        reasons, report.looked_at = burned_in.by_looking(data)
+        reasons, report.looked_at = look(path, data)
     if reasons:
         raise _Stop(Outcome.QUARANTINED, *reasons)
 

@@ -11,9 +11,10 @@ from django.db import transaction
 from accounts import audit
 from accounts.actor import Actor
 from accounts.models import Organisation
+from datasets.arrivals import desks
 from datasets.arrivals.found import Refused
 from datasets.dicom import vault
-from datasets.dicom.deidentify import deidentify
+from datasets.dicom.codes import UNREADABLE, Unreadable
 from datasets.dicom.models import PatientKey, PatientSecret
 from datasets.dicom.profile import Identity, Profile
 from datasets.dicom.report import Action, Outcome, Report
@@ -35,13 +36,18 @@ def deidentify_file(
     *, actor: Actor, path: Path, out: Path, profile: Profile | None = None, pixels_checked: bool = False
 ) -> Report:
     """`deidentify` for the actor's organisation; a new patient's key is kept with it. Nothing is left at `out` where that
-    fails. For many files make the profile once (`profile_of`) and hand it over.
+    fails. For many files make the profile once (`profile_of`) and hand it over. The picture is decoded by a desk.
 
     `pixels_checked`: the actor has looked at the pictures; that is written into the audit log.
-    Raises vault.VaultClosed, OSError, or what the database raises.
+    Raises vault.VaultClosed, OSError (desks.Busy is one), or what the database raises.
     """
+    from datasets.dicom.deidentify import (
+        deidentify,  # with pydicom, which the web process does not load before it is needed
+    )
+
     assert actor.organisation is not None
-    report = deidentify(path, out, profile or profile_of(actor.organisation), pixels_checked=pixels_checked)
+    profile = profile or profile_of(actor.organisation)
+    report = deidentify(path, out, profile, pixels_checked=pixels_checked, look=_looked)
     if report.outcome is not Outcome.DONE:
         return report
     try:
@@ -53,6 +59,17 @@ def deidentify_file(
         out.unlink(missing_ok=True)
         raise
     return report
+
+
+def _looked(path: Path, data: Any) -> tuple[tuple[str, ...], int]:
+    """What a desk sees in the picture; one that ends its reader was not looked at, so a person must."""
+    try:
+        with desks.shared() as desk:
+            return desk.burned_in(path)
+    except Refused as error:
+        if error.code in UNREADABLE:
+            raise Unreadable(error.code) from error
+        return ("pixels_unread",), 0
 
 
 def prepare(actor: Actor, path: Path, out: Path) -> dict[str, int]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
+from time import time
 from typing import Any
 
-from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -236,7 +236,7 @@ class Import:
             if self.files is not None:  # its files are kept by now, without what identifies patients: the archive still has that
                 paths = storage.release([self.upload.file], [self.upload])
                 for path in paths:
-                    transaction.on_commit(partial(default_storage.delete, path))
+                    transaction.on_commit(partial(storage.discard, path, time()))
 
 
 def _csv_bytes(rows: list[list[str]]) -> bytes:

@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import IO, Any
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from datasets import temporary
 from datasets.readers.base import ReadError
 
 MAX_RATIO = 250  # real tables compress 3 to 60 times; a bomb a thousand times
@@ -173,7 +173,7 @@ def _again(
 
 @contextmanager
 def _unpacked(stream: Any, packed: int) -> Iterator[Path]:
-    with stream, tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="unpacked-") as copy:
+    with stream, temporary.file("unpacked-") as copy:
         bounded = Bounded(stream, packed)
         while piece := bounded.read(1024 * 1024):
             copy.write(piece)

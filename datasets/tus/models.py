@@ -1,7 +1,8 @@
 """A file that is still on its way, piece by piece. Imported by datasets.models."""
 
 import uuid
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 from django.conf import settings
 from django.db import models
@@ -12,6 +13,8 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import Organisation
 from accounts.scoping import OrganisationQuerySet
 
+ERASED = "[erased]"
+
 
 class TransferQuerySet(OrganisationQuerySet):
     """What is on its way, and what has been left lying."""
@@ -19,6 +22,10 @@ class TransferQuerySet(OrganisationQuerySet):
     def on_the_way(self) -> Self:
         """Those that can go on."""
         return self.filter(state=Transfer.State.RECEIVING, expires_at__gt=timezone.now())
+
+    def forget(self, uploads: Sequence[Any]) -> int:
+        """Clear what the transfers that these uploads came by tell of the file: names are often patients'. How many."""
+        return self.filter(upload__in=uploads).update(name=ERASED, metadata="")
 
 
 class Transfer(models.Model):

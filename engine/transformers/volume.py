@@ -55,9 +55,13 @@ class VolumeTransformer(FileTransformer):
         """Resampled and scaled between its own 1% and 99% quantiles."""
         return self._scan(read_volume(source))
 
+    @property
+    def millimetres(self) -> float:
+        """Of a voxel of the grid."""
+        return float(max(self.settings.get("millimetres") or [FIELD / SIZE]))
+
     def _scan(self, volume: Volume) -> Scan:
-        millimetres = max(self.settings.get("millimetres") or [FIELD / SIZE])
-        grid = resample(volume, float(millimetres), SIZE)
+        grid = resample(volume, self.millimetres, SIZE)
         low, high = np.quantile(volume.values, (0.01, 0.99))
         span = float(high - low) if high - low > 1e-9 else float(np.ptp(volume.values)) or np.inf
         bright = volume.values > low + 0.25 * span
@@ -79,6 +83,12 @@ class VolumeTransformer(FileTransformer):
     def sketch(self, item: Any) -> NDArray[Any]:
         """(1, x, y, z) from 0 to 255."""
         return np.rint(item.grid * 255.0).astype(np.uint8)[None]
+
+
+def seen_grid(source: Source, millimetres: float) -> NDArray[np.float32]:
+    """The grid (32, 32, 32) from 0 to 1 on which a transformer with voxels of so many millimetres sees a volume."""
+    grid: NDArray[np.float32] = VolumeTransformer([], {"millimetres": [millimetres]}).read(source).grid
+    return grid
 
 
 def _field(cells: Sequence[Any], folder: Any) -> float:

@@ -12,7 +12,7 @@ from accounts.permissions import Permission
 from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from datasets.cells import pictures
-from datasets.cells.showing import picture_response
+from datasets.cells.showing import not_now, picture_response
 from inference import drawing, serving
 from inference.errors import DiagnosisRefused
 from inference.files import DiagnosisFile
@@ -37,6 +37,8 @@ def picture(request: HttpRequest, pk: UUID, file: int, size: str) -> HttpRespons
         return picture_response(_drawn(row, kind, size))
     except (pictures.NotDrawn, DiagnosisRefused):
         raise Http404 from None
+    except ConnectionError:
+        return not_now()
 
 
 def _drawn(row: DiagnosisFile, kind: str, size: str) -> bytes:

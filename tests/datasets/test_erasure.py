@@ -18,6 +18,7 @@ from datasets.versions import frame, freeze
 from jobs.models import Job
 from tests.conftest import actor
 from tests.datasets.conftest import COLUMNS
+from tests.datasets.tus_calls import TABLE
 
 
 def upload(dataset: Dataset, content: bytes, **fields: Any) -> Upload:
@@ -212,3 +213,30 @@ def test_clinician_may_not_erase(cancer: Dataset, bob: Any, client_of: Any) -> N
         == 403
     )
     assert Record.objects.count() == 120
+
+
+def test_the_transfer_that_an_erased_upload_came_by_forgets_its_name(cancer: Dataset, alice: Any, tus: Any) -> None:
+    """The row of a file sent in pieces lives on for days; its name and what the client said of it are often the patient's."""
+    from datasets.arrivals.models import Arrival, ArrivedFile
+    from datasets.tus.models import Transfer
+
+    assert tus.begin(len(TABLE), TABLE, name="Peter Jones P0008.csv").status_code == 201
+    row = Transfer.objects.get()
+    assert row.upload is not None and row.metadata and "Peter" in row.name
+    arrival = Arrival.objects.create(organisation=cancer.organisation)
+    arrived = ArrivedFile.objects.create(arrival=arrival, number=0, name="Peter Jones.csv", upload=row.upload, outcome="imported")
+    Upload.objects.filter(pk=row.upload_id).update(dataset=cancer)
+    erase(cancer, alice)
+    row.refresh_from_db()
+    arrived.refresh_from_db()
+    assert (row.name, row.metadata, arrived.name) == ("[erased]", "", "[erased]")
+
+
+def test_a_discarded_upload_takes_the_name_of_its_transfer_with_it(dana: Any, tus: Any) -> None:
+    from datasets.tus.models import Transfer
+
+    tus.begin(len(TABLE), TABLE, name="Peter Jones.csv")
+    row = Transfer.objects.get()
+    intake.discard(actor=actor(dana), upload=row.upload)  # type: ignore[arg-type]
+    row.refresh_from_db()
+    assert (row.name, row.metadata) == ("[erased]", "")

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from datasets.cells import pictures, showing
-from inference import drawing, places
+from datasets.cells import heat, pictures, showing
+from inference import places
 from inference.presentation import _warm
 
 GREY = Image.new("RGB", (200, 100), (100, 100, 100))
@@ -19,7 +19,7 @@ def changed(image: Image.Image) -> Any:
 
 def test_a_part_is_drawn_where_it_lies_and_in_its_colour() -> None:
     parts = [(((0.0, 0.5), (0.0, 0.5)), 1.0), (((0.5, 1.0), (0.5, 1.0)), -1.0)]
-    difference = changed(drawing.overlaid(GREY, parts))
+    difference = changed(heat.overlaid(GREY, parts))
     warm, cold = difference[25, 50], difference[75, 150]
     assert np.array_equal(np.sign(warm), np.sign(np.array(pictures.FOR) - 100))
     assert np.array_equal(np.sign(cold), np.sign(np.array(pictures.AGAINST) - 100))
@@ -28,7 +28,7 @@ def test_a_part_is_drawn_where_it_lies_and_in_its_colour() -> None:
 
 def test_a_weaker_part_is_drawn_weaker() -> None:
     whole = ((0.0, 1.0), (0.0, 1.0))
-    strong, weak = (np.abs(changed(drawing.overlaid(GREY, [(whole, s)]))).sum() for s in (1.0, 0.3))
+    strong, weak = (np.abs(changed(heat.overlaid(GREY, [(whole, s)]))).sum() for s in (1.0, 0.3))
     assert 0 < weak < 0.5 * strong
 
 

@@ -13,6 +13,7 @@ from datasets.arrivals.found import Found, Refused, Shape
 
 MOST_PIXELS = 80_000_000  # as engine.pictures: of one picture
 MOST_FRAMES = 2_000
+MOST_IN_ALL = 500_000_000  # pixels of all frames: 2,000 of 500 × 500
 PADDING = 64  # bytes behind the end that no one needs to explain
 FORMATS = {"png": "PNG", "jpeg": "JPEG", "tiff": "TIFF", "bmp": "BMP", "webp": "WEBP"}
 
@@ -26,13 +27,15 @@ def look(path: Path, form: str) -> Found:
             with Image.open(path, formats=[FORMATS[form]]) as image:
                 check_pixels(image.width, image.height)
                 width, height, frames = image.width, image.height, int(getattr(image, "n_frames", 1))
-                if frames > MOST_FRAMES:
-                    raise Refused(
-                        "too_many_pixels", pixels=f"{frames} × {width} × {height}", limit=MOST_PIXELS
-                    )
+                if frames > MOST_FRAMES or frames * width * height > MOST_IN_ALL:
+                    raise Refused("too_many_pixels", pixels=f"{frames} × {width} × {height}", limit=MOST_IN_ALL)
+                total = 0
                 for number in range(frames):
                     image.seek(number)
                     check_pixels(image.width, image.height)
+                    total += image.width * image.height  # pages of a TIFF differ in size
+                    if total > MOST_IN_ALL:
+                        raise Refused("too_many_pixels", pixels=total, limit=MOST_IN_ALL)
                     if form == "jpeg" and image.mode in ("L", "RGB"):
                         image.draft(image.mode, (512, 512))  # all of the data is read, a fraction is computed
                     image.load()

@@ -1,12 +1,17 @@
 """A file that ends its reader, takes too long or too much memory is refused, and the next file is looked at as before."""
 
+import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
+from django.conf import settings
 
-from datasets.arrivals.desk import SECRETS, Desk, _environment
+from datasets.arrivals import confinement
+from datasets.arrivals.desk import INHERITED, Desk, _environment
 from datasets.arrivals.found import Refused
 from datasets.arrivals.reasons import REASONS
 from datasets.dicom.codes import TEXTS as OF_DICOM
@@ -67,11 +72,104 @@ def test_a_picture_that_needs_more_memory_than_is_allowed(tmp_path: Path) -> Non
         assert desk.look(large).facts["width"] == 8900
 
 
-def test_the_reader_is_not_told_the_portals_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+SECRETS = ("SECRET_KEY", "DATABASE_URL", "EMAIL_URL", "AIMASS_PATIENT_KEYS", "AIMASS_RAY_TOKEN", "AWS_SECRET_KEY", "ANY_OTHER")
+
+
+def test_the_reader_is_not_told_the_portals_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in SECRETS:
         monkeypatch.setenv(name, "the real one")
     assert "the real one" not in _environment().values()
+    path = tmp_path / "a.png"
+    path.write_bytes(samples.picture("PNG"))
+    with Desk() as desk:
+        assert desk.look(path).kind == "image"
+        assert desk.process is not None
+        process = psutil.Process(desk.process.pid)
+        assert process.cwd() == "/"
+        assert "the real one" not in process.environ().values()
+        assert set(process.environ()) <= {*INHERITED, *_environment()}
     assert os.environ["SECRET_KEY"] == "the real one"
+
+
+@pytest.mark.slow  # starts a fresh Python
+def test_the_readers_settings_do_not_read_the_file_of_secrets(tmp_path: Path) -> None:
+    secrets = tmp_path / ".env"
+    secrets.write_text("AIMASS_PATIENT_KEYS=\nEMAIL_URL=smtp://nurse:the-real-one@host\n")
+    code = "import os, django; django.setup(); from django.conf import settings\n"
+    code += "print(settings.ENV_FILE, os.environ.get('EMAIL_URL'))"
+    told = []
+    for more in ({}, {"AIMASS_ENV_FILE": str(secrets)}):
+        environment = {**_environment(), "DJANGO_SETTINGS_MODULE": "aimass_site.settings", **more}
+        command = [sys.executable, "-P", "-c", code]
+        told.append(subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=True).stdout.split())
+    assert told == [["/dev/null", "None"], [str(secrets), "smtp://nurse:the-real-one@host"]]
+
+
+REACHES = """
+import json, os, socket, subprocess, sys
+from pathlib import Path
+from datasets.arrivals import confinement
+folder = Path(sys.argv[1])
+confined = confinement.confine(readable=[folder / "files"], writable=[folder / "incoming"], hidden=folder)
+def tried(what):
+    try:
+        what()
+    except PermissionError:
+        return "no"
+    except Exception as error:
+        return type(error).__name__
+    return "yes"
+def imported():
+    import PIL.Image, pydicom, nibabel
+print(json.dumps({
+    "confined": confined,
+    ".env": tried(lambda: (folder / ".env").read_text()), "database": tried(lambda: (folder / "aimass.sqlite3").read_bytes()),
+    "file": tried(lambda: (folder / "files" / "a").read_bytes()),
+    "write": tried(lambda: (folder / "incoming" / "b").write_text("x")),
+    "write a stored file": tried(lambda: (folder / "files" / "a").write_text("x")),
+    "delete a stored file": tried(lambda: (folder / "files" / "a").unlink()),
+    "parent": tried(lambda: Path(f"/proc/{os.getppid()}/environ").read_bytes()),
+    "program": tried(lambda: subprocess.run(["/bin/true"])), "import": tried(imported),
+    "tcp": tried(lambda: socket.create_connection(("127.0.0.1", 9), timeout=1)), "kill": tried(lambda: os.kill(os.getppid(), 0)),
+}))
+"""
+
+
+@pytest.mark.slow  # starts a fresh Python
+def test_the_reader_reaches_no_secret_and_no_other_process(tmp_path: Path) -> None:
+    for name in ("files", "incoming"):
+        (tmp_path / name).mkdir()
+    for name in (".env", "aimass.sqlite3", "files/a"):
+        (tmp_path / name).write_text("x")
+    command = [sys.executable, "-P", "-c", REACHES, str(tmp_path)]
+    done = subprocess.run(command, cwd="/", env=_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads(done.stdout)
+    if not told.pop("confined"):
+        pytest.skip("this kernel has no Landlock")
+    assert {what for what, answer in told.items() if answer == "yes"} == {"file", "write", "import"}
+    assert {answer for what, answer in told.items() if what not in ("tcp", "kill")} == {"yes", "no"}
+
+
+def test_a_file_beside_the_stored_ones_is_out_of_the_desks_reach(tmp_path: Path) -> None:
+    beside, arriving = Path(settings.DATA_DIR, "note.txt"), Path(settings.FILE_UPLOAD_TEMP_DIR, "note.txt")
+    for path in (beside, arriving):
+        path.write_text(samples.NOTE)
+    try:
+        with Desk() as desk:
+            assert desk.look(arriving).kind == "text"
+            if _landlock():
+                assert code_of(desk, beside) in ("storage", "damaged")
+    finally:
+        beside.unlink()
+        arriving.unlink()
+
+
+def _landlock() -> bool:
+    import ctypes
+
+    version = ctypes.CDLL(None).syscall(confinement.CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(confinement.VERSION))
+    return bool(version > 0)
 
 
 def test_every_code_that_is_raised_has_its_sentence_and_every_sentence_its_code() -> None:

@@ -1,0 +1,95 @@
+"""What the process behind a desk is asked, and how it answers: the only place where strangers' files are decoded for others.
+
+Each function takes the question and returns the answer, both plain JSON. Libraries are imported when they are first needed.
+"""
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from datasets.arrivals.found import Refused
+
+
+def look(question: dict[str, Any]) -> dict[str, Any]:
+    """Raises Refused."""
+    from datasets.arrivals import sniff
+
+    places = {name: Path(place) for name, place in question["beside"].items()}
+    found = sniff.identify(Path(question["path"]), places.get)
+    return {"kind": str(found.kind), "format": found.format, "facts": found.facts}
+
+
+def text(question: dict[str, Any]) -> dict[str, Any]:
+    """Raises Refused."""
+    from datasets.arrivals import documents_out
+
+    path, out = Path(question["path"]), Path(question["out"])
+    return {"masked": documents_out.write(path, question["format"], out, question["known"])}
+
+
+def preview(question: dict[str, Any]) -> dict[str, Any]:
+    """Raises Refused."""
+    from datasets.arrivals import documents_out
+
+    path, most = Path(question["path"]), question["most"]
+    pieces, more = documents_out.preview(path, question["format"], question["known"], most)
+    return {"pieces": pieces, "more": more}
+
+
+def clean(question: dict[str, Any]) -> dict[str, Any]:
+    """Raises Refused, "metadata" also when the cleaned picture does not open as the same."""
+    from datasets.arrivals import cleaning, sniff
+
+    path, out = Path(question["path"]), Path(question["out"])
+    count = cleaning.clean(path, question["format"], out)
+    if count:
+        try:
+            same = sniff.identify(out) == sniff.identify(path)
+        except Refused as error:
+            raise Refused("metadata") from error
+        if not same:
+            raise Refused("metadata")
+    return {"count": count}
+
+
+def draw(question: dict[str, Any]) -> dict[str, Any]:
+    """Raises Refused."""
+    from datasets.cells import pictures
+
+    return _png(lambda: pictures.render(Path(question["path"]), question["kind"], question["size"]))
+
+
+def heat(question: dict[str, Any]) -> dict[str, Any]:
+    """Raises Refused."""
+    from datasets.cells import heat as drawing
+
+    path = Path(question["path"])
+    return _png(lambda: drawing.render(path, question["kind"], question["regions"], question["millimetres"]))
+
+
+def _png(drawn: Callable[[], bytes]) -> dict[str, Any]:
+    try:
+        return {"png": base64.b64encode(drawn()).decode()}
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise whatever they like
+        raise Refused("not_drawn") from error
+
+
+def burned_in(question: dict[str, Any]) -> dict[str, Any]:
+    """Raises Refused with a code of datasets.dicom.codes."""
+    from datasets.dicom import burned_in as looking
+    from datasets.dicom.codes import Unreadable
+    from datasets.dicom.reading import read
+
+    try:
+        reasons, seen = looking.by_looking(read(Path(question["path"])))
+    except Unreadable as error:
+        raise Refused(error.code) from error
+    return {"reasons": list(reasons), "seen": seen}
+
+
+ASKED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "look": look, "text": text, "preview": preview, "clean": clean, "draw": draw, "heat": heat, "burned_in": burned_in,
+}  # fmt: skip

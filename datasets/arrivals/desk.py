@@ -27,6 +27,7 @@ SECONDS = 300  # for one file
 MEMORY = 900 * 2**20  # bytes of private memory, the interpreter included
 STARTS = 120  # seconds within which the process must be ready
 READY = b"ready\n"
+UNREACHABLE = "storage"
 # What the process inherits; all else could be a secret, of the portal or of whoever started it.
 INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 LONGEST = 64 * 2**20  # bytes of an answer: a process that was taken over could go on for ever
@@ -115,13 +116,16 @@ class Desk:
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         line = json.dumps(question).encode() + b"\n"
-        for _attempt in range(2):
+        for attempt in range(2):
             raw = self._exchange(line)
             if raw:
                 answer: dict[str, Any] = json.loads(raw)
-                if "code" in answer:
+                if answer.get("code") == UNREACHABLE and not attempt:
+                    self._end()  # a folder was put in another's place (a backup): a new process has a right to it
+                elif "code" in answer:
                     raise Refused(answer["code"], **answer["facts"])
-                return answer
+                else:
+                    return answer
         raise Refused("reader_ended")
 
     def _exchange(self, line: bytes) -> bytes:
@@ -199,13 +203,15 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     from datasets.arrivals import questions
 
     try:
+        # What cannot be opened at all is no damaged file. (O_NONBLOCK: nor does a pipe keep us waiting.)
+        os.close(os.open(question["path"], os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         return questions.ASKED[question["do"]](question)
     except Refused as error:
         return {"code": error.code, "facts": error.facts}
     except MemoryError:
         return {"code": "took_too_much", "facts": {}}
     except OSError:
-        return {"code": "storage", "facts": {}}
+        return {"code": UNREACHABLE, "facts": {}}
 
 
 def _places() -> list[Path]:

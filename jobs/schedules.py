@@ -31,6 +31,7 @@ SCHEDULES = (
     Periodic("nightly retraining", "training.tasks.retrain_nightly", Schedule.DAILY, at=NIGHT),
     Periodic("forget idempotency keys", "accounts.tasks.forget_idempotency_keys", Schedule.DAILY, at=NIGHT),
     Periodic("remove unfinished uploads", "datasets.tus.expiry.sweep", Schedule.MINUTES, minutes=15),
+    Periodic("take in received DICOM", "datasets.receiving.tasks.sweep", Schedule.MINUTES, minutes=1),
 )
 
 

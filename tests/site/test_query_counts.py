@@ -69,6 +69,10 @@ def arrived(world: World, count: int) -> None:
     copies(world.arrived_file, count, lambda number: {"number": first + number})
 
 
+def receivers(world: World, count: int) -> None:
+    copies(world.receiver, count, lambda number: {"title": uuid.uuid4().hex[:16]})
+
+
 def transfers(world: World, count: int) -> None:
     copies(world.transfer, count)
 
@@ -132,6 +136,7 @@ LISTS: dict[str, Callable[[World, int], None]] = {
     "datasets:arrivals": arrivals,
     "datasets:arrival": arrived,
     "datasets:quarantine": arrived,
+    "datasets:receivers": receivers,
     "datasets:detail": uploads,
     "datasets:upload": transfers,
     "datasets:records": records,
@@ -151,6 +156,7 @@ LISTS: dict[str, Callable[[World, int], None]] = {
     "api:uploads": uploads,
     "api:arrivals": arrivals,
     "api:arrived_files": arrived,
+    "api:receivers": receivers,
     "api:transfers": transfers,
     "api:records": records,
     "api:dataset_versions": frozen,

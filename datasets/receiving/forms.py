@@ -1,5 +1,7 @@
 """The forms of the receivers' pages."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from django import forms
@@ -10,24 +12,22 @@ from datasets.models import Dataset
 TITLE_HELP = _("1 to 16 letters, digits or signs, as it is set up at the other end; capitals and small letters differ.")
 
 
-class DatasetField(forms.ModelChoiceField):
+def dataset_field() -> forms.ModelChoiceField[Dataset]:
     """One of the organisation's data sets, or none."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            queryset=Dataset.objects.none(),
-            required=False,
-            label=_("Data set"),
-            empty_label=_("none"),
-            help_text=_("Arrivals from this receiver are shown with it."),
-        )
+    return forms.ModelChoiceField(
+        queryset=Dataset.objects.none(),
+        required=False,
+        label=_("Data set"),
+        empty_label=_("none"),
+        help_text=_("Arrivals from this receiver are shown with it."),
+    )
 
 
 class ReceiverForm(forms.Form):
     """A new AE title."""
 
     title = forms.CharField(label=_("AE title"), max_length=16, help_text=TITLE_HELP)
-    dataset = DatasetField()
+    dataset = dataset_field()
 
     def __init__(self, *args: Any, datasets: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -43,6 +43,8 @@ class World:
     diagnosis_file: Any
     receiver: Any
     peer: Any
+    instance: Any
+    frames: str = "1"
     size: str = "thumb"
 
 
@@ -185,6 +187,6 @@ def build(folder: Path) -> World:
         arrived_file=arrived_file, record=record, version=run.version,
         job=run.job, run=run, model=version.model, model_version=version, diagnosis=diagnosis, batch=batch,
         key=key, invitation=invitation, token=token, notification=notification,
-        receiver=receiver, peer=peer, patient_key=patient_key, stored=stored, record_file=record_file,
+        receiver=receiver, peer=peer, instance=stored.dicom, patient_key=patient_key, stored=stored, record_file=record_file,
         diagnosis_file=diagnosis_file,
     )  # fmt: skip

@@ -20,7 +20,7 @@ from accounts.actor import Actor, actor_of
 from accounts.permissions import Permission
 from accounts.rest.problems import Problem
 from datasets.dicom.codes import Unreadable
-from datasets.dicom.reading import coded
+from datasets.dicom.reading import DEFLATED, coded
 from datasets.receiving import spool
 from datasets.receiving.body import Body
 from datasets.receiving.directory import Room, room_of
@@ -97,7 +97,7 @@ def _begun(organisation: Any, about: dict[str, Any], actor: Actor) -> Segment:
 
 def _looked_at(body: Body, room: Room) -> Stored:
     """What an instance says it is; no more is read of it here."""
-    from pydicom.filereader import _read_file_meta_info, read_preamble
+    from pydicom.filereader import _read_file_meta_info, dcmread, read_preamble
 
     if body.too_large:
         return Stored(reason=NO_ROOM)
@@ -105,7 +105,11 @@ def _looked_at(body: Body, room: Room) -> Stored:
         with body.opened() as stream, coded("not_dicom"):
             read_preamble(stream, False)
             meta = _read_file_meta_info(stream)
-            one = Stored(str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID))
+            one = Stored(str(meta.get("MediaStorageSOPClassUID", "")), str(meta.get("MediaStorageSOPInstanceUID", "")))
+            if not one.sop_instance and str(meta.TransferSyntaxUID).encode() != DEFLATED:  # some writers leave it to the data set
+                stream.seek(0)
+                data = dcmread(stream, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
+                one = Stored(str(data.get("SOPClassUID", "")), str(data.get("SOPInstanceUID", "")))
             if not meta.TransferSyntaxUID or not one.sop_instance:
                 return Stored(reason=NOT_UNDERSTOOD)
     except Unreadable:

@@ -240,6 +240,19 @@ def test_readable_encoding_is_chosen_where_the_peer_offers_several(lines: Lines)
     association.release()
 
 
+def test_answer_is_the_one_that_pynetdicom_would_give() -> None:
+    from pynetdicom.dimse_messages import C_STORE_RSP
+    from pynetdicom.dimse_primitives import C_STORE
+
+    answer = C_STORE()
+    answer.MessageID = answer.MessageIDBeingRespondedTo = 4711
+    answer.AffectedSOPClassUID, answer.AffectedSOPInstanceUID, answer.Status = CTImageStorage, "1.2.3.45.6", 0xA700
+    message = C_STORE_RSP()
+    message.primitive_to_message(answer)
+    (theirs,) = [data for pdata in message.encode_msg(1, 16382) for _context, data in pdata.presentation_data_value_list]
+    assert b"\x03" + quick.stored_answer(answer) == theirs
+
+
 def test_releases_are_quick_and_leave_no_thread(lines: Lines) -> None:
     began = time.monotonic()
     for _number in range(20):

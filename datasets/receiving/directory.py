@@ -10,11 +10,13 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError
 
+from accounts.held import Held
 from datasets import quota
 from datasets.receiving import spool
 from datasets.receiving.models import Receiver
 
 logger = logging.getLogger(__name__)
+_rooms: Held[Room] = Held(seconds=5.0)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -88,3 +90,12 @@ def room_of(organisation: Any) -> Room:
         return Room()
     used = quota.used(organisation) + spool.waiting_bytes(organisation.pk)
     return Room(int(settings.UPLOAD_QUOTA_BYTES) - used)
+
+
+def room_now(organisation: Any) -> Room:
+    """The same, not more than some seconds old and counted down meanwhile: adding up a full spool takes longer than an image."""
+    found = _rooms.get(str(organisation.pk))
+    if found is None:
+        found = room_of(organisation)
+        _rooms.set(str(organisation.pk), found)
+    return found

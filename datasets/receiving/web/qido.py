@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from accounts import audit
 from accounts.actor import actor_of
 from accounts.rest.problems import Problem
+from accounts.rest.schema import AutoSchema
 from datasets.receiving.index import INSTANCE, SERIES, STUDY, instances_of
 from datasets.receiving.models import DicomInstance
 from datasets.receiving.web.base import DICOM_JSON, OBJECTS, WebView
@@ -130,9 +131,17 @@ PARAMETERS = [
 ]
 
 
+class SearchSchema(AutoSchema):
+    """Searching and retrieving have addresses of one form: their names must differ."""
+
+    def get_operation_id(self) -> str:
+        return super().get_operation_id().replace("_retrieve", "_search")
+
+
 class Search(WebView):
     """What matches, in the DICOM JSON model: an empty list where nothing does."""
 
+    schema = SearchSchema()
     level = "instance"
 
     @extend_schema(parameters=PARAMETERS, responses=OBJECTS)

@@ -23,7 +23,7 @@ from datasets.dicom.codes import Unreadable
 from datasets.dicom.reading import DEFLATED, coded
 from datasets.receiving import spool
 from datasets.receiving.body import Body
-from datasets.receiving.directory import Room, room_of
+from datasets.receiving.directory import Room, room_now
 from datasets.receiving.spool import Segment
 from datasets.receiving.taking import ask_for
 from datasets.receiving.web.base import DICOM, DICOM_JSON, OBJECTS, RELATED, RelatedParser
@@ -60,7 +60,7 @@ def boundary_of(header: str) -> str:
 def store(actor: Actor, parts: Parts) -> list[Stored]:
     """Every part durable in the spool, or with the reason why not. Raises Malformed."""
     organisation: Any = actor.organisation
-    room = room_of(organisation)
+    room = room_now(organisation)
     about = {"source": "stow", "user": str(actor.user.pk) if actor.user else ""}
     segment: Segment | None = None
     found: list[Stored] = []

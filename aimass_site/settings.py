@@ -166,6 +166,8 @@ MAX_UPLOAD_BYTES = env.int("AIMASS_MAX_UPLOAD_BYTES", default=2 * 1024**3)
 UPLOAD_QUOTA_BYTES = env.int("AIMASS_UPLOAD_QUOTA_BYTES", default=500 * 1024**3)  # per organisation; 0: no limit
 TRANSFER_HOURS = env.float("AIMASS_TRANSFER_HOURS", default=72.0)  # a weekend's failure should not cost what was sent on Friday
 TRANSFER_SILENCE_SECONDS = env.float("AIMASS_TRANSFER_SILENCE_SECONDS", default=20.0)
+DICOM_HOST = env("AIMASS_DICOM_HOST", default="127.0.0.1")  # DICOM is not encrypted: whoever opens it to a network says so
+DICOM_PORT = env.int("AIMASS_DICOM_PORT", default=11112)
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
@@ -336,6 +338,7 @@ LOGGING = {
         "django-q": {"level": "WARNING"},
         # Its warnings quote the values of elements: patients' data. (It sets its own level when it is imported.)
         "pydicom": {"handlers": ["nowhere"], "propagate": False},
+        "pynetdicom": {"handlers": ["nowhere"], "propagate": False},
     },
 }
 

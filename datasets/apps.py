@@ -13,7 +13,9 @@ class DatasetsConfig(AppConfig):
         from datasets.arrivals import preparing
         from datasets.arrivals.erasing import Arrived
         from datasets.dicom.erasing import PatientKeys
+        from datasets.receiving.index import ReceivedInstances
 
         erasure.register(PatientKeys())
         erasure.register(Arrived())
+        erasure.register(ReceivedInstances())
         preparing.register("dicom", "datasets.dicom.services.prepare")

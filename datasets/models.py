@@ -297,4 +297,5 @@ class DatasetVersion(models.Model):
 import datasets.arrivals.models  # noqa: E402
 import datasets.cells.models  # noqa: E402
 import datasets.dicom.models  # noqa: E402
+import datasets.receiving.models  # noqa: E402
 import datasets.tus.models  # noqa: E402, F401

@@ -197,11 +197,29 @@ def store(*, organisation: Organisation, file: Any, limit: int | None = None) ->
         return keep(organisation=organisation, path=path, sha256=sha256, size=size)
 
 
-def pointers(without: Sequence[type[Any]] = ()) -> list[tuple[Any, str]]:
-    """(model, field) of all that points to a StoredFile, in every app, hidden relations too; not of the models `without`."""
+def _relations() -> list[tuple[Any, str]]:
     fields: list[Any] = StoredFile._meta.get_fields(include_hidden=True)
-    back = [field for field in fields if field.auto_created and not field.concrete]
-    return [(field.related_model, field.field.name) for field in back if field.related_model not in without]
+    return [(field.related_model, field.field.name) for field in fields if field.auto_created and not field.concrete]
+
+
+def pointers(without: Sequence[type[Any]] = ()) -> list[tuple[Any, str]]:
+    """(model, field) of all that points to a StoredFile, in every app, hidden relations too; not of the models `without`.
+
+    A model that says `describes_only` (an index) goes with the file instead of keeping it.
+    """
+    return [
+        (model, name)
+        for model, name in _relations()
+        if model not in without and not getattr(model, "describes_only", False)
+    ]
+
+
+def emptied(file: StoredFile) -> None:
+    """The row stays for whoever points to it, but no longer answers to the content's hash: the same file can be sent again."""
+    StoredFile.objects.filter(pk=file.pk).update(path="", sha256=f"erased-{uuid.uuid4().hex}")
+    for model, name in _relations():
+        if getattr(model, "describes_only", False):
+            model._base_manager.filter(**{name: file}).delete()
 
 
 def needed(file: StoredFile, *, without: Sequence[type[Any]] = ()) -> bool:
@@ -225,7 +243,7 @@ def release(files: Iterable[StoredFile], uploads: Sequence[Upload]) -> list[str]
         )
         if not in_use:
             paths.append(file.path)
-            StoredFile.objects.filter(pk=file.pk).update(path="", sha256=f"erased-{uuid.uuid4().hex}")
+            emptied(file)
     return paths
 
 

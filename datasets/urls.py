@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, path
 from datasets.arrivals import urls as arrivals
 from datasets.cells import views as cells
 from datasets.dicom import views as dicom
+from datasets.receiving import urls as receiving
 from datasets.views import datasets, gallery, quality, records, transfers, uploads, versions
 
 app_name = "datasets"
@@ -16,6 +17,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("uploads/<uuid:pk>/refused/", uploads.refused, name="refused"),
     path("uploads/<uuid:pk>/discard/", uploads.discard, name="discard"),
     *arrivals.urlpatterns,
+    *receiving.urlpatterns,
     path("transfers/<uuid:pk>/discard/", transfers.discard, name="transfer_discard"),
     path("patients/", dicom.patient_key, name="patient_key"),
     path("<uuid:pk>/", datasets.detail, name="detail"),

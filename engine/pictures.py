@@ -150,7 +150,7 @@ def frame_values(data: Any, index: int) -> NDArray[Any]:
     """One frame: colour (h, w, 3), or the modality's values (Hounsfield units for CT), DICOM PS3.3 C.11.1."""
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
-    frame = _decoded(data, index)
+    frame = raw_frame(data, index)
     if str(data.get("PhotometricInterpretation", "")) == "PALETTE COLOR":
         return np.asarray(apply_color_lut(frame, data))
     if frame.ndim == 3:
@@ -158,7 +158,7 @@ def frame_values(data: Any, index: int) -> NDArray[Any]:
     return np.asarray(apply_modality_lut(frame, _with_functional_groups(data, index)))
 
 
-def _decoded(data: Any, index: int) -> NDArray[Any]:
+def raw_frame(data: Any, index: int) -> NDArray[Any]:
     """One frame by the first decoder that manages it. GDCM is asked last: some damaged JPEGs make it end the process."""
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.utils import pixel_array

@@ -31,7 +31,7 @@ UNREACHABLE = "storage"
 # What the process inherits; all else could be a secret, of the portal or of whoever started it.
 INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 LONGEST = 64 * 2**20  # bytes of an answer: a process that was taken over could go on for ever
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 RENEWED = 2_000  # files after which a new process is begun, so that what readers leak stays small
 
 
@@ -92,6 +92,20 @@ class Desk:
         """What datasets.dicom.burned_in.by_looking says of a DICOM file. Raises Refused."""
         answer = self._ask({"do": "burned_in", "path": str(path)})
         return tuple(str(reason) for reason in answer["reasons"]), int(answer["seen"])
+
+    def dicom_frame(self, path: Path, index: int) -> bytes:
+        """A frame of a DICOM file, decoded; b"" where there is no such frame. Raises Refused."""
+        return self._frame({"do": "dicom_frame", "path": str(path), "index": index})
+
+    def dicom_shown(self, path: Path, index: int, **how: Any) -> bytes:
+        """The same as PNG or JPEG (see questions.dicom_shown). Raises Refused."""
+        content = self._frame({"do": "dicom_shown", "path": str(path), "index": index, **how})
+        if content and not content.startswith((PNG, JPEG)):
+            raise Refused("not_drawn")
+        return content
+
+    def _frame(self, question: dict[str, Any]) -> bytes:
+        return base64.b64decode(self._ask(question)["bytes"])
 
     def _picture(self, question: dict[str, Any]) -> bytes:
         content = base64.b64decode(self._ask(question)["png"])

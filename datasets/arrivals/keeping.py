@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,5 +84,5 @@ def let_go(files: Iterable[StoredFile | None]) -> None:
     for file in {file.pk: file for file in files if file is not None and file.path}.values():
         if not storage.needed(file):
             path = file.path
-            StoredFile.objects.filter(pk=file.pk).update(path="", sha256=f"erased-{uuid.uuid4().hex}")
+            storage.emptied(file)
             transaction.on_commit(partial(storage.discard, path, time()))

@@ -4,6 +4,7 @@ Each function takes the question and returns the answer, both plain JSON. Librar
 """
 
 import base64
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,55 @@ def burned_in(question: dict[str, Any]) -> dict[str, Any]:
     return {"reasons": list(reasons), "seen": seen}
 
 
+def dicom_frame(question: dict[str, Any]) -> dict[str, Any]:
+    """One frame (from 0) of a DICOM file, decoded as `raw_frame` gives it: {count, bytes}; no bytes for a frame that there isn't.
+
+    Raises Refused with a code of datasets.dicom.codes.
+    """
+    from datasets.dicom.reading import coded
+    from engine.pictures import raw_frame
+
+    def decoded(data: Any, index: int) -> bytes:
+        with coded("pixels_unreadable"):
+            found = raw_frame(data, index)
+            return found.astype(found.dtype.newbyteorder("<"), copy=False).tobytes()
+
+    return _of_frame(question, decoded)
+
+
+def dicom_shown(question: dict[str, Any]) -> dict[str, Any]:
+    """The same as a screen shows it. `window`: (centre, width); `viewport`: (width, height) in pixels; `form`: PNG or JPEG."""
+    from PIL import Image
+
+    from datasets.dicom.pixels import shown
+
+    def drawn(data: Any, index: int) -> bytes:
+        window, viewport = question["window"], question["viewport"]
+        picture = Image.fromarray(shown(data, index, window=tuple(window) if window else None))
+        if viewport:
+            picture.thumbnail((max(1, int(viewport[0])), max(1, int(viewport[1]))))
+        stream = io.BytesIO()
+        picture.save(stream, question["form"], **({"quality": question["quality"]} if question["form"] == "JPEG" else {}))
+        return stream.getvalue()
+
+    return _of_frame(question, drawn)
+
+
+def _of_frame(question: dict[str, Any], made: Callable[[Any, int], bytes]) -> dict[str, Any]:
+    from datasets.dicom.codes import Unreadable
+    from datasets.dicom.pixels import frame_count
+    from datasets.dicom.reading import read
+
+    try:
+        data = read(Path(question["path"]))
+        count, index = frame_count(data), question["index"]
+        found = made(data, index) if 0 <= index < count else b""
+    except Unreadable as error:
+        raise Refused(error.code) from error
+    return {"count": count, "bytes": base64.b64encode(found).decode()}
+
+
 ASKED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "look": look, "text": text, "preview": preview, "clean": clean, "draw": draw, "heat": heat, "burned_in": burned_in,
+    "dicom_frame": dicom_frame, "dicom_shown": dicom_shown,
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import transaction
@@ -47,10 +48,13 @@ def receive(
     dataset: Dataset | None = None,
     known: Sequence[str] = (),
     hold_texts: bool = False,
+    pk: UUID | None = None,
+    notes: dict[str, Any] | None = None,
 ) -> Arrival:
     """Keep these (name, content) and queue the job that sorts them out. A file that cannot be kept is quarantined at once.
 
-    `known`: identifiers of the patients to mask in texts. Raises ArrivalRefused: nothing sent, or a data set that is archived.
+    `known`: identifiers of the patients to mask in texts. `pk`: the arrival's own, for a caller that must make it once only.
+    Raises ArrivalRefused: nothing sent, or a data set that is archived.
     """
     assert actor.organisation is not None
     if dataset is not None and dataset.archived_at is not None:
@@ -64,7 +68,12 @@ def receive(
     rows = [_kept(actor, number, name, content) for number, (name, content) in enumerate(files)]
     if not rows:
         raise ArrivalRefused("no_files", _("Choose at least one file."))
-    return _queued(actor, rows, dataset, [str(value) for value in known], hold_texts)
+    fresh = Arrival(
+        pk=pk or uuid4(), organisation=actor.organisation, dataset=dataset, hold_texts=hold_texts, created_by=actor.user,
+        notes=notes or {},
+    )  # fmt: skip
+    fresh.known = [str(value) for value in known]
+    return _queued(actor, fresh, rows)
 
 
 def _kept(actor: Actor, number: int, name: str, content: IO[bytes] | StoredFile) -> ArrivedFile:
@@ -83,14 +92,8 @@ def _kept(actor: Actor, number: int, name: str, content: IO[bytes] | StoredFile)
 
 
 @transaction.atomic
-def _queued(
-    actor: Actor, rows: list[ArrivedFile], dataset: Dataset | None, known: list[str], hold_texts: bool
-) -> Arrival:
-    arrival = Arrival(
-        organisation=actor.organisation, dataset=dataset, hold_texts=hold_texts, created_by=actor.user
-    )
-    arrival.known = known
-    arrival.save()
+def _queued(actor: Actor, arrival: Arrival, rows: list[ArrivedFile]) -> Arrival:
+    arrival.save(force_insert=True)
     for row in rows:
         row.arrival = arrival
     ArrivedFile.objects.bulk_create(rows)
@@ -101,7 +104,7 @@ def _queued(
         arrival,
         files=len(rows),
         bytes=sum(row.size or 0 for row in rows),
-        known=len(known),
+        known=len(arrival.known),
     )
     return arrival
 

@@ -21,6 +21,8 @@ from datasets.arrivals.desk import Desk
 from datasets.arrivals.found import Found, Refused, Shape
 from datasets.arrivals.models import Arrival, ArrivedFile, Outcome
 from datasets.models import StoredFile, Upload
+from datasets.receiving import index
+from datasets.receiving.models import DicomInstance
 from jobs.handlers import JobContext
 
 BATCH = 200  # rows
@@ -43,6 +45,7 @@ class Batch:
     changed: list[ArrivedFile] = field(default_factory=list)
     free: list[StoredFile | None] = field(default_factory=list)
     imported: dict[str, ArrivedFile] = field(default_factory=dict)
+    described: list[DicomInstance | None] = field(default_factory=list)  # what DICOMweb finds them by
     since: float = field(default_factory=monotonic)
 
 
@@ -177,6 +180,8 @@ class Sorting:
                 ):
                     raise Refused("to_confirm")
                 row.file = keeping.keep(self.arrival.organisation, ready, instead_of=row.original)
+                if found.format == "dicom":
+                    self.batch.described.append(index.describe(row.file, ready.path))
         except Refused as why:
             if row.original is None:
                 row.original = keeping.keep(self.arrival.organisation, copy)
@@ -263,6 +268,7 @@ class Sorting:
         with self.context.fenced():
             ArrivedFile.objects.bulk_create(batch.fresh)
             ArrivedFile.objects.bulk_update(batch.changed, FIELDS)
+            index.keep(batch.described)
             keeping.let_go(batch.free)
 
     def _progress(self) -> None:

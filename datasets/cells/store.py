@@ -91,6 +91,11 @@ def _kept(
     cell, _created = CellFile.objects.get_or_create(
         file=stored, defaults={"name": clean_name(name), "kind": found.kind, "form": found.form, "pseudonym": pseudonym},
     )
+    if pseudonym:
+        from datasets.receiving import index
+
+        with transaction.atomic():
+            index.keep([index.describe(stored, path)])
     return cell
 
 

@@ -78,6 +78,19 @@ def arrived(world: World, count: int) -> None:
     copies(world.arrived_file, count, lambda number: {"number": first + number})
 
 
+def receivers(world: World, count: int) -> None:
+    copies(world.receiver, count, lambda number: {"title": uuid.uuid4().hex[:16]})
+
+
+def instances(world: World, count: int) -> None:
+    def own(number: int) -> dict[str, Any]:
+        text = uuid.uuid4().hex
+        file = type(world.stored).objects.create(organisation=world.organisation, sha256=text, size=1, path=text)
+        return {"file_id": file.pk, "study": f"2.25.{number}", "series": f"2.25.{number}", "instance": f"2.25.{uuid.uuid4().int}"}
+
+    copies(world.instance, count, own)
+
+
 def transfers(world: World, count: int) -> None:
     copies(world.transfer, count)
 
@@ -141,6 +154,7 @@ LISTS: dict[str, Callable[[World, int], None]] = {
     "datasets:arrivals": arrivals,
     "datasets:arrival": arrived,
     "datasets:quarantine": arrived,
+    "datasets:receivers": receivers,
     "datasets:detail": uploads,
     "datasets:upload": transfers,
     "datasets:records": records,
@@ -161,6 +175,10 @@ LISTS: dict[str, Callable[[World, int], None]] = {
     "api:uploads": uploads,
     "api:arrivals": arrivals,
     "api:arrived_files": arrived,
+    "api:receivers": receivers,
+    "api:dicom_studies": instances,
+    "api:dicom_all_series": instances,
+    "api:dicom_all_instances": instances,
     "api:transfers": transfers,
     "api:records": records,
     "api:dataset_versions": frozen,

@@ -24,6 +24,7 @@ from tests.site.world import World
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]  # a minute of made-up requests against every operation
 EXAMPLES = 15
 schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")  # tus: bytes as they are
+schemathesis.serializer.alias("multipart/related", "application/octet-stream")  # DICOMweb: bytes that are hardly ever a body
 
 
 @cache

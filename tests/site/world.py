@@ -41,6 +41,10 @@ class World:
     stored: Any
     record_file: Any
     diagnosis_file: Any
+    receiver: Any
+    peer: Any
+    instance: Any
+    frames: str = "1"
     size: str = "thumb"
 
 
@@ -141,6 +145,7 @@ def build(folder: Path) -> World:
     from accounts.models import Notification, Organisation
     from accounts.services import create_key, invite, save_preference
     from datasets import intake
+    from datasets.receiving.services import add_peer, add_receiver
     from datasets.tus.services import begin
     from inference.reviews import review
     from inference.services import diagnose
@@ -170,6 +175,8 @@ def build(folder: Path) -> World:
     invitation, token = invite(actor=who, email="invited@example.org", role="auditor")
     key, _plain = create_key(actor=who, name=MARK, scopes=["data:read"])
     patient_key = keep_patient(who, folder)
+    receiver = add_receiver(actor=who, title="GUARDED", dataset=dataset)
+    peer = add_peer(actor=who, receiver=receiver, title="CT1", address="10.0.0.5")
     record = dataset.records.first()
     stored, record_file, diagnosis_file = attach(who, record, diagnosis)
     for person in (viewer, owner):
@@ -180,5 +187,6 @@ def build(folder: Path) -> World:
         arrived_file=arrived_file, record=record, version=run.version,
         job=run.job, run=run, model=version.model, model_version=version, diagnosis=diagnosis, batch=batch,
         key=key, invitation=invitation, token=token, notification=notification,
-        patient_key=patient_key, stored=stored, record_file=record_file, diagnosis_file=diagnosis_file,
+        receiver=receiver, peer=peer, instance=stored.dicom, patient_key=patient_key, stored=stored, record_file=record_file,
+        diagnosis_file=diagnosis_file,
     )  # fmt: skip

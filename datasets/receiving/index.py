@@ -1,0 +1,132 @@
+"""What DICOMweb finds stored instances by: described when an instance is kept, gone with its file or its patient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import Organisation
+from datasets.arrivals import keeping
+from datasets.arrivals.erasing import ERASED
+from datasets.arrivals.models import ArrivedFile
+from datasets.dicom.codes import Unreadable
+from datasets.dicom.reading import coded, read
+from datasets.models import Dataset, Record, StoredFile
+from datasets.receiving.models import DicomInstance
+
+LONGEST = 300  # characters of a value that is kept for answers
+MOST_VALUES = 16
+# What QIDO answers with by itself (PS3.18 tables 10.6.3-3 to 5), as far as a de-identified file has it.
+STUDY = ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "PatientName", "PatientID", "PatientBirthDate",
+         "PatientSex", "PatientAge", "StudyID", "StudyDescription")  # fmt: skip
+SERIES = ("Modality", "SeriesDescription", "SeriesNumber", "SeriesDate", "SeriesTime", "BodyPartExamined", "ProtocolName",
+          "Laterality", "Manufacturer", "ManufacturerModelName")  # fmt: skip
+INSTANCE = ("SOPClassUID", "InstanceNumber", "Rows", "Columns", "BitsAllocated", "NumberOfFrames", "ImageType",
+            "AcquisitionNumber", "ContentDate", "ContentTime", "SliceThickness", "WindowCenter", "WindowWidth")  # fmt: skip
+
+
+def describe(file: StoredFile, path: Path) -> DicomInstance | None:
+    """The row of a de-identified file that lies at `path`, not saved; None for one that no UID names."""
+    try:
+        data = read(path, header=True)
+        with coded("header_unreadable"):
+            return _described(file, data)
+    except Unreadable:
+        return None
+
+
+def _described(file: StoredFile, data: Any) -> DicomInstance | None:
+    def text(name: str, most: int) -> str:
+        return str(data.get(name, "") or "").strip()[:most]
+
+    row = DicomInstance(
+        organisation_id=file.organisation_id,
+        file=file,
+        study=text("StudyInstanceUID", 64),
+        series=text("SeriesInstanceUID", 64),
+        instance=text("SOPInstanceUID", 64),
+        sop_class=text("SOPClassUID", 64),
+        transfer_syntax=str(data.file_meta.get("TransferSyntaxUID", ""))[:64],
+        patient_id=text("PatientID", 64),
+        modality=text("Modality", 16),
+        study_date=text("StudyDate", 8),
+        series_number=_number(data, "SeriesNumber"),
+        number=_number(data, "InstanceNumber"),
+        attributes=_attributes(data),
+    )
+    return row if row.study and row.series and row.instance else None
+
+
+def _number(data: Any, name: str) -> int | None:
+    try:
+        found = int(data.get(name, None))
+    except (TypeError, ValueError):
+        return None
+    return found if abs(found) < 2**63 else None
+
+
+def _attributes(data: Any) -> dict[str, Any]:
+    """Those that are there, in the DICOM JSON model."""
+    found = {}
+    for name in (*STUDY, *SERIES, *INSTANCE):
+        if name not in data:
+            continue
+        element = data[name]
+        value = element.to_json_dict(None, 0)
+        if len(str(value)) <= LONGEST and element.VM <= MOST_VALUES:
+            found[f"{element.tag.group:04X}{element.tag.element:04X}"] = value
+    return found
+
+
+def keep(rows: Iterable[DicomInstance | None]) -> None:
+    """Store the rows, in the transaction that says that the files are kept. A file that is described already keeps its row."""
+    fresh = {row.file_id: row for row in rows if row is not None}
+    known = set(DicomInstance.objects.filter(file__in=list(fresh)).values_list("file_id", flat=True))
+    new = [row for pk, row in fresh.items() if pk not in known]
+    if not new:
+        return
+    newest = {row.instance: row for row in new}
+    for row in new:
+        row.current = newest[row.instance] is row
+    same = DicomInstance.objects.filter(organisation=new[0].organisation_id, current=True)
+    same.filter(instance__in=list(newest)).update(current=False)
+    DicomInstance.objects.bulk_create(new, ignore_conflicts=True)
+
+
+def instances_of(organisation: Organisation | None) -> Any:
+    """What an organisation may be shown: of each instance the newest file, while it is there."""
+    return DicomInstance.objects.for_organisation(organisation).filter(current=True).exclude(file__path="")
+
+
+class ReceivedInstances:
+    """Erasing a patient takes the de-identified files that carry the pseudonym along, once no record of the organisation does."""
+
+    label: str | Promise = _("stored DICOM instances")
+
+    def count(self, dataset: Dataset, patient_key: str, record_ids: Sequence[int]) -> int:
+        """How many instances go with the patient."""
+        return int(self._doomed(dataset, patient_key, record_ids).count())
+
+    def erase(self, dataset: Dataset, patient_key: str, record_ids: Sequence[int]) -> int:
+        """Their arrivals keep neither content nor name; files that nothing else needs go. How many."""
+        rows = list(self._doomed(dataset, patient_key, record_ids).select_related("file"))
+        files = [row.file for row in rows]
+        arrived = ArrivedFile.objects.for_organisation(dataset.organisation).filter(file__in=files)
+        arrived.update(file=None, original=None, name=ERASED, discarded_at=timezone.now())
+        DicomInstance.objects.filter(pk__in=[row.pk for row in rows]).delete()
+        keeping.let_go(files)
+        return len(rows)
+
+    def _doomed(self, dataset: Dataset, patient_key: str, record_ids: Sequence[int]) -> Any:
+        rows = DicomInstance.objects.for_organisation(dataset.organisation)
+        if not patient_key:
+            return rows.none()
+        others = Record.objects.for_organisation(dataset.organisation).filter(patient_key=patient_key)
+        if others.exclude(dataset=dataset, pk__in=record_ids).exists():
+            return rows.none()
+        return rows.filter(patient_id=patient_key)

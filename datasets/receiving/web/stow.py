@@ -1,0 +1,172 @@
+"""STOW-RS: instances in a multipart body, durable in the spool before the answer, then the same way as those of a C-STORE."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import audit
+from accounts.actor import Actor, actor_of
+from accounts.permissions import Permission
+from accounts.rest.problems import Problem
+from datasets.dicom.codes import Unreadable
+from datasets.dicom.reading import DEFLATED, coded
+from datasets.receiving import spool
+from datasets.receiving.body import Body
+from datasets.receiving.directory import Room, room_now
+from datasets.receiving.spool import Segment
+from datasets.receiving.taking import ask_for
+from datasets.receiving.web.base import DICOM, DICOM_JSON, OBJECTS, RELATED, RelatedParser
+from datasets.receiving.web.multipart import Malformed, Parts
+from datasets.receiving.web.qido import Search
+from datasets.receiving.writing import roomy
+from datasets.tus.base import body_of
+
+logger = logging.getLogger(__name__)
+# Failure reasons, PS3.18 table I.2-2.
+NOT_UNDERSTOOD, NO_ROOM, FAILED = 0xC000, 0xA700, 0x0110
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass
+class Stored:
+    """One part of the body and what became of it; `reason` 0 is success."""
+
+    sop_class: str = ""
+    sop_instance: str = ""
+    reason: int = 0
+
+
+def boundary_of(header: str) -> str:
+    """The boundary of a multipart/related body of DICOM. Raises Problem 415."""
+    message = Message()
+    message["Content-Type"] = header
+    boundary, kind = message.get_param("boundary"), message.get_param("type") or DICOM
+    if message.get_content_type() != RELATED or not boundary or str(kind).lower() != DICOM:
+        raise Problem(415, "unsupported-media-type", _("Send multipart/related; type=\"application/dicom\"; boundary=…"))
+    return str(boundary)
+
+
+def store(actor: Actor, parts: Parts) -> list[Stored]:
+    """Every part durable in the spool, or with the reason why not. Raises Malformed."""
+    organisation: Any = actor.organisation
+    room = room_now(organisation)
+    about = {"source": "stow", "user": str(actor.user.pk) if actor.user else ""}
+    segment: Segment | None = None
+    found: list[Stored] = []
+    try:
+        for _headers, pieces in parts:
+            body = Body(settings.MAX_UPLOAD_BYTES, settings.FILE_UPLOAD_TEMP_DIR)
+            try:
+                for piece in pieces:
+                    body.write(piece)
+                one = _looked_at(body, room)
+                if not one.reason:
+                    if segment is None:
+                        segment = _begun(organisation, about, actor)
+                    segment.append(body.pieces())
+            except OSError as error:
+                one = Stored(reason=NO_ROOM if error.errno in FULL or error.errno is None else FAILED)
+            finally:
+                body.close()
+            found.append(one)
+    finally:
+        # Also where the body broke off: what came whole before is kept, a repeat finds it as a duplicate.
+        if segment is not None:
+            segment.close()
+    if segment is not None and segment.failed:
+        found = [one if one.reason else Stored(one.sop_class, one.sop_instance, FAILED) for one in found]
+    return found
+
+
+def _begun(organisation: Any, about: dict[str, Any], actor: Actor) -> Segment:
+    segment = Segment(roomy(spool.folder_of(organisation.pk)), about)
+    segment.note({"peer": "STOW-RS", "address": actor.ip or ""})
+    return segment
+
+
+def _looked_at(body: Body, room: Room) -> Stored:
+    """What an instance says it is; no more is read of it here."""
+    from pydicom.filereader import _read_file_meta_info, dcmread, read_preamble
+
+    if body.too_large:
+        return Stored(reason=NO_ROOM)
+    try:
+        with body.opened() as stream, coded("not_dicom"):
+            read_preamble(stream, False)
+            meta = _read_file_meta_info(stream)
+            one = Stored(str(meta.get("MediaStorageSOPClassUID", "")), str(meta.get("MediaStorageSOPInstanceUID", "")))
+            if not one.sop_instance and str(meta.TransferSyntaxUID).encode() != DEFLATED:  # some writers leave it to the data set
+                stream.seek(0)
+                data = dcmread(stream, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
+                one = Stored(str(data.get("SOPClassUID", "")), str(data.get("SOPInstanceUID", "")))
+            if not meta.TransferSyntaxUID or not one.sop_instance:
+                return Stored(reason=NOT_UNDERSTOOD)
+    except Unreadable:
+        return Stored(reason=NOT_UNDERSTOOD)
+    if not room.take(body.size):
+        one.reason = NO_ROOM
+    return one
+
+
+def answer_of(found: list[Stored]) -> dict[str, Any]:
+    """The Store Instances Response Module (PS3.18 table I.2-1). Without addresses: the UIDs are replaced on the way in."""
+
+    def item(one: Stored) -> dict[str, Any]:
+        named = {"00081150": one.sop_class, "00081155": one.sop_instance}
+        answer: dict[str, Any] = {tag: {"vr": "UI", "Value": [value]} if value else {"vr": "UI"} for tag, value in named.items()}
+        if one.reason:
+            answer["00081197"] = {"vr": "US", "Value": [one.reason]}
+        return answer
+
+    good, bad = [item(one) for one in found if not one.reason], [item(one) for one in found if one.reason]
+    answer: dict[str, Any] = {"00081190": {"vr": "UR"}}
+    if good:
+        answer["00081199"] = {"vr": "SQ", "Value": good}
+    if bad:
+        answer["00081198"] = {"vr": "SQ", "Value": bad}
+    return answer
+
+
+class Studies(Search):
+    """The organisation's studies (QIDO-RS); POST stores instances (STOW-RS)."""
+
+    permissions = {"read": Permission.VIEW_DATA, "write": Permission.WRITE_DATA}
+    http_method_names = ["get", "head", "options", "post"]
+    parser_classes = (RelatedParser,)
+    level = "study"
+
+    @extend_schema(
+        operation_id="dicomweb_store",
+        request={RELATED: OpenApiTypes.BINARY},
+        responses={
+            **OBJECTS,
+            (202, DICOM_JSON): OpenApiTypes.OBJECT,
+            409: OpenApiResponse(description="none was stored; each failure has its reason"),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        boundary = boundary_of(request.headers.get("Content-Type", ""))
+        actor = actor_of(request)
+        try:
+            with body_of(request) as read:
+                found = store(actor, Parts(read, boundary))
+        except (Malformed, OSError) as error:
+            text = _("The body ended too early, or is not multipart/related. Send it again: what came before is not doubled.")
+            raise Problem(400, "malformed", text) from error
+        failed = sum(bool(one.reason) for one in found)
+        if len(found) > failed:
+            ask_for(actor.organisation, actor.user)  # type: ignore[arg-type]
+        audit.record(actor, "dicom.stored", instances=len(found) - failed, failed=failed)
+        status = 200 if found and not failed else 202 if failed < len(found) else 409
+        return Response(answer_of(found), status=status, content_type=DICOM_JSON)

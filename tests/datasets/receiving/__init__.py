@@ -1,0 +1,1 @@
+"""Receiving DICOM from the network."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.receiving import spool
-from datasets.receiving.spool import Closed, Segment
+from datasets.receiving.segment import Closed, Segment
 
 logger = logging.getLogger(__name__)
 IDLE, OLD = 1.0, 10.0  # seconds after which a segment is closed: without an image, and at the latest

@@ -24,7 +24,7 @@ from datasets.dicom.reading import DEFLATED, coded
 from datasets.receiving import spool
 from datasets.receiving.body import Body
 from datasets.receiving.directory import Room, room_now
-from datasets.receiving.spool import Segment
+from datasets.receiving.segment import Segment
 from datasets.receiving.taking import ask_for
 from datasets.receiving.web.base import DICOM, DICOM_JSON, OBJECTS, RELATED, RelatedParser
 from datasets.receiving.web.multipart import Malformed, Parts

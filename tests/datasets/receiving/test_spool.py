@@ -12,7 +12,7 @@ from accounts.models import AuditEvent, Organisation
 from datasets.arrivals import services
 from datasets.arrivals.models import Arrival, ArrivedFile
 from datasets.receiving import spool, taking, tasks
-from datasets.receiving.spool import Closed, Segment
+from datasets.receiving.segment import Closed, Segment
 from jobs.models import Job
 from tests.datasets.receiving.conftest import bytes_of, image, left_in_spool
 

@@ -13,7 +13,7 @@ class DatasetsConfig(AppConfig):
         from datasets.arrivals import preparing
         from datasets.arrivals.erasing import Arrived
         from datasets.dicom.erasing import PatientKeys
-        from datasets.receiving.index import ReceivedInstances
+        from datasets.receiving.erasing import ReceivedInstances
 
         erasure.register(PatientKeys())
         erasure.register(Arrived())

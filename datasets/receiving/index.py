@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from django.utils import timezone
-from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
-
 from accounts.models import Organisation
-from datasets.arrivals import keeping
-from datasets.arrivals.erasing import ERASED
-from datasets.arrivals.models import ArrivedFile
 from datasets.dicom.codes import Unreadable
 from datasets.dicom.reading import coded, read
-from datasets.models import Dataset, Record, StoredFile
+from datasets.models import StoredFile
 from datasets.receiving.models import DicomInstance
 
 LONGEST = 300  # characters of a value that is kept for answers
@@ -101,32 +94,3 @@ def keep(rows: Iterable[DicomInstance | None]) -> None:
 def instances_of(organisation: Organisation | None) -> Any:
     """What an organisation may be shown: of each instance the newest file, while it is there."""
     return DicomInstance.objects.for_organisation(organisation).filter(current=True).exclude(file__path="")
-
-
-class ReceivedInstances:
-    """Erasing a patient takes the de-identified files that carry the pseudonym along, once no record of the organisation does."""
-
-    label: str | Promise = _("stored DICOM instances")
-
-    def count(self, dataset: Dataset, patient_key: str, record_ids: Sequence[int]) -> int:
-        """How many instances go with the patient."""
-        return int(self._doomed(dataset, patient_key, record_ids).count())
-
-    def erase(self, dataset: Dataset, patient_key: str, record_ids: Sequence[int]) -> int:
-        """Their arrivals keep neither content nor name; files that nothing else needs go. How many."""
-        rows = list(self._doomed(dataset, patient_key, record_ids).select_related("file"))
-        files = [row.file for row in rows]
-        arrived = ArrivedFile.objects.for_organisation(dataset.organisation).filter(file__in=files)
-        arrived.update(file=None, original=None, name=ERASED, discarded_at=timezone.now())
-        DicomInstance.objects.filter(pk__in=[row.pk for row in rows]).delete()
-        keeping.let_go(files)
-        return len(rows)
-
-    def _doomed(self, dataset: Dataset, patient_key: str, record_ids: Sequence[int]) -> Any:
-        rows = DicomInstance.objects.for_organisation(dataset.organisation)
-        if not patient_key:
-            return rows.none()
-        others = Record.objects.for_organisation(dataset.organisation).filter(patient_key=patient_key)
-        if others.exclude(dataset=dataset, pk__in=record_ids).exists():
-            return rows.none()
-        return rows.filter(patient_id=patient_key)

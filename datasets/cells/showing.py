@@ -21,6 +21,7 @@ class Shown:
     kind_label: str
     thumb: str
     picture: str
+    look: str = ""  # what the viewer asks first
     is_file: bool = True
 
 
@@ -40,7 +41,8 @@ def cell(record: Record, column: Column, found: dict[tuple[int, str], RecordFile
         return value
     where = [record.dataset_id, record.pk, row.pk]
     thumb, picture = (reverse("datasets:record_picture", args=[*where, size]) for size in ("thumb", "page"))
-    return Shown(row.name, column.kind, column.get_kind_display(), thumb, picture)
+    look = reverse("datasets:record_look", args=where)
+    return Shown(row.name, column.kind, column.get_kind_display(), thumb, picture, look)
 
 
 def picture_response(content: bytes) -> HttpResponse:

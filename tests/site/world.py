@@ -42,6 +42,8 @@ class World:
     record_file: Any
     diagnosis_file: Any
     size: str = "thumb"
+    plane: str = "frames"
+    index: int = 0
 
 
 def table(rows: int = 120, seed: int = 7) -> str:

@@ -41,11 +41,10 @@ def about(cell: CellFile, kind: str, *, whole: bool) -> HttpResponse:
         return _busy()
     for plane in found["planes"]:
         plane["label"] = str(NAMES[plane["name"]])
-    presets = [
-        {"label": _("The file's window") if len(found["windows"]) == 1 else _("The file's window %(number)d") % {"number": n},
-         "center": centre, "width": width}
-        for n, (centre, width) in enumerate(found.pop("windows"), start=1)
-    ]  # fmt: skip
+    presets, windows = [], found.pop("windows")
+    for number, (centre, width) in enumerate(windows, start=1):
+        label = _("The file's window") if len(windows) == 1 else _("The file's window %(number)d") % {"number": number}
+        presets.append({"label": label, "center": centre, "width": width})
     if found["hounsfield"]:
         presets += [{"label": str(name), "center": centre, "width": width} for name, centre, width in PRESETS]
     return _private(JsonResponse({"kind": kind, **found, "presets": presets, "size": cell.file.size}))

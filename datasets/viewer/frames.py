@@ -1,7 +1,7 @@
 """What a desk has told and drawn for the viewer, kept on disk until the file goes: never more than was asked for, and bounded.
 
-Nothing is decoded here. What the desk answers is checked before it goes on to a browser: numbers, names of ours, a PNG, or as many
-grey values as the frame says it has.
+Nothing is decoded here. What the desk answers is checked before it goes on to a browser: numbers, names of ours, a PNG, or as
+many grey values as the frame says it has.
 """
 
 import contextlib

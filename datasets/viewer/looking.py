@@ -1,7 +1,7 @@
 """What there is to look at in a file, and one frame of it; in the process of a desk, as decoders of strangers' bytes run here.
 
-A frame is grey values (packed below) or, where it has colours, a PNG. `about` tells only numbers and short names from lists of ours:
-no text of the file goes to a browser.
+A frame is grey values (packed below) or, where it has colours, a PNG. `about` tells only numbers and short names from lists of
+ours: no text of the file goes to a browser.
 """
 
 import struct
@@ -78,7 +78,7 @@ class Picture:
 
 
 def pack(values: "NDArray[Any]", low: float | None = None, high: float | None = None) -> bytes:
-    """Grey values (rows, columns) as steps of 16 bits: whole numbers exactly, all others in 65,535 steps between their extremes."""
+    """Grey values (rows, columns) as 16 bits: whole numbers exactly, all others in 65,535 steps between their extremes."""
     values, slope, low = steps(values, low, high)
     return packed(values, slope, low)
 
@@ -105,7 +105,8 @@ def spread(values: "NDArray[Any]") -> tuple[float, float]:
     """The window that shows nearly all, where the file names none."""
     from engine.pictures import HIGH, LOW
 
-    low, high = (float(v) for v in np.quantile(values[tuple(slice(None, None, max(1, n // 128)) for n in values.shape)], (LOW, HIGH)))
+    some = values[tuple(slice(None, None, max(1, n // 128)) for n in values.shape)]
+    low, high = (float(v) for v in np.quantile(some, (LOW, HIGH)))
     if high - low < 1e-12:
         low, high = float(values.min()), float(values.max())
     return (low + high) / 2, (high - low) or 1.0

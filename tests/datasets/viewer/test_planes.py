@@ -119,7 +119,8 @@ def test_frames_turned_differently_have_no_marks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "marks"), [(["L", "F"], ("R", "L", "S", "I")), (["P", "FR"], ("A", "P", "SL", "IR")), (["L", "X"], None), (["L"], None)]
+    ("said", "marks"),
+    [(["L", "F"], ("R", "L", "S", "I")), (["P", "FR"], ("A", "P", "SL", "IR")), (["L", "X"], None), (["L"], None)],
 )
 def test_projections_tell_their_sides_in_letters(said: list[str], marks: Any, tmp_path: Path) -> None:
     data = slice_of(PatientOrientation=said)

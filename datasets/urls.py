@@ -6,6 +6,7 @@ from datasets.arrivals import urls as arrivals
 from datasets.cells import views as cells
 from datasets.dicom import views as dicom
 from datasets.receiving import urls as receiving
+from datasets.viewer import views as viewer
 from datasets.views import datasets, gallery, quality, records, transfers, uploads, versions
 
 app_name = "datasets"
@@ -30,6 +31,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("<uuid:pk>/pictures/", gallery.gallery, name="gallery"),
     path("<uuid:pk>/records/<int:record>/", records.record_detail, name="record"),
     path("<uuid:pk>/records/<int:record>/files/<int:file>/<slug:size>/", cells.record_picture, name="record_picture"),
+    path("<uuid:pk>/records/<int:record>/files/<int:file>/look/all/", viewer.record_look, name="record_look"),
+    path(
+        "<uuid:pk>/records/<int:record>/files/<int:file>/look/<slug:plane>/<int:index>/", viewer.record_frame, name="record_frame"
+    ),
     path("<uuid:pk>/records/<int:record>/label/", records.label, name="label"),
     path("<uuid:pk>/erase/", records.erase, name="erase"),
     path("<uuid:pk>/versions/", versions.version_list, name="versions"),

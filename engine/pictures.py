@@ -108,15 +108,16 @@ def between_percentiles(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.clip((values - low) / span, 0.0, 1.0).astype(np.float32)
 
 
-def read_dicom(path: Path, *, header: bool = False) -> Any:
-    """The data set, after bounding what it may unpack to; with `header` without its pixels."""
+def read_dicom(path: Path, *, header: bool = False, later: bool = False) -> Any:
+    """The data set, after bounding what it may unpack to; with `header` without its pixels, with `later` with long elements
+    that are only read when they are asked for."""
     from pydicom import dcmread
     from pydicom.filereader import read_file_meta_info
 
     meta = read_file_meta_info(path)
     if str(meta.get("TransferSyntaxUID", "")) == DEFLATED:
         _check_inflated(path, 144 + int(meta.get("FileMetaInformationGroupLength", 0)))
-    return dcmread(path, stop_before_pixels=header)
+    return dcmread(path, stop_before_pixels=header, defer_size=2**20 if later else None)
 
 
 def _check_inflated(path: Path, start: int) -> None:
@@ -146,38 +147,42 @@ def frames_of(data: Any) -> int:
     return max(1, int(data.get("NumberOfFrames", 1) or 1))
 
 
-def frame_values(data: Any, index: int) -> NDArray[Any]:
-    """One frame: colour (h, w, 3), or the modality's values (Hounsfield units for CT), DICOM PS3.3 C.11.1."""
+def frame_values(data: Any, index: int, path: Path | None = None) -> NDArray[Any]:
+    """One frame: colour (h, w, 3), or the modality's values (Hounsfield units for CT), DICOM PS3.3 C.11.1.
+
+    With the `path` only this frame's pixels are read, and `data` needs none.
+    """
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
-    frame = raw_frame(data, index)
+    frame = raw_frame(data, index, path)
     if str(data.get("PhotometricInterpretation", "")) == "PALETTE COLOR":
         return np.asarray(apply_color_lut(frame, data))
     if frame.ndim == 3:
         return np.asarray(frame)
-    return np.asarray(apply_modality_lut(frame, _with_functional_groups(data, index)))
+    return np.asarray(apply_modality_lut(frame, with_functional_groups(data, index)))
 
 
-def raw_frame(data: Any, index: int) -> NDArray[Any]:
+def raw_frame(data: Any, index: int, path: Path | None = None) -> NDArray[Any]:
     """One frame by the first decoder that manages it. GDCM is asked last: some damaged JPEGs make it end the process."""
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.utils import pixel_array
 
     register()
+    source = data if path is None else path
     syntax = data.file_meta.TransferSyntaxUID
     names = get_decoder(syntax).available_plugins if syntax.is_compressed and not syntax.is_deflated else ()
     failure: Exception | None = None
     for name in sorted(names, key=lambda known: known.startswith("gdcm")):
         try:
-            return np.asarray(pixel_array(data, index=index, decoding_plugin=name))
+            return np.asarray(pixel_array(source, index=index, decoding_plugin=name))
         except Exception as error:
             failure = error
     if failure is not None:
         raise failure
-    return np.asarray(pixel_array(data, index=index))
+    return np.asarray(pixel_array(source, index=index))
 
 
-def _with_functional_groups(data: Any, index: int) -> Any:
+def with_functional_groups(data: Any, index: int) -> Any:
     """Rescaling and windows of enhanced multi-frame objects lie in functional groups (PS3.3 C.7.6.16), not on top."""
     shared = list(data.get("SharedFunctionalGroupsSequence", None) or [])
     own = list(data.get("PerFrameFunctionalGroupsSequence", None) or [])
@@ -212,22 +217,22 @@ def dicom_picture(data: Any, index: int, window: tuple[float, float] | None = No
     values = frame_values(data, index)
     if values.ndim == 3:
         return _from_array(values if values.dtype == np.uint8 else _by_depth(values, data))
-    info = _with_functional_groups(data, index)
+    info = with_functional_groups(data, index)
     if window is not None:
         grey = _windowed(np.nan_to_num(values.astype(np.float32)), *window)
-        return np.repeat((np.float32(1.0) - grey if _inverse(data) else grey)[:, :, None], 3, axis=2)
+        return np.repeat((np.float32(1.0) - grey if inverse(data) else grey)[:, :, None], 3, axis=2)
     shown = values
     if "VOILUTSequence" in info or ("WindowCenter" in info and "WindowWidth" in info):
         shown = np.asarray(apply_voi_lut(values, info, index=0))
     grey = _shown(
         np.nan_to_num(shown.astype(np.float32)), np.nan_to_num(values.astype(np.float32)), shown is not values
     )
-    if _inverse(data):
+    if inverse(data):
         grey = np.float32(1.0) - grey
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 
-def _inverse(data: Any) -> bool:
+def inverse(data: Any) -> bool:
     mono1 = str(data.get("PhotometricInterpretation", "")) == "MONOCHROME1"
     return mono1 or str(data.get("PresentationLUTShape", "")) == "INVERSE"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,14 @@ WORKING = 192  # voxels of an axis above which only every second, third, ... one
 
 @dataclass(frozen=True)
 class Volume:
-    """`values` float32 (x, y, z), axes to the patient's right, front and head (RAS); `spacing` in millimetres."""
+    """`values` float32 (x, y, z), axes to the patient's right, front and head (RAS); `spacing` in millimetres.
+
+    `known`: the file itself tells which way the axes run. Else it is a guess, and nobody may be shown a left or a right.
+    """
 
     values: NDArray[np.float32]
     spacing: tuple[float, float, float]
+    known: bool = False
 
     @property
     def extent(self) -> float:
@@ -43,15 +47,18 @@ class _Slice:
     data: Any
 
 
-def read_volume(source: Path | NDArray[Any]) -> Volume:
-    """An array is (slices, rows, columns) with voxels of 1 mm. Raises FileRefused or what the decoder raises."""
+def read_volume(source: Path | NDArray[Any], *, most: int = 0) -> Volume:
+    """An array is (slices, rows, columns) with voxels of 1 mm. Raises FileRefused or what the decoder raises.
+
+    Models work on axes of at most WORKING voxels; people look at all of them, up to `most` voxels in the volume.
+    """
     if isinstance(source, np.ndarray):
         if source.ndim == 4 and 1 in (source.shape[0], source.shape[3]):
             source = source[0] if source.shape[0] == 1 else source[..., 0]
-        return _oriented(_bounded(source), np.diag([-1.0, -1.0, 1.0]) @ np.eye(3)[::-1])
+        return _oriented(_bounded(source), np.diag([-1.0, -1.0, 1.0]) @ np.eye(3)[::-1], most)
     if source.is_dir():
-        return _from_folder(source)
-    return series_volume([source]) if is_dicom(source) else _from_nifti(source)
+        return _from_folder(source, most)
+    return series_volume([source], most=most) if is_dicom(source) else _from_nifti(source, most)
 
 
 def _bounded(array: NDArray[Any]) -> NDArray[Any]:
@@ -62,7 +69,17 @@ def _bounded(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _oriented(array: NDArray[Any], steps: NDArray[np.float64]) -> Volume:
+def _longest(shape: tuple[int, ...], most: int) -> int:
+    """How many voxels an axis may have."""
+    if not most:
+        return WORKING
+    longest = max(shape)
+    while math.prod(math.ceil(n / math.ceil(n / longest)) for n in shape) > most:
+        longest = longest // 2
+    return longest
+
+
+def _oriented(array: NDArray[Any], steps: NDArray[np.float64], most: int = 0) -> Volume:
     """`steps` (3, 3): column k is the way in millimetres, in RAS, from one voxel to the next along axis k."""
     from nibabel.orientations import apply_orientation, io_orientation
 
@@ -72,7 +89,8 @@ def _oriented(array: NDArray[Any], steps: NDArray[np.float64]) -> Volume:
     if not np.all(np.isfinite(lengths)) or np.any(lengths <= 0):
         raise FileRefused("file_unreadable", "no spacing")
     turn = io_orientation(affine)
-    thin = tuple(slice(None, None, max(1, math.ceil(n / WORKING))) for n in array.shape)
+    longest = _longest(array.shape, most)
+    thin = tuple(slice(None, None, max(1, math.ceil(n / longest))) for n in array.shape)
     lengths = lengths * [part.step for part in thin]
     turned = apply_orientation(array[thin], turn)
     spacing = [0.0, 0.0, 0.0]
@@ -82,7 +100,7 @@ def _oriented(array: NDArray[Any], steps: NDArray[np.float64]) -> Volume:
     return Volume(values, (spacing[0], spacing[1], spacing[2]))
 
 
-def _from_nifti(path: Path) -> Volume:
+def _from_nifti(path: Path, most: int = 0) -> Volume:
     """By content, whatever the name; of several volumes (functional series) the middle one."""
     from nibabel import Nifti1Image, Nifti2Image
 
@@ -105,19 +123,20 @@ def _from_nifti(path: Path) -> Volume:
         where = (slice(None), slice(None), slice(None), *(n // 2 for n in shape[3:]))
         array = _bounded(np.asarray(image.dataobj[where]))
         unit = {"meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1.0)
-        return _oriented(array, np.asarray(image.affine[:3, :3], dtype=float) * unit)
+        volume = _oriented(array, np.asarray(image.affine[:3, :3], dtype=float) * unit, most)
+        return replace(volume, known=bool(image.header["sform_code"] > 0 or image.header["qform_code"] > 0))
 
 
-def _from_folder(folder: Path) -> Volume:
+def _from_folder(folder: Path, most: int = 0) -> Volume:
     """A folder of slices, or one with a single NIfTI file."""
     paths = list(members(folder, MOST_SLICES))
     slices = [path for path in paths if is_dicom(path) and path.name != "DICOMDIR"]
     if not slices and len(paths) == 1:
-        return _from_nifti(paths[0])
-    return series_volume(slices)
+        return _from_nifti(paths[0], most)
+    return series_volume(slices, most=most)
 
 
-def series_volume(paths: list[Path]) -> Volume:
+def series_volume(paths: list[Path], *, most: int = 0) -> Volume:
     """The series with the most slices among these DICOM files; damaged files and those without pixels are passed over.
 
     Raises FileRefused, or what the decoder raises, when no file gives a slice.
@@ -140,14 +159,14 @@ def series_volume(paths: list[Path]) -> Volume:
     if not series:
         raise failure
     chosen = max(sorted(series), key=lambda uid: len(series[uid]))
-    return _stacked(series[chosen])
+    return _stacked(series[chosen], most)
 
 
 def _slice(data: Any, index: int, count: int) -> _Slice:
     values = frame_values(data, index)
     if values.ndim == 3:
         values = values.mean(axis=2)
-    where = _geometry(data, index)
+    where = geometry(data, index)
     place = None
     if where is not None:
         normal = np.cross(where[0], where[1])
@@ -169,10 +188,10 @@ def _offset(data: Any, index: int, count: int, first: float, upwards: float) -> 
     return first + own if start == 0 else first + (own - start) * upwards
 
 
-def _geometry(data: Any, index: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None:
+def geometry(data: Any, index: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None:
     """Directions of a row and of a column, and the position of the first pixel, in the patient's LPS millimetres."""
-    direction = _attribute(data, index, "PlaneOrientationSequence", "ImageOrientationPatient")
-    position = _attribute(data, index, "PlanePositionSequence", "ImagePositionPatient")
+    direction = attribute(data, index, "PlaneOrientationSequence", "ImageOrientationPatient")
+    position = attribute(data, index, "PlanePositionSequence", "ImagePositionPatient")
     if direction is None or position is None or len(direction) != 6 or len(position) != 3:
         return None
     numbers = np.array([*map(float, direction), *map(float, position)])
@@ -181,7 +200,7 @@ def _geometry(data: Any, index: int) -> tuple[NDArray[Any], NDArray[Any], NDArra
     return numbers[:3], numbers[3:6], numbers[6:]
 
 
-def _attribute(data: Any, index: int, group: str, name: str) -> Any:
+def attribute(data: Any, index: int, group: str, name: str) -> Any:
     """An attribute from where it may lie: on top, in the frame's functional group, in the shared one."""
     if data.get(name) is not None:
         return data.get(name)
@@ -193,7 +212,7 @@ def _attribute(data: Any, index: int, group: str, name: str) -> Any:
     return None
 
 
-def _stacked(slices: list[_Slice]) -> Volume:
+def _stacked(slices: list[_Slice], most: int = 0) -> Volume:
     """Ordered along the normal (by number where the geometry is not told), one slice for each place, evenly spaced."""
     shapes = [part.values.shape for part in slices]
     usual = max(sorted(set(shapes)), key=shapes.count)
@@ -208,14 +227,15 @@ def _stacked(slices: list[_Slice]) -> Volume:
     if placed and len(slices) > 1:
         places = np.array([part.place for part in slices], dtype=float)
         stack, gap = _even(stack, places)
-    across = _attribute(head, 0, "PixelMeasuresSequence", "PixelSpacing") if head is not None else None
+    across = attribute(head, 0, "PixelMeasuresSequence", "PixelSpacing") if head is not None else None
     down, right = (
         (float(across[0]), float(across[1])) if across is not None and len(across) == 2 else (1.0, 1.0)
     )
-    where = None if head is None else _geometry(head, 0)
+    where = None if head is None else geometry(head, 0)
     row, column = (np.array([1.0, 0, 0]), np.array([0, 1.0, 0])) if where is None else where[:2]
     steps = np.column_stack([np.cross(row, column) * gap, column * down, row * right])
-    return _oriented(stack, np.diag([-1.0, -1.0, 1.0]) @ steps)  # LPS to RAS
+    volume = _oriented(stack, np.diag([-1.0, -1.0, 1.0]) @ steps, most)  # LPS to RAS
+    return replace(volume, known=where is not None and placed)
 
 
 def _apart(first: _Slice, second: _Slice) -> bool:
@@ -225,7 +245,7 @@ def _apart(first: _Slice, second: _Slice) -> bool:
 def _number(data: Any, name: str) -> float | None:
     if data is None:
         return None
-    value = _attribute(data, 0, "PixelMeasuresSequence", name)
+    value = attribute(data, 0, "PixelMeasuresSequence", name)
     return abs(float(value)) if value is not None and float(value) != 0 else None
 
 

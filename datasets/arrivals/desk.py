@@ -88,6 +88,18 @@ class Desk:
         question = {"do": "heat", "path": str(path), "kind": kind, "regions": regions, "millimetres": millimetres}
         return self._picture(question)
 
+    def about(self, path: Path, kind: str, whole: bool) -> dict[str, Any]:
+        """What there is to look at (see datasets.viewer.looking), as the process says it. Raises Refused."""
+        found = self._ask({"do": "about", "path": str(path), "kind": kind, "whole": whole})["about"]
+        if not isinstance(found, dict):
+            raise Refused("not_drawn")
+        return found
+
+    def frame(self, path: Path, kind: str, plane: str, index: int) -> bytes:
+        """One frame of it. Raises Refused."""
+        question = {"do": "frame", "path": str(path), "kind": kind, "plane": plane, "index": index}
+        return base64.b64decode(self._ask(question)["frame"])
+
     def burned_in(self, path: Path) -> tuple[tuple[str, ...], int]:
         """What datasets.dicom.burned_in.by_looking says of a DICOM file. Raises Refused."""
         answer = self._ask({"do": "burned_in", "path": str(path)})
@@ -216,6 +228,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     """One question, answered in this process. A refusal is an answer too."""
     from datasets.arrivals import questions
 
+    if question["do"] not in ("about", "frame"):
+        questions.close()
     try:
         # What cannot be opened at all is no damaged file. (O_NONBLOCK: nor does a pipe keep us waiting.)
         os.close(os.open(question["path"], os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))

@@ -5,11 +5,14 @@ Each function takes the question and returns the answer, both plain JSON. Librar
 
 import base64
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from datasets.arrivals.found import Refused
+
+Answer = TypeVar("Answer")
 
 
 def look(question: dict[str, Any]) -> dict[str, Any]:
@@ -70,12 +73,37 @@ def heat(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def _png(drawn: Callable[[], bytes]) -> dict[str, Any]:
+    return {"png": _drawn(lambda: base64.b64encode(drawn()).decode())}
+
+
+def _drawn(drawn: Callable[[], Answer]) -> Answer:
     try:
-        return {"png": base64.b64encode(drawn()).decode()}
+        return drawn()
     except MemoryError:
         raise
     except Exception as error:  # decoders raise whatever they like
         raise Refused("not_drawn") from error
+
+
+def about(question: dict[str, Any]) -> dict[str, Any]:
+    """Raises Refused."""
+    from datasets.viewer import looking
+
+    return {"about": _drawn(lambda: looking.about(Path(question["path"]), question["kind"], question["whole"]))}
+
+
+def frame(question: dict[str, Any]) -> dict[str, Any]:
+    """Raises Refused."""
+    from datasets.viewer import looking
+
+    where = (Path(question["path"]), question["kind"], question["plane"], question["index"])
+    return {"frame": _drawn(lambda: base64.b64encode(looking.frame(*where)).decode())}
+
+
+def close() -> None:
+    """Let go of the file that a viewer has open."""
+    if "datasets.viewer.looking" in sys.modules:
+        sys.modules["datasets.viewer.looking"].forget()
 
 
 def burned_in(question: dict[str, Any]) -> dict[str, Any]:
@@ -142,4 +170,5 @@ def _of_frame(question: dict[str, Any], made: Callable[[Any, int], bytes]) -> di
 ASKED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "look": look, "text": text, "preview": preview, "clean": clean, "draw": draw, "heat": heat, "burned_in": burned_in,
     "dicom_frame": dicom_frame, "dicom_shown": dicom_shown,
+    "about": about, "frame": frame,
 }  # fmt: skip

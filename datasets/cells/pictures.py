@@ -56,14 +56,14 @@ def drawn(cell: CellFile, kind: str, size: str) -> bytes:
     except FileNotFoundError:
         pass
     failed = path.with_suffix(".failed")
-    if _lately(failed):
+    if lately(failed):
         raise NotDrawn(failed.read_text())
     try:
         content = by_desk(cell, lambda desk, place: desk.draw(place, kind, size))
     except NotDrawn as error:
-        _remember(cell, failed, str(error).encode())
+        remember(cell, failed, str(error).encode())
         raise
-    _remember(cell, path, content)
+    remember(cell, path, content)
     return content
 
 
@@ -76,7 +76,7 @@ def by_desk(cell: CellFile, ask: Callable[[Desk, Path], bytes]) -> bytes:
         raise NotDrawn(error.code) from error
 
 
-def _lately(failed: Path) -> bool:
+def lately(failed: Path) -> bool:
     """Whether drawing was tried within a day. What harms or delays its reader is not tried at every look at a page."""
     try:
         return time() - failed.stat().st_mtime < AGAIN
@@ -84,7 +84,7 @@ def _lately(failed: Path) -> bool:
         return False
 
 
-def _remember(cell: CellFile, path: Path, content: bytes) -> None:
+def remember(cell: CellFile, path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as part:
         part.write(content)

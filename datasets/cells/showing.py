@@ -9,7 +9,9 @@ from django.urls import reverse
 
 from datasets.cells import store
 from datasets.cells.models import RecordFile
-from datasets.models import Column, Record
+from datasets.models import Column, Kind, Record
+
+LOOKED_THROUGH = (Kind.IMAGE, Kind.VOLUME)  # kinds that the viewer knows
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Shown:
     kind_label: str
     thumb: str
     picture: str
+    look: str = ""  # what the viewer asks first
     is_file: bool = True
 
 
@@ -40,7 +43,8 @@ def cell(record: Record, column: Column, found: dict[tuple[int, str], RecordFile
         return value
     where = [record.dataset_id, record.pk, row.pk]
     thumb, picture = (reverse("datasets:record_picture", args=[*where, size]) for size in ("thumb", "page"))
-    return Shown(row.name, column.kind, column.get_kind_display(), thumb, picture)
+    look = reverse("datasets:record_look", args=where) if column.kind in LOOKED_THROUGH else ""
+    return Shown(row.name, column.kind, column.get_kind_display(), thumb, picture, look)
 
 
 def picture_response(content: bytes) -> HttpResponse:

@@ -70,6 +70,8 @@ ROUTES: dict[str, str] = {
     "datasets:gallery": "pk=dataset.pk",
     "datasets:record": "pk=dataset.pk, record=record.pk",
     "datasets:record_picture": "pk=dataset.pk, record=record.pk, file=record_file.pk, size=size",
+    "datasets:record_look": "pk=dataset.pk, record=record.pk, file=record_file.pk",
+    "datasets:record_frame": "pk=dataset.pk, record=record.pk, file=record_file.pk, plane=plane, index=index",
     "datasets:label": "pk=dataset.pk, record=record.pk",
     "datasets:erase": "pk=dataset.pk",
     "datasets:versions": "pk=dataset.pk",

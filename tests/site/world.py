@@ -46,6 +46,8 @@ class World:
     instance: Any
     frames: str = "1"
     size: str = "thumb"
+    plane: str = "frames"
+    index: int = 0
 
 
 def table(rows: int = 120, seed: int = 7) -> str:

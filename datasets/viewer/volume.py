@@ -45,4 +45,5 @@ class Planes:
 
     def cut(self, plane: str, index: int) -> NDArray[np.uint16]:
         """Rows from above, columns from the left."""
-        return np.take(self.values, index, axis=PLANES[plane][0])[::-1, ::-1].T
+        found: NDArray[np.uint16] = np.take(self.values, index, axis=PLANES[plane][0])[::-1, ::-1].T
+        return found

@@ -85,7 +85,7 @@ window.AIMass = window.AIMass || {};
       context.drawImage(
         this.picture, (canvas.width - width) / 2 + view.x * ratio, (canvas.height - height) / 2 + view.y * ratio, width, height,
       );
-      this.legend(plane, across / (frame.width / plane.width), ratio);
+      this.legend(plane, across * (frame.width / plane.width), ratio);
     }
 
     legend(plane, across, ratio) {

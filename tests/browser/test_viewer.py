@@ -75,7 +75,7 @@ def test_a_volume_is_scrolled_windowed_zoomed_and_played(page_of: Pages, alice: 
     shown(page, 30)
     page.wait_for_load_state("networkidle")
     assert asked == [("axial", 30), ("axial", 31), ("axial", 32)]  # the middle and two neighbours of sixty
-    assert pixel(page, 0.5, 0.4) < 200 < pixel(page, 0.33, 0.4)  # the patient's right is at the left
+    assert pixel(page, 0.5, 0.4) < 200 < pixel(page, 0.22, 0.4)  # the patient's right is at the left
     assert "at the left R, at the top A" in page.inner_text(".viewer-status")
     photograph(page, "axial")
     canvas = page.locator(".viewer-canvas")
@@ -95,7 +95,6 @@ def test_a_volume_is_scrolled_windowed_zoomed_and_played(page_of: Pages, alice: 
     assert places <= {*range(30, 35), 22, 21, 20, 59}, places
     before = pixel(page, 0.5, 0.4)
     page.keyboard.press("w")  # a higher level is darker
-    page.wait_for_function("document.querySelector('[data-do=preset]').value === ''")
     shown(page, SLICES - 1)
     assert pixel(page, 0.5, 0.4) < before
     darker, many = pixel(page, 0.5, 0.4), len(asked)
@@ -110,26 +109,26 @@ def test_a_volume_is_scrolled_windowed_zoomed_and_played(page_of: Pages, alice: 
     page.select_option("[data-do=preset]", "0")
     shown(page, SLICES - 1)
     assert pixel(page, 0.5, 0.4) == before
-    assert pixel(page, 0.1, 0.5) == 0  # beside the picture
+    assert pixel(page, 0.05, 0.4) == 0  # beside the picture
     page.get_by_role("button", name="Larger").click()
-    for _ in range(3):
-        page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
     shown(page, SLICES - 1)
-    assert pixel(page, 0.12, 0.4) == 255  # the bar has grown to there
+    assert pixel(page, 0.05, 0.4) == 255  # the bar has grown to there
     canvas.focus()
     for _ in range(8):
         page.keyboard.press("Shift+ArrowRight")
     shown(page, SLICES - 1)
-    assert pixel(page, 0.12, 0.4) != 255  # and was moved away
+    assert pixel(page, 0.05, 0.4) != 255  # and was moved away
     page.keyboard.press("0")
     shown(page, SLICES - 1)
-    assert pixel(page, 0.1, 0.5) == 0
+    assert pixel(page, 0.05, 0.4) == 0
     page.select_option("[data-do=plane]", "coronal")
     shown(page, 20, "coronal")
     assert pixel(page, 0.5, 0.2) > pixel(page, 0.5, 0.8) + 50  # the head is above
-    page.fill("[data-do=rate]", "30")
+    page.fill("[data-do=rate]", "5")
     page.get_by_role("button", name="Play").click()
-    page.wait_for_function("Number(document.querySelector('.viewer-canvas').dataset.index) >= 26")
+    while int(canvas.get_attribute("data-index")) < 23:
+        page.wait_for_timeout(50)
     page.get_by_role("button", name="Pause").click()
     page.wait_for_load_state("networkidle")
     coronal = [index for plane, index in asked if plane == "coronal"]
@@ -177,7 +176,7 @@ def test_a_frame_that_cannot_be_drawn_says_so_and_is_not_replaced_by_another(
     page.keyboard.press("ArrowDown")
     page.wait_for_selector(".viewer-problem:not([hidden])")
     assert page.inner_text(".viewer-problem").startswith("This frame cannot be drawn")
-    assert pixel(page, 0.33, 0.4) == 0
+    assert pixel(page, 0.22, 0.4) == 0
     page.keyboard.press("ArrowDown")
     shown(page, 32)
     assert not page.locator(".viewer-problem").is_visible()

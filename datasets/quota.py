@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from accounts.held import Held
 from accounts.models import Organisation
 from datasets.models import StoredFile
+from datasets.receiving import spool
 from datasets.storage import limit_text
 from datasets.tus.models import Transfer
 
@@ -36,7 +37,8 @@ def used(organisation: Organisation) -> int:
     newest, stored = held
     since = own.filter(pk__gt=newest).aggregate(sum=Sum("size"))["sum"]
     coming = Transfer.objects.for_organisation(organisation).filter(state=Transfer.State.RECEIVING)
-    return stored + int(since or 0) + int(coming.aggregate(sum=Sum("length"))["sum"] or 0)
+    promised = int(coming.aggregate(sum=Sum("length"))["sum"] or 0) + spool.waiting_bytes(organisation.pk)
+    return stored + int(since or 0) + promised
 
 
 @transaction.atomic

@@ -77,7 +77,8 @@ def keep(*, organisation: Organisation, path: Path, sha256: str, size: int, link
     for _attempt in range(2):
         if _claimed(name, size):
             break
-        if default_storage.exists(name):  # what a crash left half-written
+        # What a crash left half-written. In a folder it is replaced, never deleted: another process may have just completed it.
+        if place_of(name) is None and default_storage.exists(name):
             default_storage.delete(name)
         _save(name, path, link)  # and then claimed: the time of what is linked may be days ago
     else:

@@ -189,10 +189,12 @@ def let_go(files: Iterable[StoredFile]) -> int:
 def _forget_patient(organisation: Any, pseudonym: str) -> None:
     """Who a pseudonym stands for is forgotten with the last file and record that carry it."""
     from datasets.dicom.models import PatientKey
+    from datasets.receiving.models import DicomInstance
 
     files = CellFile.objects.filter(file__organisation=organisation, pseudonym=pseudonym)
+    received = DicomInstance.objects.filter(organisation=organisation, patient_id=pseudonym)
     records = Record.objects.filter(dataset__organisation=organisation, patient_key=pseudonym)
-    if not files.exists() and not records.exists():
+    if not files.exists() and not records.exists() and not received.exists():
         PatientKey.objects.filter(organisation=organisation, pseudonym=pseudonym).delete()
 
 

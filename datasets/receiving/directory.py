@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError
 
 from accounts.held import Held
 from datasets import quota
-from datasets.receiving import spool
 from datasets.receiving.models import Receiver
 
 logger = logging.getLogger(__name__)
@@ -73,7 +71,7 @@ class Directory:
         try:
             rows = list(Receiver.objects.filter(active=True).select_related("organisation").prefetch_related("peers"))
             rooms = {row.organisation: room_of(row.organisation) for row in rows}
-        except DatabaseError:
+        except Exception:  # whatever it is, the receiver goes on with what it knows, and tries again
             logger.exception("the list of receivers could not be read; the last one stays in use")
             return
         self._known = {row.title: _entry(row, rooms[row.organisation]) for row in rows}
@@ -88,8 +86,7 @@ def room_of(organisation: Any) -> Room:
     """What is left of the organisation's quota; what waits in its spool counts."""
     if not settings.UPLOAD_QUOTA_BYTES:
         return Room()
-    used = quota.used(organisation) + spool.waiting_bytes(organisation.pk)
-    return Room(int(settings.UPLOAD_QUOTA_BYTES) - used)
+    return Room(int(settings.UPLOAD_QUOTA_BYTES) - quota.used(organisation))
 
 
 def room_now(organisation: Any) -> Room:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def describe(file: StoredFile, path: Path) -> DicomInstance | None:
 
 def _described(file: StoredFile, data: Any) -> DicomInstance | None:
     def text(name: str, most: int) -> str:
-        return str(data.get(name, "") or "").strip()[:most]
+        return str(data.get(name, "") or "").replace("\0", "").strip()[:most]
 
     row = DicomInstance(
         organisation_id=file.organisation_id,
@@ -71,16 +72,26 @@ def _attributes(data: Any) -> dict[str, Any]:
             continue
         element = data[name]
         value = element.to_json_dict(None, 0)
-        if len(str(value)) <= LONGEST and element.VM <= MOST_VALUES:
+        if len(str(value)) <= LONGEST and element.VM <= MOST_VALUES and _storable(value):
             found[f"{element.tag.group:04X}{element.tag.element:04X}"] = value
     return found
+
+
+def _storable(value: Any) -> bool:
+    """Whether every database takes it: no NaN or infinity, which JSON has not, no NUL, which PostgreSQL has not."""
+    try:
+        return "\\u0000" not in json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError):
+        return False
 
 
 def keep(rows: Iterable[DicomInstance | None]) -> None:
     """Store the rows, in the transaction that says that the files are kept. A file that is described already keeps its row."""
     fresh = {row.file_id: row for row in rows if row is not None}
     known = set(DicomInstance.objects.filter(file__in=list(fresh)).values_list("file_id", flat=True))
-    new = [row for pk, row in fresh.items() if pk not in known]
+    there = set(StoredFile.objects.filter(pk__in=list(fresh)).exclude(path="").values_list("pk", flat=True))
+    # One that was erased meanwhile is not described.
+    new = [row for pk, row in fresh.items() if pk in there - known]
     if not new:
         return
     newest = {row.instance: row for row in new}
@@ -88,7 +99,8 @@ def keep(rows: Iterable[DicomInstance | None]) -> None:
         row.current = newest[row.instance] is row
     same = DicomInstance.objects.filter(organisation=new[0].organisation_id, current=True)
     same.filter(instance__in=list(newest)).update(current=False)
-    DicomInstance.objects.bulk_create(new, ignore_conflicts=True)
+    # Where another process has described the file meanwhile, its row is as good as ours.
+    DicomInstance.objects.bulk_create(new, update_conflicts=True, unique_fields=["file"], update_fields=["current"])
 
 
 def instances_of(organisation: Organisation | None) -> Any:

@@ -126,11 +126,13 @@ class Segment:
             if not self.images:
                 self._give_up()
                 return False
-            if self._failed is None and self._durable < self._appended:
-                self._sync()
-            self.path.rename(self.path.with_suffix(READY))
-            sync_folder(self.path.parent)
-            os.close(self.handle)
+            try:
+                if self._failed is None and self._durable < self._appended:
+                    self._sync()
+                self.path.rename(self.path.with_suffix(READY))
+                sync_folder(self.path.parent)
+            finally:
+                os.close(self.handle)  # and with it the lock: where the name could not be changed, it is found as an orphan
         return True
 
     def _give_up(self) -> None:

@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import close_old_connections, connection
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
@@ -175,11 +175,16 @@ class DicomReceiver:
         rounds = 0
         while not self.stopping.wait(LOOK):
             rounds += 1
-            close_old_connections()
-            if rounds % 2 == 0:
-                self.directory.read()
-            closed = self.writer.close()
-            self.ring(take=closed > 0)
+            try:
+                close_old_connections()
+                if rounds % 2 == 0:
+                    self.directory.read()
+            except Exception:  # this thread must live: without it no segment is closed and no list is read
+                logger.exception("a round of the housekeeping failed")
+            try:
+                self.ring(take=self.writer.close() > 0)
+            except Exception:
+                logger.exception("a round of the housekeeping failed")
         connection.close()
 
     def ring(self, *, take: bool) -> None:
@@ -191,11 +196,11 @@ class DicomReceiver:
                 organisation = Organisation.objects.filter(pk=self.to_take.pop()).first()
                 if organisation is not None:
                     ask_for(organisation)
-        except DatabaseError:
+        except Exception:
             logger.exception("the job could not be asked for; the schedule will")
 
     def _note_refused(self, organisation_pk: Any, called: str, calling: str, address: str) -> None:
-        mark = f"{called}\n{calling}\n{address}"
+        mark = f"{called}\n{address}"  # not what it calls itself: it may call itself anything
         organisation = None if _refused.get(mark) else Organisation.objects.filter(pk=organisation_pk).first()
         if organisation is not None:
             _refused.set(mark, True)

@@ -80,6 +80,7 @@ class Content:
     notes: list[dict[str, Any]]
     images: list[Image]
     damaged: int = 0
+    torn: bool = False  # it ends in a record that its writer did not finish
 
 
 def read(path: Path) -> Content:
@@ -93,6 +94,7 @@ def read(path: Path) -> Content:
         while head := stream.read(HEAD.size):
             if not _record(stream, head, end, found):
                 found.damaged += 1
+                found.torn = _unfinished(head, stream.tell(), end)
                 break
     if found.notes:
         found.about = found.notes.pop(0)
@@ -126,6 +128,14 @@ def _record(stream: IO[bytes], head: bytes, end: int, found: Content) -> bool:
     return True
 
 
+def _unfinished(head: bytes, offset: int, end: int) -> bool:
+    """Whether a record is one that its writer was killed in: the content comes before the header, which is zeros until then."""
+    if len(head) < HEAD.size or not any(head):
+        return True
+    _kind, length, _crc, check = HEAD.unpack(head)
+    return bool(zlib.crc32(head[: HEAD.size - 4]) == check and offset + length > end)
+
+
 def copy(path: Path, image: Image, to: IO[bytes]) -> None:
     """Write one image of a segment to an open file."""
     with path.open("rb") as stream:
@@ -142,9 +152,14 @@ def copy(path: Path, image: Image, to: IO[bytes]) -> None:
 # -- finding --
 
 
-def organisations() -> list[str]:
+def organisations() -> list[UUID]:
     """The keys of the organisations that have anything in their spool."""
-    return sorted(p.name for p in root().iterdir() if p.is_dir() and next(ready(p), None) is not None)
+    found = []
+    for path in sorted(root().iterdir()):
+        with suppress(ValueError):  # a folder that is none of ours
+            if path.is_dir() and next(ready(path), None) is not None:
+                found.append(UUID(path.name))
+    return found
 
 
 def ready(folder: Path) -> Iterator[Path]:
@@ -157,19 +172,32 @@ def ready(folder: Path) -> Iterator[Path]:
         yield from sorted(taking.iterdir())
 
 
-def _held(path: Path) -> bool:
-    """Whether its writer lives."""
+def _held(path: Path, take: bool = False) -> bool:
+    """Whether its writer lives. `take`: where it does not, the segment is made ready.
+
+    The lock is kept until it has its new name: whoever has just made the file, and not locked it yet, sees that it is gone.
+    """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return True  # closed at this moment: found as ready the next time
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if take:
+            with suppress(FileNotFoundError):
+                path.rename(path.with_suffix(READY))
     except BlockingIOError:
         return True
     finally:
         os.close(handle)
     return False
+
+
+def closed(folder: Path) -> list[Path]:
+    """The segments that a job may take, orphans of writers that died among them."""
+    for path in sorted(folder.glob(f"*{OPEN}")):
+        _held(path, take=True)
+    return sorted(folder.glob(f"*{READY}"))
 
 
 @contextmanager
@@ -190,9 +218,10 @@ def alone(folder: Path) -> Iterator[bool]:
 def waiting_bytes(organisation_pk: Any) -> int:
     """How much lies in an organisation's spool; it counts towards the quota."""
     total = 0
-    for path in folder_of(organisation_pk).rglob("*"):
-        with suppress(FileNotFoundError):
-            total += path.stat().st_size if path.is_file() else 0
+    for folder, _folders, names in os.walk(root() / str(organisation_pk)):  # leaves out what goes meanwhile
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(folder, name).stat().st_size
     return total
 
 

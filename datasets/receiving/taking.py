@@ -20,7 +20,7 @@ from django.utils.translation import gettext_noop
 from accounts import audit
 from accounts.actor import Actor
 from accounts.models import Organisation, User
-from datasets import temporary
+from datasets import storage, temporary
 from datasets.arrivals import keeping, services
 from datasets.arrivals.models import Arrival
 from datasets.models import Dataset, StoredFile
@@ -68,7 +68,7 @@ def _groups(folder: Path) -> list[Path]:
         return left
     chosen: dict[tuple[Any, ...], tuple[Path, int]] = {}
     groups: list[Path] = []
-    for path in list(spool.ready(folder)):
+    for path in spool.closed(folder):
         try:
             content = spool.read(path)
         except FileNotFoundError:
@@ -80,7 +80,7 @@ def _groups(folder: Path) -> list[Path]:
             group.mkdir(mode=0o700)
             groups.append(group)
         with suppress(FileNotFoundError):
-            path.rename(group / path.with_suffix(spool.READY).name)
+            path.rename(group / path.name)
         chosen[mark] = (group, count + len(content.images))
     spool.sync_folder(taking)
     return groups
@@ -103,6 +103,7 @@ def _take(context: JobContext, group: Path) -> dict[str, int]:
                 raise RuntimeError("files of the spool were let go again and again while they were taken")
     if damaged:
         logger.warning("%s records of the spool were cut off or damaged and are not taken", damaged)
+        _put_aside(context, contents)
     _remove(group)
     return {"arrivals": int(images > 0), "images": images, "damaged": damaged}
 
@@ -114,7 +115,11 @@ def _kept(context: JobContext, path: Path, content: Content) -> Iterator[StoredF
         with temporary.file("arrived-") as copy:
             spool.copy(path, image, copy)
             copy.flush()
-            yield keeping.keep(context.job.organisation, keeping.measured(Path(copy.name)))
+            found = keeping.measured(Path(copy.name))
+            with keeping.room():  # the quota was asked before success was answered
+                yield storage.keep(
+                    organisation=context.job.organisation, path=found.path, sha256=found.sha256, size=found.size
+                )
 
 
 def _arrived(context: JobContext, pk: UUID, contents: list[Content], files: list[StoredFile], damaged: int) -> bool:
@@ -154,6 +159,18 @@ def _dataset(organisation: Organisation, about: dict[str, Any]) -> Dataset | Non
     return rows.filter(pk=about["dataset"]).first() if about.get("dataset") else None
 
 
+def _put_aside(context: JobContext, contents: dict[Path, Content]) -> None:
+    """What was promised and can't be read is kept for whoever can save it; what a killed writer left unfinished is not."""
+    for path, content in contents.items():
+        if content.damaged > int(content.torn):
+            aside = spool.folder_of(context.job.organisation_id) / "damaged"
+            aside.mkdir(mode=0o700, exist_ok=True)
+            path.rename(aside / path.name)
+            spool.sync_folder(aside)
+            logger.error("a segment of the spool is damaged and was put aside")
+            audit.record(Actor(organisation=context.job.organisation), "dicom.damaged", outcome="failed", segment=path.name)
+
+
 def _remove(group: Path) -> None:
     """What named patients is gone from the spool, also after a power cut."""
     shutil.rmtree(group)  # raises where something stays: the job is tried again
@@ -164,10 +181,10 @@ def sweep() -> int:
     """The schedule's: ask for the job wherever something waits; it also finds what a killed receiver left. How many."""
     asked = 0
     for name in spool.organisations():
-        organisation = Organisation.objects.filter(pk=UUID(name)).first()
+        organisation = Organisation.objects.filter(pk=name).first()
         if organisation is None:
             # Its organisation is gone, and with it whoever could use what was sent.
-            shutil.rmtree(spool.root() / name, ignore_errors=True)
+            shutil.rmtree(spool.root() / str(name), ignore_errors=True)
             continue
         ask_for(organisation)
         asked += 1

@@ -67,8 +67,10 @@ class Writer:
 
     def _note(self, segment: Segment, sender: dict[str, Any]) -> None:
         mark = (segment, tuple(sorted(sender.items())))
-        if mark not in self._noted:
+        with self._guard:
+            known = mark in self._noted
             self._noted.add(mark)
+        if not known:
             segment.note(sender)
 
     def _drop(self, key: Hashable, segment: Segment) -> None:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from engine.pipelines.base import Pipeline
 
 Scores = Callable[[Mapping[str, Any], Floats], dict[str, Floats]]
+# (task, metric) -> the counts by record that it is a share of
+RESTS_ON = {
+    ("spans", "span_sensitivity"): "true", ("spans", "span_f1"): "true", ("spans", "span_precision"): "found",
+    ("spans", "overlap_f1"): "true", ("spans", "token_f1"): "token_true",
+}  # fmt: skip
 Sheet = dict[str, Any]  # one entry per record under each key of `by_record`; JSON-able as it is
 
 
@@ -36,8 +41,14 @@ def measure(
     found = {}
     for name, values in point.items():
         drawn = np.concatenate([block[name] for block in blocks]) if blocks else np.zeros(0)
-        found[name] = entry_of(metrics[name], float(values[0]), drawn, n, len(np.unique(patients)), reason)
+        found[name] = entry_of(metrics[name], float(values[0]), drawn, n, _bearing_on(name, sheet, patients), reason)
     return found
+
+
+def _bearing_on(name: str, sheet: Sheet, patients: Ints) -> int:
+    """How many patients a share rests on: of spans those who have any (or for whom any was found), else all."""
+    counts = sheet.get(RESTS_ON.get((str(sheet.get("task")), name), ""))
+    return len(np.unique(patients if counts is None else patients[np.asarray(counts) > 0]))
 
 
 def grouped(

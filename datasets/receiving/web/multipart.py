@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterator
 
 PIECE = 256 * 1024
 MOST_HEADERS = 16 * 1024
+MOST_PARTS = 2_000
 
 
 class Malformed(ValueError):
     """The body is not what its header says."""
+
+
+class TooMany(ValueError):
+    """More than MOST_PARTS parts."""
 
 
 class Parts:
@@ -22,11 +27,15 @@ class Parts:
     def __iter__(self) -> Iterator[tuple[dict[str, str], Iterator[bytes]]]:
         for _preamble in self._until_mark():
             pass
+        count = 0
         while True:
             while len(self._buffer) < 2:
                 self._more()
             if self._buffer[:2] == b"--":
                 return
+            count += 1
+            if count > MOST_PARTS:
+                raise TooMany
             headers, pieces = self._headers(), self._until_mark()
             yield headers, pieces
             for _rest in pieces:

@@ -23,6 +23,7 @@ from datasets.receiving.web.base import DICOM_JSON, OBJECTS, WebView
 
 MOST, USUAL = 1_000, 100
 MOST_WORDS = 200  # of a list of UIDs
+MOST_STARS = 3
 # Keyword → field of the index, by the level from which it can be asked for.
 STUDY_KEYS = {"StudyInstanceUID": "study", "PatientID": "patient_id", "PatientName": "patient_id", "StudyDate": "study_date",
               "ModalitiesInStudy": "modality"}  # fmt: skip
@@ -120,6 +121,8 @@ def like(field: str, value: str) -> Q:
     """Matching with * and ?."""
     if not set(value) & {"*", "?"}:
         return Q(**{field: value})
+    if re.sub(r"\*+", "*", value).count("*") > MOST_STARS:  # each makes a search among all others longer by a factor
+        raise Problem(400, "invalid-search", _("A search has at most %(most)d stars.") % {"most": MOST_STARS})
     pattern = "".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in re.sub(r"\*+", "*", value)[:64])
     return Q(**{f"{field}__regex": f"^{pattern}$"})
 

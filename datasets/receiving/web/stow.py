@@ -27,7 +27,7 @@ from datasets.receiving.directory import Room, room_now
 from datasets.receiving.segment import Segment
 from datasets.receiving.taking import ask_for
 from datasets.receiving.web.base import DICOM, DICOM_JSON, OBJECTS, RELATED, RelatedParser
-from datasets.receiving.web.multipart import Malformed, Parts
+from datasets.receiving.web.multipart import MOST_PARTS, Malformed, Parts, TooMany
 from datasets.receiving.web.qido import Search
 from datasets.receiving.writing import roomy
 from datasets.tus.base import body_of
@@ -156,11 +156,16 @@ class Studies(Search):
         },
     )
     def post(self, request: Request) -> Response:
+        if not request.META.get("CONTENT_LENGTH"):  # the server does not hand on a body without
+            raise Problem(411, "length-required", _("Send the body with a Content-Length, not in chunks."))
         boundary = boundary_of(request.headers.get("Content-Type", ""))
         actor = actor_of(request)
         try:
             with body_of(request) as read:
                 found = store(actor, Parts(read, boundary))
+        except TooMany as error:
+            text = _("At most %(most)d instances in one request. Those were kept: send the others in further ones.")
+            raise Problem(413, "too-many-instances", text % {"most": MOST_PARTS}) from error
         except (Malformed, OSError) as error:
             text = _("The body ended too early, or is not multipart/related. Send it again: what came before is not doubled.")
             raise Problem(400, "malformed", text) from error

@@ -31,6 +31,7 @@ from datasets.storage import local
 OCTETS, PNG, JPEG = "application/octet-stream", "image/png", "image/jpeg"
 MOST_METADATA = 2_000  # instances in one answer
 MOST_FRAMES = 100
+MOST_BYTES = 128 * 2**20  # of the decoded frames of one answer
 BINARY = {(200, RELATED): OpenApiTypes.BINARY}
 PICTURES = {(200, PNG): OpenApiTypes.BINARY, (200, JPEG): OpenApiTypes.BINARY}
 
@@ -94,10 +95,18 @@ class Pixels(WebView):
 
     def pieces(self, uids: dict[str, str], numbers: list[int], ask: Callable[[Desk, Path, int], bytes]) -> list[bytes]:
         """What the desk answers for each frame (from 1). Raises Problem 422 or 503, or 404 for a frame that there isn't."""
-        row: DicomInstance = self.rows(**uids).select_related("file").get()
+        row: DicomInstance | None = self.rows(**uids).select_related("file").order_by("-pk").first()
+        if row is None:  # erased meanwhile
+            raise Http404
+        found: list[bytes] = []
         try:
-            with local(row.file) as path, desks.shared() as desk:
-                found = [ask(desk, path, number - 1) for number in numbers]
+            with local(row.file) as path:
+                for number in numbers:
+                    with desks.shared() as desk:  # for each frame anew: others wait for it too
+                        found.append(ask(desk, path, number - 1))
+                    if sum(map(len, found)) > MOST_BYTES:
+                        text = _("These frames are too large for one answer. Ask for fewer of them.")
+                        raise Problem(413, "too-large", text)
         except Refused as error:
             if error.code in TEXTS:
                 raise unreadable(Unreadable(error.code)) from error
@@ -114,7 +123,7 @@ def _numbers(text: str) -> list[int]:
     parts = text.split(",")
     if not all(part.isascii() and part.isdigit() and len(part) < 8 for part in parts) or len(parts) > MOST_FRAMES:
         raise Problem(400, "invalid-frames", _("Frames are numbers from 1, separated by commas, not too many at once."))
-    found = [int(part) for part in parts]
+    found = list(dict.fromkeys(int(part) for part in parts))
     if min(found) < 1:
         raise Http404
     return found
@@ -153,7 +162,7 @@ class Rendered(Pixels):
         kind = self.accepts(JPEG, PNG) if "Accept" in request.headers or "accept" in given else JPEG
         how = {
             "window": window, "viewport": viewport, "form": "PNG" if kind == PNG else "JPEG",
-            "quality": int(quality) if quality.isdigit() and 1 <= int(quality) <= 100 else 90,
+            "quality": int(quality) if quality.isascii() and quality.isdigit() and 1 <= int(quality) <= 100 else 90,
         }  # fmt: skip
         content = self.pieces(uids, [number], lambda desk, path, index: desk.dicom_shown(path, index, **how))[0]
         audit.record(actor_of(request), "dicom.rendered", frame=number, **uids)

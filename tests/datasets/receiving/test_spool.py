@@ -52,7 +52,7 @@ def test_open_segment_is_left_to_its_writer_and_found_when_that_is_gone(organisa
     assert list(spool.ready(spool.folder_of(organisation.pk))) == []
     os.close(made.handle)  # as the system does for a killed process
     assert only(organisation).suffix == spool.OPEN
-    assert str(organisation.pk) in spool.organisations()
+    assert organisation.pk in spool.organisations()
 
 
 @pytest.mark.parametrize("cut", [1, 3, 10, 21, 24])

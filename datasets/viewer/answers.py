@@ -44,6 +44,8 @@ def about(cell: CellFile, kind: str, *, whole: bool) -> HttpResponse:
     presets, windows = [], found.pop("windows")
     for number, (centre, width) in enumerate(windows, start=1):
         label = _("The file's window") if len(windows) == 1 else _("The file's window %(number)d") % {"number": number}
+        if found["exact"]:  # the file names none: it is ours, from its values
+            label = _("Nearly all values")
         presets.append({"label": label, "center": centre, "width": width})
     if found["hounsfield"]:
         presets += [{"label": str(name), "center": centre, "width": width} for name, centre, width in PRESETS]

@@ -54,3 +54,17 @@ def test_an_ordinary_figure_keeps_its_percentiles() -> None:
     assert (found["low"], found["high"]) == pytest.approx((0.705, 0.895))
     # A figure without bounds that never varies says so: it is not a share.
     assert entry_of(METRICS["mae"], 0.0, np.zeros(50), 50, 50, "")["high"] == 0.0
+
+
+def test_spans_rest_on_the_patients_that_have_any() -> None:
+    from engine.pipelines.measuring import measure
+
+    sheet = {"task": "spans", "true": [1, 1, 1] + [0] * 97, "found": [1] * 4 + [0] * 96}
+
+    def scores(_sheet: object, weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {"span_sensitivity": np.ones(len(weights)), "span_precision": np.ones(len(weights))}
+
+    share = METRICS["accuracy"]
+    found = measure(scores, {"span_sensitivity": share, "span_precision": share}, sheet, np.arange(100), 100, 0, "")
+    assert found["span_sensitivity"]["low"] == pytest.approx(wilson(3, 3)[0])
+    assert found["span_precision"]["low"] == pytest.approx(wilson(4, 4)[0])

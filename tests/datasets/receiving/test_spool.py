@@ -1,5 +1,7 @@
 """The spool: what was promised is there after any death; and taking it makes each image exactly one arrived file."""
 
+import fcntl
+import io
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,10 +11,14 @@ from typing import Any
 import pytest
 
 from accounts.models import AuditEvent, Organisation
+from datasets import quota
 from datasets.arrivals import services
 from datasets.arrivals.models import Arrival, ArrivedFile
-from datasets.receiving import spool, taking, tasks
+from datasets.receiving import index, spool, taking, tasks
+from datasets.receiving.directory import Directory
+from datasets.receiving.models import Receiver
 from datasets.receiving.segment import Closed, Segment
+from datasets.receiving.web.multipart import MOST_PARTS, Parts, TooMany
 from jobs.models import Job
 from tests.datasets.receiving.conftest import bytes_of, image, left_in_spool
 
@@ -192,3 +198,60 @@ def test_spool_of_an_organisation_that_is_gone_goes_too(db: None, run_jobs: Run)
     folder = spool.folder_of(gone.pk)
     Organisation.objects.filter(pk=gone.pk).delete()
     assert tasks.sweep() == 0 and not folder.exists()
+
+
+def test_a_segment_that_has_just_been_begun_is_not_taken_from_its_writer(
+    organisation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job looks for orphans between the making of a file and its lock: the writer makes another one, nothing is lost."""
+    folder, looked, lock = spool.folder_of(organisation.pk), [], fcntl.flock
+
+    def late(handle: int, how: int) -> None:
+        if not looked:
+            looked.append(handle)
+            spool.closed(folder)
+        lock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    made = segment_of(organisation, b"one", b"two")
+    monkeypatch.undo()
+    assert looked and made.path.with_suffix(spool.READY).exists()
+    assert [len(spool.read(path).images) for path in spool.closed(folder) if spool.read(path).images] == [2]
+
+
+def test_damage_is_told_from_what_a_killed_writer_left(organisation: Any) -> None:
+    path = segment_of(organisation, b"one", b"two").path.with_suffix(spool.READY)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"\0" * spool.HEAD.size + b"half an image")
+    assert (spool.read(path).damaged, spool.read(path).torn) == (1, True)
+    path.write_bytes(whole[:-2])
+    assert (spool.read(path).damaged, spool.read(path).torn, len(spool.read(path).images)) == (1, True, 1)
+    at = whole.index(b"two") - spool.HEAD.size
+    path.write_bytes(whole[: at + 5] + b"\xff" + whole[at + 6 :])
+    assert (spool.read(path).damaged, spool.read(path).torn) == (1, False)
+
+
+def test_what_waits_counts_for_the_quota(organisation: Any) -> None:
+    before = quota.used(organisation)
+    path = segment_of(organisation, b"x" * 1000).path.with_suffix(spool.READY)
+    assert quota.used(organisation) == before + path.stat().st_size
+
+
+def test_values_that_a_database_does_not_take_are_left_out() -> None:
+    kept = [{"vr": "DS", "Value": [1.5]}, {"vr": "CS", "Value": ["CT"]}]
+    left = [{"vr": "DS", "Value": [float("nan")]}, {"vr": "CS", "Value": ["C\0T"]}, {"vr": "DS", "Value": [float("inf")]}]
+    assert [index._storable(value) for value in (*kept, *left)] == [True, True, False, False, False]
+
+
+def test_the_list_of_receivers_survives_any_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Directory()
+    monkeypatch.setattr(Receiver.objects, "filter", lambda **_how: 1 / 0)
+    found.read()
+    assert found.find("AIMASS") is None
+
+
+def test_parts_without_end_are_refused() -> None:
+    body = io.BytesIO(b"--b" + b"\r\n\r\n\r\n--b" * (MOST_PARTS + 5))
+    with pytest.raises(TooMany):
+        for _headers, pieces in Parts(body.read, "b"):
+            list(pieces)

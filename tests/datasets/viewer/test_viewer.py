@@ -41,7 +41,7 @@ def test_a_volume_is_told_and_sent_frame_by_frame(client_of: Any, bob: Any, head
     told = answer.json()
     assert (told["kind"], told["size"]) == ("volume", head.file.size)
     assert [(p["label"], p["count"]) for p in told["planes"]] == [("Axial", 8), ("Coronal", 10), ("Sagittal", 12)]
-    assert [p["label"] for p in told["presets"]] == ["The file's window"]
+    assert [p["label"] for p in told["presets"]] == ["Nearly all values"]
     sent = client.get(where(head, "axial", SHAPE[2] - 1))
     assert sent.status_code == 200 and sent["Content-Encoding"] == "gzip"
     assert (sent["Cache-Control"], sent["X-Content-Type-Options"]) == ("no-store, private", "nosniff")

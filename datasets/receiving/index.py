@@ -9,7 +9,6 @@ from typing import Any
 
 from accounts.models import Organisation
 from datasets.dicom.codes import Unreadable
-from datasets.dicom.reading import coded, read
 from datasets.models import StoredFile
 from datasets.receiving.models import DicomInstance
 
@@ -26,6 +25,11 @@ INSTANCE = ("SOPClassUID", "InstanceNumber", "Rows", "Columns", "BitsAllocated",
 
 def describe(file: StoredFile, path: Path) -> DicomInstance | None:
     """The row of a de-identified file that lies at `path`, not saved; None for one that no UID names."""
+    from datasets.dicom.reading import (  # not in a web process before it is needed: it loads decoders
+        coded,
+        read,
+    )
+
     try:
         data = read(path, header=True)
         with coded("header_unreadable"):

@@ -9,7 +9,6 @@ from typing import Any
 from django.db.models import Count, Max, Min, Q
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from pydicom.datadict import dictionary_VR, tag_for_keyword
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -38,12 +37,18 @@ def tag_of(name: str) -> str | None:
     """ "PatientID" or "00100020" → "00100020"; None for what is no attribute."""
     if re.fullmatch(r"[0-9A-Fa-f]{8}", name):
         return name.upper()
+    from pydicom.datadict import (
+        tag_for_keyword,  # not in a web process before DICOM is asked for: it loads decoders
+    )
+
     tag = tag_for_keyword(name)
     return f"{tag:08X}" if tag is not None else None
 
 
 def element(keyword: str, *values: Any) -> dict[str, Any]:
     """One element in the DICOM JSON model: {tag: {vr, Value}}."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
     tag = f"{tag_for_keyword(keyword):08X}"
     vr = dictionary_VR(keyword)
     return {tag: {"vr": vr, "Value": list(values)} if values else {"vr": vr}}

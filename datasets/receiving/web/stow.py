@@ -20,7 +20,6 @@ from accounts.actor import Actor, actor_of
 from accounts.permissions import Permission
 from accounts.rest.problems import Problem
 from datasets.dicom.codes import Unreadable
-from datasets.dicom.reading import DEFLATED, coded
 from datasets.receiving import spool
 from datasets.receiving.body import Body
 from datasets.receiving.directory import Room, room_now
@@ -98,6 +97,8 @@ def _begun(organisation: Any, about: dict[str, Any], actor: Actor) -> Segment:
 def _looked_at(body: Body, room: Room) -> Stored:
     """What an instance says it is; no more is read of it here."""
     from pydicom.filereader import _read_file_meta_info, dcmread, read_preamble
+
+    from datasets.dicom.reading import DEFLATED, coded
 
     if body.too_large:
         return Stored(reason=NO_ROOM)

@@ -22,7 +22,6 @@ from datasets.arrivals import desks, reasons
 from datasets.arrivals.desk import Desk
 from datasets.arrivals.found import Refused
 from datasets.dicom.codes import TEXTS, Unreadable
-from datasets.dicom.reading import coded, read
 from datasets.receiving.models import DicomInstance
 from datasets.receiving.web.base import DICOM, DICOM_JSON, OBJECTS, RELATED, WebView
 from datasets.receiving.web.multipart import PIECE, written
@@ -82,6 +81,8 @@ class Metadata(WebView):
 
 
 def _metadata(row: DicomInstance) -> dict[str, Any]:
+    from datasets.dicom.reading import coded, read
+
     with local(row.file) as path:
         data = read(path, header=True)
         with coded("header_unreadable"):

@@ -15,6 +15,6 @@ def record_with(person: Any, content: bytes, name: str, kind: str) -> RecordFile
     Column.objects.create(dataset=dataset, name="scan", kind=kind, role="feature", position=0)
     cell = take_in(actor=actor(person), file=io.BytesIO(content), name=name)
     record = Record.objects.create(
-        dataset=dataset, values={"scan": cell.file.sha256}, row_hash="0" * 64
+        dataset=dataset, values={"scan": cell.file.sha256}, row_hash="0" * 32
     )
     return RecordFile.objects.create(record=record, column="scan", file=cell.file, name=name)

@@ -85,14 +85,12 @@ class GalleryForm(forms.Form):
     """Which pictures are shown; a choice of one is not asked for."""
 
     target = forms.CharField(label=_("Label"), required=False, max_length=200)
-    column = forms.ChoiceField(label=_("Column"), required=False)
-
     def __init__(self, columns: list[Column], labels: list[str], labelled: bool, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.columns = {column.name: column for column in columns}
-        self.fields["column"].choices = [(name, name) for name in self.columns]  # type: ignore[attr-defined]
-        if len(columns) == 1:
-            del self.fields["column"]
+        if len(columns) > 1:
+            choices = [(name, name) for name in self.columns]
+            self.fields["column"] = forms.ChoiceField(label=_("Column"), required=False, choices=choices)
         if not labelled:
             del self.fields["target"]
         elif labels:

@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 
 from accounts.models import IdempotencyKey, Organisation
 from datasets import temporary
+from datasets.durable import sync_folder
 from datasets.models import DatasetVersion, StoredFile, Upload
 
 PIECE = 1024 * 1024
@@ -156,11 +157,7 @@ def _save(name: str, path: Path, link: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not (link and _linked(path, target)):
         _copied(path, target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name itself survives a power cut
-    finally:
-        os.close(folder)
+    sync_folder(target.parent)
 
 
 def _linked(path: Path, target: Path) -> bool:

@@ -42,7 +42,7 @@ class Body(io.BytesIO):
         return len(data)
 
     def _spill(self) -> None:
-        self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - closed by close()
+        self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  # it lives as long as the body: `close` closes it
         for chunk in self._chunks:
             self._file.write(chunk)
         self._chunks = []

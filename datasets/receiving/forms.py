@@ -23,10 +23,9 @@ def dataset_field() -> forms.ModelChoiceField[Dataset]:
     )
 
 
-class ReceiverForm(forms.Form):
-    """A new AE title."""
+class OfDatasetForm(forms.Form):
+    """What asks for one of the organisation's data sets, which `datasets` are."""
 
-    title = forms.CharField(label=_("AE title"), max_length=16, help_text=TITLE_HELP)
     dataset = dataset_field()
 
     def __init__(self, *args: Any, datasets: Any, **kwargs: Any) -> None:
@@ -35,10 +34,16 @@ class ReceiverForm(forms.Form):
         field.queryset = datasets
 
 
-class ReceiverChangeForm(ReceiverForm):
+class ReceiverForm(OfDatasetForm):
+    """A new AE title."""
+
+    title = forms.CharField(label=_("AE title"), max_length=16, help_text=TITLE_HELP)
+    field_order = ("title", "dataset")
+
+
+class ReceiverChangeForm(OfDatasetForm):
     """What can be changed of one."""
 
-    title = None  # type: ignore[assignment]
     active = forms.BooleanField(label=_("Receives"), required=False)
 
 

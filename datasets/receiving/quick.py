@@ -71,17 +71,19 @@ class QuickSocket(AssociationSocket):
     @property
     def ready(self) -> bool:
         sock, dul = self.socket, self.assoc.dul
+        assert isinstance(dul, QuickDul)
         if sock is None or not self._is_connected:
             return False
         busy = not dul.event_queue.empty() or not dul.to_provider_queue.empty()
         try:
-            found, _w, _x = select.select([sock, dul.woken], [], [], 0 if busy else ROUND)  # type: ignore[attr-defined]
+            sources: list[Any] = [sock, dul.woken]
+            found, _w, _x = select.select(sources, [], [], 0 if busy else ROUND)
         except (OSError, ValueError):
             dul.event_queue.put("Evt17")
             return False
-        if dul.woken in found:  # type: ignore[attr-defined]
+        if dul.woken in found:
             with contextlib.suppress(OSError):
-                os.read(dul.woken, 4096)  # type: ignore[attr-defined]
+                os.read(dul.woken, 4096)
         return sock in found
 
     def recv(self, nr_bytes: int) -> bytearray:
@@ -172,7 +174,6 @@ class QuickDimse(DIMSEServiceProvider):
             self.message.data_set = Body(settings.MAX_UPLOAD_BYTES, settings.FILE_UPLOAD_TEMP_DIR)
         super().receive_primitive(primitive)
 
-
     def send_msg(self, primitive: Any, context_id: int) -> None:
         """pydicom takes longer to encode the answer to an image than all else that is done for the image."""
         if isinstance(primitive, C_STORE) and primitive.MessageIDBeingRespondedTo is not None:
@@ -225,7 +226,6 @@ class Handler(RequestHandler):
     """Makes a QuickAssociation of a connection. After pynetdicom's `_create_association`, which names its class itself."""
 
     def _create_association(self) -> Association:
-
         assoc = QuickAssociation(self.ae, "acceptor")
         assoc._server = self.server
         assoc.name = "AcceptorThread"  # by this pynetdicom counts its associations
@@ -241,13 +241,14 @@ class Handler(RequestHandler):
         acceptor.implementation_version_name = self.ae.implementation_version_name
         acceptor.supported_contexts = list(self.server.contexts)
         assoc.requestor.address_info = AddressInformation.from_tuple(self.client_address)
-        for event, bound in self.server._handlers.items():
+        handlers: Any = self.server._handlers  # by event: one (handler, its arguments), or a list of them
+        for event, bound in handlers.items():
             if not bound:
                 continue
             if event.is_intervention:
                 assoc.bind(event, *bound)
             else:
-                for handler, given in bound:  # type: ignore[misc]
+                for handler, given in bound:
                     assoc.bind(event, handler, given)
         return assoc
 
@@ -257,12 +258,16 @@ class Server(ThreadedAssociationServer):
 
     daemon_threads = True
 
-    def __init__(self, *args: Any, listening: socket.socket, evt_handlers: Any) -> None:
+    def __init__(
+        self, ae: Any, address: Any, ae_title: str, contexts: Any, ssl_context: Any, *,
+        listening: socket.socket, evt_handlers: Any,
+    ) -> None:  # fmt: skip
         self.listening = listening
-        super().__init__(*args, evt_handlers=evt_handlers, request_handler=Handler)  # type: ignore[misc]
+        super().__init__(ae, address, ae_title, contexts, ssl_context, evt_handlers, Handler)
 
     def server_bind(self) -> None:
-        self.socket.close()  # type: ignore[union-attr]
+        assert self.socket is not None
+        self.socket.close()
         self.socket = self.listening
         self.server_address = self.socket.getsockname()
 
@@ -271,7 +276,8 @@ class Server(ThreadedAssociationServer):
 
     def server_close(self) -> None:
         """Only this process's hold on it: a shutdown would end it for the others too."""
-        self.socket.close()  # type: ignore[union-attr]
+        assert self.socket is not None
+        self.socket.close()
 
     def shutdown(self) -> None:
         """Take no more calls. (pynetdicom's own also takes the server off a list that this one is not on.)"""

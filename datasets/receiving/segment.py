@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from datasets.receiving.spool import HEAD, IMAGE, MAGIC, NOTE, OPEN, READY, sync_folder
+from datasets.durable import sync_folder
+from datasets.receiving.spool import HEAD, IMAGE, MAGIC, NOTE, OPEN, READY
 
 MOST_BYTES, MOST_IMAGES = 64 * 2**20, 500  # then a segment is closed, so that the job can begin
 

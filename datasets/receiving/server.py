@@ -15,7 +15,6 @@ from typing import Any
 
 from django.db import close_old_connections, connection
 from pynetdicom import AE, _config, evt
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from accounts import audit
 from accounts.actor import Actor
@@ -28,6 +27,7 @@ from datasets.receiving.taking import ask_for
 from datasets.receiving.writing import Writer
 
 logger = logging.getLogger(__name__)
+VERIFICATION = "1.2.840.10008.1.1"  # C-ECHO's SOP class, PS3.4 A.4
 MOST_ASSOCIATIONS = 100  # of one process
 SILENT = 60.0  # seconds after which an association without a request is ended
 LOOK = 1.0  # seconds between two rounds of the housekeeping
@@ -66,7 +66,7 @@ class DicomReceiver:
         self.ae.maximum_associations = MOST_ASSOCIATIONS
         self.ae.maximum_pdu_size = LARGEST_PDU
         self.ae.network_timeout = SILENT
-        self.ae.add_supported_context(Verification)
+        self.ae.add_supported_context(VERIFICATION)
         handlers: Any = [
             (evt.EVT_REQUESTED, self.requested),
             (evt.EVT_C_STORE, self.store),

@@ -28,6 +28,8 @@ from uuid import UUID
 
 from django.conf import settings
 
+from datasets.durable import sync_folder
+
 MAGIC = b"AIMASS-SPOOL-1\n\0"
 HEAD = struct.Struct(">4sQII")
 IMAGE, NOTE = b"DICM", b"JSON"
@@ -50,15 +52,6 @@ def folder_of(organisation_pk: Any) -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         sync_folder(folder.parent)
     return folder
-
-
-def sync_folder(folder: Path) -> None:
-    """The names in it survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # -- reading --

@@ -23,6 +23,7 @@ from accounts.models import Organisation, User
 from datasets import storage, temporary
 from datasets.arrivals import keeping, services
 from datasets.arrivals.models import Arrival
+from datasets.durable import sync_folder
 from datasets.models import Dataset, StoredFile
 from datasets.receiving import spool
 from datasets.receiving.spool import Content
@@ -82,7 +83,7 @@ def _groups(folder: Path) -> list[Path]:
         with suppress(FileNotFoundError):
             path.rename(group / path.name)
         chosen[mark] = (group, count + len(content.images))
-    spool.sync_folder(taking)
+    sync_folder(taking)
     return groups
 
 
@@ -166,7 +167,7 @@ def _put_aside(context: JobContext, contents: dict[Path, Content]) -> None:
             aside = spool.folder_of(context.job.organisation_id) / "damaged"
             aside.mkdir(mode=0o700, exist_ok=True)
             path.rename(aside / path.name)
-            spool.sync_folder(aside)
+            sync_folder(aside)
             logger.error("a segment of the spool is damaged and was put aside")
             audit.record(Actor(organisation=context.job.organisation), "dicom.damaged", outcome="failed", segment=path.name)
 
@@ -174,7 +175,7 @@ def _put_aside(context: JobContext, contents: dict[Path, Content]) -> None:
 def _remove(group: Path) -> None:
     """What named patients is gone from the spool, also after a power cut."""
     shutil.rmtree(group)  # raises where something stays: the job is tried again
-    spool.sync_folder(group.parent)
+    sync_folder(group.parent)
 
 
 def sweep() -> int:

@@ -15,6 +15,8 @@ from uuid import UUID
 
 from django.conf import settings
 
+from datasets.durable import sync_folder
+
 
 class Busy(Exception):
     """Another request is writing this part."""
@@ -86,15 +88,6 @@ def locked(pk: UUID, wait_seconds: float = 0.0) -> Iterator[Part]:
         if made:
             sync_folder(path.parent.parent)
         yield Part(handle, path)
-    finally:
-        os.close(handle)
-
-
-def sync_folder(folder: Path) -> None:
-    """The names in it survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)
 

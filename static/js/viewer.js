@@ -240,8 +240,8 @@
       line.querySelector("[data-open]").addEventListener("click", () => {
         line.hidden = true;
         root.hidden = false;
-        const still = root.parentElement.querySelector("img");
-        if (still) still.hidden = true;
+        // The still picture, and what its caption says of it alone.
+        root.parentElement.querySelectorAll("[data-still]").forEach((part) => { part.hidden = true; });
         new Viewer(root).open();
         root.querySelector("canvas").focus();
       });

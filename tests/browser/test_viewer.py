@@ -74,6 +74,7 @@ def test_a_volume_is_scrolled_windowed_zoomed_and_played(page_of: Pages, alice: 
     asked = opened(page, head)
     shown(page, 30)
     page.wait_for_load_state("networkidle")
+    assert "the middle planes" not in page.inner_text("figcaption")  # that was said of the still picture
     assert asked == [("axial", 30), ("axial", 31), ("axial", 32)]  # the middle and two neighbours of sixty
     assert pixel(page, 0.5, 0.4) < 200 < pixel(page, 0.22, 0.4)  # the patient's right is at the left
     assert "at the left R, at the top A" in page.inner_text(".viewer-status")

@@ -237,6 +237,7 @@ def test_a_discarded_upload_takes_the_name_of_its_transfer_with_it(dana: Any, tu
 
     tus.begin(len(TABLE), TABLE, name="Peter Jones.csv")
     row = Transfer.objects.get()
-    intake.discard(actor=actor(dana), upload=row.upload)  # type: ignore[arg-type]
+    assert row.upload is not None
+    intake.discard(actor=actor(dana), upload=row.upload)
     row.refresh_from_db()
     assert (row.name, row.metadata) == ("[erased]", "")

@@ -172,7 +172,8 @@ class Studies(Search):
             raise Problem(400, "malformed", text) from error
         failed = sum(bool(one.reason) for one in found)
         if len(found) > failed:
-            ask_for(actor.organisation, actor.user)  # type: ignore[arg-type]
+            assert actor.organisation is not None
+            ask_for(actor.organisation, actor.user)
         audit.record(actor, "dicom.stored", instances=len(found) - failed, failed=failed)
         status = 200 if found and not failed else 202 if failed < len(found) else 409
         return Response(answer_of(found), status=status, content_type=DICOM_JSON)

@@ -35,8 +35,10 @@ BINARY = {(200, RELATED): OpenApiTypes.BINARY}
 PICTURES = {(200, PNG): OpenApiTypes.BINARY, (200, JPEG): OpenApiTypes.BINARY}
 
 
-def unreadable(error: Unreadable) -> Problem:
-    return Problem(422, error.code.replace("_", "-"), str(TEXTS[error.code]))
+def undrawn(code: str, facts: dict[str, Any] | None = None) -> Problem:
+    """Why a file cannot be shown: a code of DICOM's own, or of the desk."""
+    text = str(TEXTS[code]) if code in TEXTS else reasons.text(code, facts)
+    return Problem(422, code.replace("_", "-"), text)
 
 
 def _related(parts: Iterator[tuple[str, Iterator[bytes]]], kind: str) -> StreamingHttpResponse:
@@ -77,7 +79,7 @@ class Metadata(WebView):
         try:
             return Response([_metadata(row) for row in rows], content_type=DICOM_JSON)
         except Unreadable as error:
-            raise unreadable(error) from error
+            raise undrawn(error.code) from error
 
 
 def _metadata(row: DicomInstance) -> dict[str, Any]:
@@ -109,9 +111,7 @@ class Pixels(WebView):
                         text = _("These frames are too large for one answer. Ask for fewer of them.")
                         raise Problem(413, "too-large", text)
         except Refused as error:
-            if error.code in TEXTS:
-                raise unreadable(Unreadable(error.code)) from error
-            raise Problem(422, error.code.replace("_", "-"), reasons.text(error.code, error.facts)) from error
+            raise undrawn(error.code, error.facts) from error
         except desks.Busy as error:
             raise Problem(503, "busy", _("The server is busy looking at other files. Ask again in a minute.")) from error
         if not all(found):

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
 from pynetdicom import AE, Association
 from pynetdicom.presentation import build_context
-from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[attr-defined]
 
 from datasets.receiving import server, spool
 from datasets.receiving.models import Peer, Receiver
 from datasets.receiving.processes import listening
+from datasets.receiving.server import VERIFICATION
 from tests.datasets.dicom.files import slice_of
 
 TITLE, MODALITY = "AIMASS", "CT1"
@@ -31,7 +32,7 @@ class Lines:
     def call(self, calling: str = MODALITY, called: str = TITLE, contexts: Any = None) -> Association:
         """An association, or what became of it."""
         ae = AE(ae_title=calling)
-        ae.requested_contexts = contexts or [build_context(Verification), build_context(CTImageStorage)]
+        ae.requested_contexts = contexts or [build_context(VERIFICATION), build_context(CTImageStorage)]
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 20
         return ae.associate("127.0.0.1", self.port, ae_title=called)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import psutil
 import pytest
+from pydicom.uid import CTImageStorage
 from pynetdicom import AE
-from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 
 from accounts.models import Organisation
 from datasets.arrivals.models import ArrivedFile

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from django.core.files.storage import default_storage
 from pydicom.data import get_testdata_file
+from pydicom.uid import CTImageStorage
 from pynetdicom.presentation import build_context
-from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 
 from accounts.models import AuditEvent
 from datasets.arrivals.models import Arrival, ArrivedFile

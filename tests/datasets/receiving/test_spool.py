@@ -118,7 +118,9 @@ def test_taking_that_is_killed_at_any_step_goes_on(
     segment_of(organisation, *images)
     segment_of(organisation, images[0])
     taking.ask_for(organisation)
-    owner: Any = {"measured": taking.keeping, "receive": services, "record": taking.audit, "_remove": taking}.get(step, spool)
+    owner: Any = {
+        "sync_folder": taking, "measured": taking.keeping, "receive": services, "record": taking.audit, "_remove": taking,
+    }.get(step, spool)  # fmt: skip
     real, calls = getattr(owner, step), iter(range(1, 1000))
 
     def killed(*args: Any, **kwargs: Any) -> Any:

@@ -18,17 +18,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine import registry
     from engine.artefact import fingerprint, load, save
-    from engine.checks import Problem, check, leak_report
+    from engine.checks import check, leak_report
     from engine.chunked import fit_chunks
     from engine.comparison import compare
     from engine.errors import ArtefactError, EngineError, Stopped
     from engine.evaluation import Report, evaluate
     from engine.explanation import Reasons, explain
+    from engine.findings import CandidateResult, Progress, Search
     from engine.fitted import Fitted, Prediction
     from engine.metrics import METRICS, Metric
+    from engine.problems import Problem
     from engine.recipe import Recipe
     from engine.schema import ColumnSpec, Kind, Role, Schema, infer_schema
-    from engine.search import CandidateResult, Progress, Search, fit, fit_candidates
+    from engine.search import fit, fit_candidates
     from engine.time_order import time_split
 
 _HOMES = {

@@ -14,9 +14,8 @@ The checkpoint folder holds transformed records of patients while it is needed, 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,35 +27,34 @@ from engine import registry
 from engine.assembly import Assembler, Contender
 from engine.candidates.base import Model
 from engine.checkpoint import Checkpoint
-from engine.checks import check, left_out, refuse
+from engine.checks import check
 from engine.columns import categories_of
 from engine.combining import parts_of, weighted
+from engine.doubts import left_out
 from engine.encoding import Encoder
 from engine.errors import EngineError, Stopped
+from engine.findings import OnProgress, Progress, ShouldStop
 from engine.fitted import Fitted, Member
-from engine.metrics import Floats
 from engine.pieces import network
 from engine.pieces.linear import fit_linear
 from engine.pieces.mapped import MappedRows, append
+from engine.pieces.sizes import MOST_SAMPLED, Sizes
+from engine.pieces.table import Source, frames, hashes, identity, storable
 from engine.plan import first_choices
 from engine.preprocessing.pipeline import Preprocessor
+from engine.problems import refuse
 from engine.recipe import Recipe
 from engine.schema import Role, infer_schema
-from engine.search import OnProgress, Progress, ShouldStop, positive_code
+from engine.search import positive_code
 from engine.suspicion import without
 from engine.training_data import TrainingData, labels_of, metric_of, prepare
 from engine.validation import TrialResult, Validator
 
-Source = str | Path | Callable[[], Iterator[pd.DataFrame]]
 NAMES = ("linear", "network", "boosting")  # in this order: what keeps no checkpoint of its own comes last
 FORMAT = 2  # of the checkpoint: what an older version has left is not gone on with
 VALIDATION = 0.1  # share of the patients
 STOPPING = 0.1  # share of the patients who only decide when the network stops
-FEWEST_MB = 120  # of room above what the process already takes
-CELL_BYTES = 160  # that one cell of a piece takes at most while it is read, converted and encoded
-SAMPLE_CELL_BYTES = 400  # of the sample, which is also checked, measured and compared
 OF_A_CLASS = 60  # rows of each class that the sample holds in any case
-MOST_SAMPLED = 20_000
 
 
 def fit_chunks(
@@ -84,32 +82,6 @@ def fit_chunks(
     return fitted
 
 
-@dataclass
-class _Sizes:
-    """How many rows fit: in a piece, in the sample, and in memory for the trees."""
-
-    piece: int
-    sample: int
-    room: int  # bytes
-    network: bool = False  # whether there is room for torch too, which `room` is then without
-
-    @classmethod
-    def of(cls, limit: int, columns: int, wanted: bool) -> _Sizes:
-        """From the limit in MB and what the process takes already. `wanted`: whether a network is to be trained."""
-        room = limit * 2**20 - _resident()
-        left = room - network.torch_megabytes() * 2**20
-        if wanted := wanted and left >= FEWEST_MB * 2**20:
-            room = left
-        if room < FEWEST_MB * 2**20:
-            raise EngineError(
-                "memory_limit_too_small", f"{limit} MB are not enough: the process itself takes nearly as much.",
-                {"limit": limit},
-            )  # fmt: skip
-        piece = int(np.clip(0.3 * room / (columns * CELL_BYTES), 500, 100_000))
-        sample = int(np.clip(0.4 * room / (columns * SAMPLE_CELL_BYTES), 500, MOST_SAMPLED))
-        return cls(piece, sample, room, wanted)
-
-
 class _Chunks:
     """One chunked training."""
 
@@ -120,23 +92,22 @@ class _Chunks:
         self.source, self.recipe = source, recipe
         self.on_progress, self.should_stop = on_progress, should_stop
         self.limit, self.names, self.skipped = limit, _names(recipe), dict[str, str]()
-        head = next(self._frames(200)).head(200)
+        head = next(frames(source, 200)).head(200)
         self.columns = len(head.columns)
         self.patient = recipe.patient or next(
             (c.name for c in infer_schema(head, target=recipe.target).with_role(Role.PATIENT)), None
         )
-        identity = {
-            "source": _identity(source),
+        about = {
+            "source": identity(source),
             "recipe": recipe.to_dict(),
             "columns": list(head.columns),
             "limit": limit,
             "format": FORMAT,
         }
-        self.state = Checkpoint(folder, identity)
-        sizes = _Sizes.of(limit, self.columns, "network" in self.names)
-        self.sizes = _Sizes(**self.state.get("sizes", asdict(sizes)))  # a resumed run cuts the same pieces
+        self.state = Checkpoint(folder, about)
+        sizes = Sizes.of(limit, self.columns, "network" in self.names)
+        self.sizes = Sizes(**self.state.get("sizes", asdict(sizes)))  # a resumed run cuts the same pieces
         self.state.put(sizes=asdict(self.sizes))
-        self.hash_key = f"{recipe.seed:016d}"[-16:]
 
     def fit(self) -> Fitted:
         self._scan()
@@ -163,28 +134,10 @@ class _Chunks:
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    def _frames(self, rows: int) -> Iterator[pd.DataFrame]:
-        """The table in pieces of at most so many rows."""
-        if callable(self.source):
-            for frame in self.source():
-                for start in range(0, len(frame), rows):
-                    yield frame.iloc[start : start + rows]
-            return
-        path = Path(self.source)
-        if path.suffix.lower() in (".parquet", ".pq"):
-            import pyarrow.parquet as pq
-
-            with pq.ParquetFile(path, pre_buffer=False) as file:
-                for batch in file.iter_batches(batch_size=rows):
-                    yield batch.to_pandas()
-            return
-        with pd.read_csv(path, chunksize=rows, low_memory=False) as reader:
-            yield from reader
-
     def _pieces(self, stage: str) -> Iterator[tuple[int, int, pd.DataFrame]]:
         """(number, first row, frame) of the pieces that this stage has not done yet."""
         done, row = self.state.get(stage, 0), 0
-        for number, frame in enumerate(self._frames(self.sizes.piece)):
+        for number, frame in enumerate(frames(self.source, self.sizes.piece)):
             if number >= done:
                 self._say(stage, number)
                 yield number, row, frame.rename(columns=str)
@@ -202,20 +155,6 @@ class _Chunks:
             ]
             self.on_progress(Progress(begin, stage, f"Piece {number + 1}", None, {"piece": number}))
 
-    def _hashes(self, frame: pd.DataFrame, row: int) -> tuple[Floats, Floats]:
-        """Two numbers in [0, 1) for each row, always the same: one of its patient, one of its own."""
-        own = pd.util.hash_array(np.arange(row, row + len(frame), dtype=np.int64), hash_key=self.hash_key)
-        # numbers are hashed without the key, so the seed is mixed in by multiplication with an odd number
-        own = own * np.uint64(2 * self.recipe.seed + 0x9E3779B97F4A7C15)
-        mine = own / 2.0**64
-        if self.patient is None or self.patient not in frame.columns:
-            return np.asarray(mine, dtype=float), np.asarray(mine, dtype=float)
-        names = categories_of(frame[self.patient].tolist())
-        known = np.array([name is not None for name in names])
-        texts = np.array(["" if name is None else name for name in names], dtype=object)
-        of_patient = pd.util.hash_array(texts, hash_key=self.hash_key, categorize=False) / 2.0**64
-        return np.where(known, of_patient, mine).astype(float), np.asarray(mine, dtype=float)
-
     # -- 1. scan -------------------------------------------------------------------------------------------------
 
     def _scan(self) -> None:
@@ -229,7 +168,7 @@ class _Chunks:
             "held": np.array(self.state.get("smallest", {"held": []})["held"], dtype=float),
         }
         for number, row, frame in self._pieces("scan"):
-            patient, own = self._hashes(frame, row)
+            patient, own = hashes(frame, row, self.patient, self.recipe.seed)
             labels = categories_of(frame[self.recipe.target].tolist(), self.recipe.keep_words)
             labelled = np.array([label is not None for label in labels])
             rare = np.zeros(len(frame), dtype=bool)
@@ -252,7 +191,7 @@ class _Chunks:
                     limits[side] = float(kept[side][-1])
             total += len(frame)
             unlabelled += int((~labelled).sum())
-            part = _storable(frame[take])
+            part = storable(frame[take])
             part["__patient__"], part["__own__"], part["__rare__"] = patient[take], own[take], rare[take]
             draft = self.state.folder / f"sample_{number:06d}.draft"
             part.to_parquet(draft, index=False)
@@ -296,7 +235,7 @@ class _Chunks:
         rows_path, labels_path = folder / "rows.f32", folder / "labels.f64"
         done = self.state.get("rows", 0)
         for number, row, frame in self._pieces("matrix"):
-            patient, _ = self._hashes(frame, row)
+            patient, _ = hashes(frame, row, self.patient, self.recipe.seed)
             labels = labels_of(frame[self.recipe.target], data.task, self.recipe.keep_words)
             fine = np.array([label is not None and (not data.classify or label in code) for label in labels])
             place = np.flatnonzero(fine & (patient >= VALIDATION))
@@ -424,31 +363,6 @@ def _names(recipe: Recipe) -> tuple[str, ...]:
             {"candidates": ", ".join(sorted(chosen))},
         )
     return names
-
-
-def _storable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Columns of mixed cells as texts, so that Parquet takes them; texts are read as numbers where they are some."""
-    part = frame.copy()
-    for name in part.columns:
-        if part[name].dtype == object:
-            part[name] = [None if cell is None else str(cell) for cell in categories_of(part[name].tolist())]
-    return part
-
-
-def _identity(source: Source) -> Any:
-    """What tells one source from another: a file's name, size and time; of a function only its name."""
-    if callable(source):
-        return getattr(source, "__qualname__", "source")
-    status = Path(source).stat()
-    return [Path(source).name, status.st_size, status.st_mtime_ns]
-
-
-def _resident() -> int:
-    """Bytes of memory that this process has in use."""
-    pages = Path("/proc/self/statm")
-    if pages.exists():
-        return int(pages.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 300 * 2**20  # no /proc: about what the libraries take
 
 
 __all__ = ["fit_chunks"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from engine.checks import Problem
 from engine.clock import READING, Clock
 from engine.errors import EngineError
 from engine.plan import CELLS_A_SECOND
+from engine.problems import Problem
 from engine.recipe import Recipe
 from engine.split import deal
 from engine.training_data import patients_of, prepare

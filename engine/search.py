@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,14 @@ import engine.clock
 from engine import pipelines, registry
 from engine.assembly import Assembler, Contender
 from engine.candidates.base import Curve
-from engine.checks import Problem, left_out, problems_of, refuse, unreadable_files
+from engine.checks import problems_of, unreadable_files
 from engine.clock import READING, Clock, Deadline, OutOfTime
 from engine.combining import Combination, parts_of, stacked, weighted
 from engine.copies import one_side
+from engine.doubts import left_out
 from engine.errors import EngineError, Stopped
 from engine.files import Files, Folder
+from engine.findings import CandidateResult, OnProgress, Search, ShouldStop, Watch
 from engine.fitted import Fitted, Member
 from engine.frozen import MARGIN, Allowance
 from engine.heap import give_back
@@ -30,6 +32,7 @@ from engine.metrics import METRICS, Floats, Ints, gain, score
 from engine.modalities import what_each_adds
 from engine.plan import Plan, make_plans
 from engine.positive import default_positive
+from engine.problems import Problem, refuse
 from engine.recipe import Recipe
 from engine.sampling import affordable, readable, sampled
 from engine.schema import Kind
@@ -46,63 +49,6 @@ FROZEN_SHARE = 0.5  # of the budget at most for the features of pretrained netwo
 REPEATED_FROM = 20.0  # seconds of budget
 VERY_SMALL, REPEATS = 300, 3  # records up to which settings are compared on several ways of making the folds
 REPORT_FIXED, REPORT_PER_ROW = 0.15, 4e-5  # seconds that calibration and intervals of one candidate take at first guess
-EMPTY_CURVE: Curve = {"epoch": [], "train_loss": [], "validation_loss": []}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a search is. `fraction` runs from 0 to 1; `step` is check, trial, fit, ensemble or done."""
-
-    fraction: float
-    step: str
-    message: str
-    candidate: str | None = None
-    detail: dict[str, Any] = field(default_factory=dict)
-    eta_seconds: float | None = None
-
-
-@dataclass
-class CandidateResult:
-    """What became of one candidate. `status` is done, failed, skipped or stopped; `reason` says why or with what limit."""
-
-    name: str
-    label: str
-    hyperparameters: dict[str, Any] = field(default_factory=dict)
-    preprocessing: dict[str, Any] = field(default_factory=dict)
-    metric: str = ""
-    validation_score: float | None = None
-    validation_interval: tuple[float | None, float | None] = (None, None)
-    fit_seconds: float = 0.0
-    status: str = "skipped"
-    reason: str = ""
-    curve: Curve = field(default_factory=lambda: {name: [] for name in EMPTY_CURVE})
-    fitted: Fitted | None = None
-    trials: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass
-class Search:
-    """All candidates, the best of them, the reference to compare with, and what was noticed in the data.
-
-    `trials`: everything tried, in order: candidate, hyperparameters, preprocessing, folds, share of the training patients,
-    score, seconds, and `stopped` ("" finished, "weak" given up early, "time"). `cuts`: what the budget in seconds left out;
-    where there is any, the numbers depend on how quick the machine was.
-    `left_out`: [{column, code, why, params}] of the suspicious columns that nothing was learned from.
-    """
-
-    best: Fitted
-    candidates: list[CandidateResult]
-    baseline: CandidateResult
-    problems: list[Problem]
-    unlabelled: int
-    modalities: dict[str, Any] | None = None  # what each adds: see engine.modalities
-    trials: list[dict[str, Any]] = field(default_factory=list)
-    cuts: list[str] = field(default_factory=list)
-    left_out: list[dict[str, Any]] = field(default_factory=list)
-
-
-OnProgress = Callable[[Progress], None]
-ShouldStop = Callable[[], bool]
 
 
 def fit(
@@ -172,31 +118,6 @@ def splits_of(data: TrainingData, recipe: Recipe) -> list[Fold]:
     if recipe.split_by is not None:
         return forward_folds(data, recipe)
     return folds(data.y, data.task, one_side(data), recipe.seed)
-
-
-class Watch:
-    """Tells progress, and asks whether to stop."""
-
-    def __init__(self, on_progress: OnProgress | None, should_stop: ShouldStop | None) -> None:
-        self.on_progress, self.should_stop = on_progress, should_stop
-        self.started = time.monotonic()
-        self.fraction = 0.0
-
-    def ask(self) -> None:
-        """Raises Stopped when the caller says so."""
-        if self.should_stop is not None and self.should_stop():
-            raise Stopped
-
-    def say(
-        self, fraction: float, step: str, message: str, candidate: str | None = None, **detail: Any
-    ) -> None:
-        """One progress report; the fraction never goes back."""
-        self.ask()
-        self.fraction = max(self.fraction, min(fraction, 1.0))
-        if self.on_progress is not None:
-            gone = time.monotonic() - self.started
-            eta = gone * (1.0 - self.fraction) / self.fraction if self.fraction > 0.02 else None
-            self.on_progress(Progress(self.fraction, step, message, candidate, detail, eta))
 
 
 class _Run:

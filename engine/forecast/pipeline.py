@@ -12,10 +12,11 @@ import pandas as pd
 from engine import registry
 from engine.assembly import Contender
 from engine.calibration import conformal_quantile
-from engine.checks import FEW_PATIENTS, FEWEST_PATIENTS, FEWEST_RECORDS, Problem, make_problem, refuse
+from engine.checks import FEW_PATIENTS, FEWEST_PATIENTS, FEWEST_RECORDS
 from engine.errors import EngineError
 from engine.evaluation import MOST_POINTS, Report
 from engine.explanation import Reasons, explain
+from engine.findings import CandidateResult, OnProgress, Search, ShouldStop
 from engine.fitted import Fitted
 from engine.forecast.fitted import PAST_SIZES, ForecastFitted, reaches_of, size_of
 from engine.forecast.series import Examples, Layout, Series, examples, is_dated, past, read, table
@@ -24,9 +25,10 @@ from engine.metrics import METRICS, Floats, Ints, Metric
 from engine.pipelines.base import Pipeline, Setting, adopt
 from engine.pipelines.measuring import Sheet, grouped, measure, plain, ratio
 from engine.preprocessing.steps import Arrays
+from engine.problems import Problem, make_problem, refuse
 from engine.recipe import Recipe
 from engine.schema import Kind, Role, Schema, infer_schema
-from engine.search import CandidateResult, OnProgress, Search, ShouldStop, fit_candidates
+from engine.search import fit_candidates
 from engine.split import folds
 from engine.training_data import prepare
 from engine.validation import RESAMPLES, Validator

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from engine.cells import to_category, to_number, to_text
-from engine.checks import FEW_RECORDS, FEWEST_RECORDS, Problem, make_problem
+from engine.checks import FEW_RECORDS, FEWEST_RECORDS
 from engine.metrics import Ints
 from engine.pipelines.base import schema_of
+from engine.problems import Problem, make_problem
 from engine.recipe import Recipe
 from engine.schema import Kind, Role, Schema
 from engine.training_data import patients_of

@@ -14,8 +14,8 @@ from scipy.optimize import minimize
 
 from engine.calibration import Calibrator, conformal_quantile
 from engine.candidates.base import sigmoid, two_columns
-from engine.checks import Problem
 from engine.encoding import Encoder
+from engine.findings import CandidateResult, Search, Watch
 from engine.matching.data import MOST_QUERIES, WHY_UNDEFINED, Data, taught_queries
 from engine.matching.fitted import SHOWN, MatchFitted, Ranked, Scorer, counts_of, share_odds
 from engine.matching.index import FEATURES, Index, Meaning, Weights, flat
@@ -23,9 +23,9 @@ from engine.matching.judging import best_true, sheet_of, unknown_probability
 from engine.metrics import Floats, Ints
 from engine.novelty import Novelty
 from engine.pipelines.measuring import measure
+from engine.problems import Problem
 from engine.recipe import Recipe
 from engine.schema import Kind, Role, Schema
-from engine.search import CandidateResult, Search, Watch
 from engine.split import folds
 from engine.training_data import FEWEST_PATIENTS
 from engine.validation import RESAMPLES

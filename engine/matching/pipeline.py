@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from engine.candidates.base import sigmoid, two_columns
-from engine.checks import FEWEST_RECORDS, Problem, make_problem, refuse
+from engine.checks import FEWEST_RECORDS
 from engine.errors import EngineError
 from engine.evaluation import Report
 from engine.explanation import Reasons
+from engine.findings import OnProgress, Search, ShouldStop, Watch
 from engine.fitted import Fitted
 from engine.matching.data import (
     WHY_UNDEFINED,
@@ -31,9 +32,9 @@ from engine.metrics import METRICS, Floats, Ints, Metric, Outcomes, score_all
 from engine.pipelines.base import Pipeline, Setting
 from engine.pipelines.measuring import grouped, measure, plain, ratio
 from engine.preprocessing.steps import Arrays
+from engine.problems import Problem, make_problem, refuse
 from engine.recipe import Recipe
 from engine.schema import Schema
-from engine.search import OnProgress, Search, ShouldStop, Watch
 from engine.training_data import patients_of
 
 _TASKS = ("matching",)

@@ -21,10 +21,10 @@ from engine.schema import ColumnSpec, Kind, Role, Schema, describe_column
 from engine.training_data import check_columns
 
 if TYPE_CHECKING:
-    from engine.checks import Problem
     from engine.evaluation import Report
     from engine.explanation import Reasons
-    from engine.search import OnProgress, Search, ShouldStop
+    from engine.findings import OnProgress, Search, ShouldStop
+    from engine.problems import Problem
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from engine.checks import FEW_PATIENTS, FEWEST_PATIENTS, Problem, make_problem
+from engine.checks import FEW_PATIENTS, FEWEST_PATIENTS
 from engine.metrics import Ints
 from engine.pipelines.base import schema_of
+from engine.problems import Problem, make_problem
 from engine.recipe import Recipe
 from engine.schema import Kind, Role, Schema
 from engine.spans.tokens import Span, Tokens

@@ -11,15 +11,15 @@ import pandas as pd
 
 from engine.calibration import Calibrator
 from engine.candidates.base import two_columns
-from engine.checks import Problem
 from engine.encoding import Encoder
+from engine.findings import CandidateResult, Search, Watch
 from engine.metrics import Floats, Ints
 from engine.novelty import Novelty
 from engine.pipelines.base import schema_of
 from engine.pipelines.measuring import measure, plain
+from engine.problems import Problem
 from engine.recipe import Recipe
 from engine.schema import Kind, Role
-from engine.search import CandidateResult, Search, Watch
 from engine.spans.crf import Crf
 from engine.spans.data import WHY_UNDEFINED, Data, part_of, span_schema
 from engine.spans.fitted import SpansFitted, decode

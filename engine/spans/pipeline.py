@@ -11,17 +11,17 @@ import pandas as pd
 
 from engine.candidates.base import two_columns
 from engine.cells import to_text
-from engine.checks import Problem, refuse
 from engine.errors import EngineError
 from engine.evaluation import Report
 from engine.explanation import Reasons
+from engine.findings import OnProgress, Search, ShouldStop, Watch
 from engine.fitted import Fitted
 from engine.metrics import METRICS, Floats, Ints, Metric, Outcomes, score_all
 from engine.pipelines.base import Pipeline, Setting, adopt
 from engine.pipelines.measuring import grouped, measure, ratio
 from engine.preprocessing.steps import Arrays
+from engine.problems import Problem, refuse
 from engine.recipe import Recipe
-from engine.search import OnProgress, Search, ShouldStop, Watch
 from engine.spans.data import WHY_UNDEFINED, Data, problems_of
 from engine.spans.fitted import SpansFitted
 from engine.spans.judging import COUNTS, baseline_of, curves_of, explained, per_label, sheet_of, taken

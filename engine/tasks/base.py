@@ -13,12 +13,12 @@ import pandas as pd
 from engine.candidates.base import Model
 from engine.errors import EngineError
 from engine.metrics import Floats, Ints, Outcomes
+from engine.problems import Problem
 from engine.recipe import Recipe
 from engine.registry import Candidate
 
 if TYPE_CHECKING:
     from engine.assembly import Contender
-    from engine.checks import Problem
     from engine.fitted import Fitted, Prediction
     from engine.training_data import TrainingData
     from engine.validation import TrialResult, Validator

@@ -17,6 +17,7 @@ from engine.errors import EngineError
 from engine.fitted import Fitted, Prediction
 from engine.metrics import MULTILABEL, Floats, Ints, Outcomes, _mean, divide, rank_scores
 from engine.positive import ABSENCE, FINDING, plain
+from engine.problems import Problem, make_problem
 from engine.recipe import Recipe
 from engine.registry import Candidate
 from engine.tasks.base import (
@@ -35,7 +36,6 @@ from engine.tasks.reductions import many_questions
 
 if TYPE_CHECKING:
     from engine.assembly import Contender
-    from engine.checks import Problem
     from engine.training_data import TrainingData
     from engine.validation import Validator
 
@@ -171,8 +171,6 @@ class Multilabel(Task):
 
     def problems(self, frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
         """What is missing, and for each label whether there is enough of it and of its absence."""
-        from engine.checks import make_problem
-
         if data.unlabelled:
             yield make_problem(
                 "labels_missing", "warning", recipe.target,
@@ -402,8 +400,6 @@ def _limit(p: Floats, truth: Floats, patients: Ints, coverage: float) -> float:
 
 
 def _label_problems(recipe: Recipe, data: TrainingData, j: int, name: str) -> Iterator[Problem]:
-    from engine.checks import make_problem
-
     where = recipe.target if data.details["lists"] else name
     answers = data.answers[:, j]
     counts = [len(set(data.patients[answers == value].tolist())) for value in (1.0, 0.0)]

@@ -16,6 +16,7 @@ from engine.cells import sort_classes, to_category
 from engine.errors import EngineError
 from engine.fitted import Fitted, Prediction
 from engine.metrics import ORDINAL, Floats, Ints, Outcomes, _mean, divide, rank_scores
+from engine.problems import Problem, make_problem
 from engine.recipe import Recipe
 from engine.registry import Candidate
 from engine.tasks.base import (
@@ -34,7 +35,6 @@ from engine.tasks.reductions import Reduced, many_questions
 
 if TYPE_CHECKING:
     from engine.assembly import Contender
-    from engine.checks import Problem
     from engine.training_data import TrainingData
     from engine.validation import Validator
 
@@ -180,8 +180,6 @@ class Ordinal(Task):
 
     def problems(self, frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
         """As for classes; a grade of the order that no record has is said."""
-        from engine.checks import make_problem
-
         if len(set(data.y.tolist())) < 2:
             yield make_problem(
                 "one_class", "error", recipe.target,

@@ -17,6 +17,7 @@ from engine.cells import to_number
 from engine.errors import EngineError
 from engine.fitted import Fitted, Prediction
 from engine.metrics import SURVIVAL, Floats, Ints, Outcomes
+from engine.problems import Problem, make_problem
 from engine.recipe import Recipe
 from engine.registry import Candidate
 from engine.tasks import survival_metrics as figures
@@ -28,7 +29,6 @@ from engine.tasks.reductions import ManyOutputs, Reduced
 
 if TYPE_CHECKING:
     from engine.assembly import Contender
-    from engine.checks import Problem
     from engine.training_data import TrainingData
     from engine.validation import Validator
 
@@ -251,8 +251,6 @@ class Survival(Task):
 
     def problems(self, frame: pd.DataFrame, data: TrainingData, recipe: Recipe) -> Iterator[Problem]:
         """How many events there are, and how far they reach."""
-        from engine.checks import make_problem
-
         time, event, horizon = data.answers[:, 0], data.answers[:, 1] > 0, data.details["horizon"]
         if data.unlabelled:
             yield make_problem(

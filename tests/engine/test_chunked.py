@@ -269,14 +269,14 @@ import engine, engine.chunked
 from bench.memory import peak_megabytes
 from tests.engine.conftest import make_patients
 path, work, limit, piece, slow, names = sys.argv[1:]
-plain = engine.chunked._Sizes.of
+plain = engine.chunked.Sizes.of
 from engine.pieces import network
 if int(piece):
     network.rows_in_piece = lambda limit, room, width: network.STRETCH
 def cut(limit, columns, wanted):
     sizes = plain(limit, columns, wanted)
-    return engine.chunked._Sizes(int(piece) or sizes.piece, sizes.sample, sizes.room, sizes.network)
-engine.chunked._Sizes.of = cut
+    return engine.chunked.Sizes(int(piece) or sizes.piece, sizes.sample, sizes.room, sizes.network)
+engine.chunked.Sizes.of = cut
 def told(progress):
     print(progress.step, progress.detail["piece"], flush=True)
     time.sleep(float(slow))

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import engine
-from engine import EngineError, Recipe, check, checks, leak_report
+from engine import EngineError, Recipe, check, doubts, leak_report
 from engine.copies import (
     chance_of,
     copied,
@@ -195,10 +195,10 @@ def test_large_tables_are_searched_for_leaks_in_a_part_that_the_report_names(mon
     frame = pd.concat([frame, frame.iloc[100:140]], ignore_index=True)
     whole = {p.code: p for p in check(frame, RECIPE)}
     assert "checked_part" not in whole
-    monkeypatch.setattr(checks, "MOST_CHECKED", 800)
+    monkeypatch.setattr(doubts, "MOST_CHECKED", 800)
     data = prepare(frame, RECIPE)
-    part = checks.to_be_looked_at(data, RECIPE)
-    assert part.frame.equals(checks.to_be_looked_at(data, RECIPE).frame)
+    part = doubts.to_be_looked_at(data, RECIPE)
+    assert part.frame.equals(doubts.to_be_looked_at(data, RECIPE).frame)
     inside = data.frame["mrn"].isin(set(part.frame["mrn"]) - set(data.frame["mrn"][data.y == 1]))
     assert inside.sum() + 8 <= len(part.y) < 1200  # all records of each patient, and every record of the rare class
     assert (part.y == 1).sum() == (data.y == 1).sum() == 8
@@ -206,7 +206,7 @@ def test_large_tables_are_searched_for_leaks_in_a_part_that_the_report_names(mon
     assert found["checked_part"].params == {"count": len(part.y), "total": 3040}
     assert found["leak"].column == whole["leak"].column == "verdict"
     assert found["duplicates"].params == whole["duplicates"].params  # copies are counted in all rows
-    other = checks.to_be_looked_at(data, replace(RECIPE, seed=1))
+    other = doubts.to_be_looked_at(data, replace(RECIPE, seed=1))
     assert not part.frame.equals(other.frame)
 
 
@@ -307,4 +307,4 @@ def test_real_tables_lose_no_honest_column() -> None:
     from sklearn.datasets import load_breast_cancer, load_diabetes
 
     for loaded in (load_breast_cancer(as_frame=True), load_diabetes(as_frame=True)):
-        assert engine.checks.left_out(check(loaded.frame, Recipe(target="target"))) == []
+        assert doubts.left_out(check(loaded.frame, Recipe(target="target"))) == []

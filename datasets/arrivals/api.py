@@ -17,7 +17,7 @@ from accounts.permissions import Permission
 from accounts.rest.idempotency import idempotent_long
 from accounts.rest.problems import Problem
 from accounts.scoping import get_or_404
-from datasets.arrivals import services
+from datasets.arrivals import looking, services
 from datasets.arrivals.models import Arrival, ArrivedFile, ArrivedKind, Outcome
 from datasets.models import Dataset
 
@@ -227,13 +227,18 @@ class FileRetry(APIView):
         request=RetrySerializer,
         responses={
             202: ArrivedFileSerializer,
-            409: OpenApiResponse(description="nothing is left to look at"),
+            409: OpenApiResponse(description="nothing is left to look at, or a person has to look at the picture first"),
         },
     )
     def post(self, request: Request, pk: int) -> Response:
         file = _file(request, pk)
         given = RetrySerializer(data=request.data)
         given.is_valid(raise_exception=True)
+        if given.validated_data["confirm"] and looking.waits(file):
+            text = _(
+                "Whether a picture names a patient is for a person to see: look at it on the file's page and let it in there."
+            )
+            raise Problem(409, "look-first", text)
         try:
             services.try_again(
                 actor=actor_of(request), file=file, known=given.validated_data.get("known", []),

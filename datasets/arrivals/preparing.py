@@ -17,15 +17,16 @@ from datasets.arrivals import cleaning, keeping
 from datasets.arrivals.desk import Desk
 from datasets.arrivals.found import Found, Refused, Shape
 
-Preparer = Callable[[Actor, Path, Path], dict[str, int]]
+Preparer = Callable[[Actor, Path, Path, bool], dict[str, int]]
 NEEDED = frozenset({"dicom"})  # formats whose files name the patient
 _NAMES: dict[str, str] = {}
 
 
 def register(form: str, dotted_name: str) -> None:
-    """`register("dicom", "datasets.dicom.services.prepare")`: `(actor, path, out) -> {what: how often}`.
+    """`register("dicom", "datasets.dicom.services.prepare")`: `(actor, path, out, looked) -> {what: how often}`.
 
-    It writes the file without what identifies the patient to `out`, or raises Refused.
+    It writes the file without what identifies the patient to `out`, or raises Refused. `looked`: the actor has seen its
+    pictures and no name in them.
     """
     _NAMES[form] = dotted_name
 
@@ -37,7 +38,7 @@ def names() -> dict[str, str]:
 
 @contextmanager
 def prepared(
-    *, actor: Actor, desk: Desk, found: Found, copy: keeping.Copy, known: list[str]
+    *, actor: Actor, desk: Desk, found: Found, copy: keeping.Copy, known: list[str], looked: bool = False
 ) -> Iterator[tuple[keeping.Copy, dict[str, int]]]:
     """(what may be stored, how much of what was removed), while the block lasts. Raises Refused."""
     if found.kind == Shape.TEXT:
@@ -46,7 +47,7 @@ def prepared(
             yield keeping.measured(out), counts
     elif found.format in _NAMES and found.kind != Shape.INDEX:
         with _out() as out:
-            counts = import_string(_NAMES[found.format])(actor, copy.path, out)
+            counts = import_string(_NAMES[found.format])(actor, copy.path, out, looked)
             yield keeping.measured(out), counts
     elif found.format in NEEDED and found.kind != Shape.INDEX:
         raise Refused("not_deidentified")

@@ -136,14 +136,16 @@ def dicom_frame(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def dicom_shown(question: dict[str, Any]) -> dict[str, Any]:
-    """The same as a screen shows it. `window`: (centre, width); `viewport`: (width, height) in pixels; `form`: PNG or JPEG."""
+    """The same as a screen shows it. `window`: (centre, width), or "whole" for all values that occur; `viewport`: (width, height)
+    in pixels; `form`: PNG or JPEG.
+    """
     from PIL import Image
 
     from datasets.dicom.pixels import shown
 
     def drawn(data: Any, index: int) -> bytes:
-        window, viewport = question["window"], question["viewport"]
-        picture = Image.fromarray(shown(data, index, window=tuple(window) if window else None))
+        viewport = question["viewport"]
+        picture = Image.fromarray(shown(data, index, window=_window(question["window"], data, index)))
         if viewport:
             picture.thumbnail((max(1, int(viewport[0])), max(1, int(viewport[1]))))
         stream = io.BytesIO()
@@ -151,6 +153,18 @@ def dicom_shown(question: dict[str, Any]) -> dict[str, Any]:
         return stream.getvalue()
 
     return _of_frame(question, drawn)
+
+
+def _window(asked: Any, data: Any, index: int) -> tuple[float, float] | None:
+    if asked != "whole":
+        return tuple(asked) if asked else None
+    from datasets.dicom.reading import coded
+    from engine.pictures import frame_values
+
+    with coded("pixels_unreadable"):
+        values = frame_values(data, index)
+    low, high = float(values.min()), float(values.max())
+    return (low + high + 1) / 2, high - low + 1  # LINEAR of PS3.3 C.11.2.1.2: black below the least, white above the greatest
 
 
 def _of_frame(question: dict[str, Any], made: Callable[[Any, int], bytes]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_noop
 
 from accounts import audit
 from accounts.actor import Actor
-from datasets.arrivals import keeping
+from datasets.arrivals import keeping, looking
 from datasets.arrivals.found import Refused
 from datasets.arrivals.masking import MOST_KNOWN
 from datasets.arrivals.models import Arrival, ArrivedFile, Outcome
@@ -25,6 +25,7 @@ from jobs.models import Job
 from jobs.services import submit
 
 AT_ONCE = 500  # rows in one transaction
+CONFIRMABLE = looking.CODES | {"to_confirm"}  # what waits for nothing but a person's eyes
 
 
 class ArrivalRefused(ValueError):
@@ -142,7 +143,11 @@ def may_come_again(arrival: Arrival) -> bool:
 def try_again(
     *, actor: Actor, file: ArrivedFile, known: Sequence[str] = (), confirmed: bool = False
 ) -> Arrival:
-    """Look at a quarantined file again; `confirmed` lets a masked text in, with `known` masked too. Raises ArrivalRefused."""
+    """Look at a quarantined file again. Raises ArrivalRefused.
+
+    `confirmed`: a person has seen what makes it wait, and lets it in: a masked text, with `known` masked too, or a picture
+    that may show text. It counts for that reason only; a file that is held for another one is looked at as ever.
+    """
     row: ArrivedFile = ArrivedFile.objects.select_for_update().get(pk=file.pk)
     if not can_retry(row):
         raise ArrivalRefused(
@@ -154,6 +159,7 @@ def try_again(
     if row.original_id is None:  # only its archive has it
         ArrivedFile.objects.filter(members=row).update(outcome="")
     code, row.outcome, row.code = row.code, "", ""
+    confirmed = confirmed and code in CONFIRMABLE
     row.reason_facts = {"confirmed": True} if confirmed else {}
     row.save(update_fields=["outcome", "code", "reason_facts"])
     _sort_out(actor, arrival)

@@ -170,7 +170,8 @@ class Sorting:
             return
         try:
             with preparing.prepared(
-                actor=self.actor, desk=self.desk, found=found, copy=copy, known=self.known
+                actor=self.actor, desk=self.desk, found=found, copy=copy, known=self.known,
+                looked=bool(row.reason_facts.get("confirmed")),
             ) as (ready, counts):
                 row.masked = counts
                 if (

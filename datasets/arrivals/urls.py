@@ -9,6 +9,7 @@ urlpatterns: list[URLPattern] = [
     path("arrivals/new/", views.send, name="arrival_send"),
     path("arrivals/quarantine/", views.quarantine, name="quarantine"),
     path("arrivals/files/<int:pk>/", views.file_detail, name="arrived_file"),
+    path("arrivals/files/<int:pk>/frames/<int:index>/", views.file_frame, name="arrived_file_frame"),
     path("arrivals/files/<int:pk>/retry/", views.file_retry, name="arrived_file_retry"),
     path("arrivals/files/<int:pk>/discard/", views.file_discard, name="arrived_file_discard"),
     path("arrivals/<uuid:pk>/", views.arrival, name="arrival"),

@@ -7,7 +7,7 @@ from django.contrib import messages
 from django.core.exceptions import BadRequest, TooManyFilesSent, ValidationError
 from django.core.files.storage import default_storage
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -20,7 +20,7 @@ from accounts.permissions import Permission
 from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from datasets import storage
-from datasets.arrivals import desks, masking, report, services
+from datasets.arrivals import desks, looking, masking, report, services
 from datasets.arrivals.forms import FileFilterForm, RetryForm, SendForm
 from datasets.arrivals.found import Refused
 from datasets.arrivals.models import Arrival, ArrivedFile, Outcome
@@ -140,10 +140,15 @@ def _file_page(
     audit.record(actor, "arrival.file_read", file)
     may = actor.may(Permission.WRITE_DATA)
     text, more, why = _text(file, form.known_now() if form else [], may)
+    whole = request.GET.get("range") == "whole"
+    frames = looking.frames_of(file, request.GET.get("frames", ""), whole) if may else None
+    if frames is not None:
+        audit.record(actor, "arrival.picture_looked_at", file)
     context = {
         "file": file, "arrival": file.arrival, "form": form or RetryForm(), "can_retry": may and services.can_retry(file),
         "can_discard": may and file.outcome == Outcome.QUARANTINED and file.discarded_at is None,
         "text": text, "more": more, "text_refused": why, "held": file.code == "to_confirm",
+        "frames": frames,
     }  # fmt: skip
     return render(request, "datasets/arrivals/file.html", context, status=status)
 
@@ -168,6 +173,22 @@ def _text(file: ArrivedFile, known: list[str], may: bool) -> tuple[list[tuple[st
         return [], False, _("The server is busy looking at other files. Open this page again in a minute.")
 
 
+@require_safe
+@requires(Permission.WRITE_DATA)
+def file_frame(request: HttpRequest, pk: int, index: int) -> HttpResponse:
+    """One frame of a picture in quarantine as it came, for whoever is to decide whether it names the patient."""
+    file = file_of(request, pk)
+    if not looking.waits(file):
+        raise Http404
+    try:
+        content = looking.frame(file, index, request.GET.get("range") == "whole")
+    except (Refused, ConnectionError) as error:
+        return HttpResponse(looking.why_not(error), status=503, content_type="text/plain; charset=utf-8")
+    if not content:
+        raise Http404
+    return HttpResponse(content, content_type="image/png", headers={"Cache-Control": "no-store"})
+
+
 @require_http_methods(["POST"])
 @requires(Permission.WRITE_DATA)
 def file_retry(request: HttpRequest, pk: int) -> HttpResponse:
@@ -181,6 +202,9 @@ def file_retry(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _retried(request: HttpRequest, actor: Actor, file: ArrivedFile, form: RetryForm) -> HttpResponse:
     confirmed = request.POST.get("action") == "confirm"
+    if confirmed and looking.waits(file) and request.POST.get("looked") != "yes":
+        messages.error(request, _("Look at every frame, and tick that you have, before you let the picture in."))
+        return redirect("datasets:arrived_file", file.pk)
     try:
         services.try_again(actor=actor, file=file, known=form.cleaned_data["known"], confirmed=confirmed)
     except services.ArrivalRefused as error:

@@ -72,11 +72,14 @@ def _looked(path: Path, data: Any) -> tuple[tuple[str, ...], int]:
         return ("pixels_unread",), 0
 
 
-def prepare(actor: Actor, path: Path, out: Path) -> dict[str, int]:
+def prepare(actor: Actor, path: Path, out: Path, looked: bool = False) -> dict[str, int]:
     """What `datasets.arrivals.preparing` asks for: the file without what identifies the patient at `out`, and how many
-    elements each action touched. Raises Refused where that can't be done with certainty."""
+    elements each action touched. `looked`: the actor has seen its pictures and no name in them.
+
+    Raises Refused where that can't be done with certainty.
+    """
     try:
-        report = deidentify_file(actor=actor, path=path, out=out)
+        report = deidentify_file(actor=actor, path=path, out=out, pixels_checked=looked)
     except vault.VaultClosed as error:
         raise Refused("not_deidentified") from error
     if report.outcome is not Outcome.DONE:

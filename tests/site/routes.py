@@ -47,6 +47,7 @@ ROUTES: dict[str, str] = {
     "datasets:arrival_send": "",
     "datasets:quarantine": "",
     "datasets:arrived_file": "pk=arrived_file.pk",
+    "datasets:arrived_file_frame": "pk=held_picture.pk, index=index",
     "datasets:arrived_file_retry": "pk=arrived_file.pk",
     "datasets:arrived_file_discard": "pk=arrived_file.pk",
     "datasets:arrival": "pk=arrival.pk",

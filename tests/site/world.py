@@ -24,6 +24,7 @@ class World:
     waiting_upload: Any
     arrival: Any
     arrived_file: Any
+    held_picture: Any
     transfer: Any
     record: Any
     version: Any
@@ -93,17 +94,19 @@ def import_table(who: Any, folder: Path) -> tuple[Any, Any]:
     return Dataset.objects.get(pk=upload.dataset_id), upload
 
 
-def arrive(who: Any) -> tuple[Any, Any]:
-    """Some files sent and sorted out: (arrival, the one in quarantine)."""
+def arrive(who: Any, folder: Path) -> tuple[Any, Any, Any]:
+    """Some files sent and sorted out: (arrival, one in quarantine, a picture there that waits for a person's look)."""
     import io
 
     from datasets.arrivals import services
+    from tests.datasets.dicom.files import saved, slice_of
 
-    sent = {"note.txt": b"A note.\nIt is short.\n", "bad": b"MZ"}
+    picture = saved(slice_of(BurnedInAnnotation="YES"), folder / "burned_in.dcm").read_bytes()
+    sent = {"note.txt": b"A note.\nIt is short.\n", "bad": b"MZ", "us.dcm": picture}
     files = [(f"{MARK} {name}", io.BytesIO(content)) for name, content in sent.items()]
     arrival = services.receive(actor=who, files=files)
     run_waiting_jobs()
-    return arrival, arrival.files.get(outcome="quarantined")
+    return arrival, arrival.files.get(code="program"), arrival.files.get(code="burned_in_declared")
 
 
 def train(who: Any, dataset: Any) -> Any:
@@ -164,7 +167,7 @@ def build(folder: Path) -> World:
     second = folder / f"{MARK}-second.csv"
     second.write_text(table(rows=10, seed=8), encoding="utf-8")
     waiting = intake.receive(actor=who, file=second, name=second.name)
-    arrival, arrived_file = arrive(who)
+    arrival, arrived_file, held_picture = arrive(who, folder)
     transfer = begin(actor=who, length=1000, name=f"{MARK}-third.csv", dataset=dataset)
     run = train(who, dataset)
     version = run.versions.get(chosen=True)
@@ -186,7 +189,7 @@ def build(folder: Path) -> World:
     return World(
         organisation=organisation, owner=owner, viewer=viewer, outsider=outsider, spare=spare.memberships.get(),
         dataset=dataset, upload=upload, waiting_upload=waiting, arrival=arrival, transfer=transfer,
-        arrived_file=arrived_file, record=record, version=run.version,
+        arrived_file=arrived_file, held_picture=held_picture, record=record, version=run.version,
         job=run.job, run=run, model=version.model, model_version=version, diagnosis=diagnosis, batch=batch,
         key=key, invitation=invitation, token=token, notification=notification,
         receiver=receiver, peer=peer, instance=stored.dicom, patient_key=patient_key, stored=stored, record_file=record_file,

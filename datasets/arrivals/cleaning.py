@@ -8,10 +8,11 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from datasets.arrivals import cleaning_tiff
+from datasets.arrivals import cleaning_headers, cleaning_tiff, cleaning_video
 from datasets.arrivals.found import Refused
 
-FORMATS = ("png", "jpeg", "tiff", "webp", "gif")  # BMP has no place for texts
+PICTURES = ("png", "jpeg", "tiff", "webp", "gif")  # BMP has no place for texts
+FORMATS = (*PICTURES, *cleaning_headers.FORMATS, *cleaning_video.FORMATS)
 TURNED = 0x0112  # EXIF's Orientation
 PNG_KEPT = frozenset(
     b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI bKGD hIST pHYs acTL fcTL fdAT".split()
@@ -21,10 +22,14 @@ GIF_KEPT = (b"NETSCAPE2.0", b"ANIMEXTS1.0")  # how often a clip is repeated
 
 
 def clean(path: Path, form: str, out: Path) -> int:
-    """Write the picture without its metadata to `out`; how many pieces went. With 0 nothing is written: it is clean already.
+    """Write the file without its metadata to `out`; how many pieces went. With 0 nothing is written: it is clean already.
 
-    Raises Refused ("metadata") where that cannot be done without touching pixels.
+    Raises Refused ("metadata" and such) where that cannot be done without touching what is meant to be seen.
     """
+    if form in cleaning_headers.FORMATS:
+        return cleaning_headers.clean(path, form, out)
+    if form in cleaning_video.FORMATS:
+        return cleaning_video.clean(path, form, out)
     data = path.read_bytes()
     try:
         cleaned, count = _HOW[form](data)

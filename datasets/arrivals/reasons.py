@@ -49,6 +49,13 @@ REASONS: dict[str, Promise] = {
         "What is written beside the picture (who made it, when and where) could not be taken out of this file. "
         "Save it as PNG and send that."
     ),
+    "metadata_header": _(
+        "What the header says of the patient could not be taken out of this file. Export it again without the patient's data."
+    ),
+    "metadata_video": _(
+        "What is beside the pictures (sound, names, dates) could not be taken out of this clip. "
+        "Save it as MP4 without sound and send that."
+    ),
     "not_drawn": _("No picture could be made of this file."),
     # -- members of archives --
     "unsafe_name": _("The archive gives this file a name that points outside of it. Pack the files again by their folder."),

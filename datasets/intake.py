@@ -16,7 +16,7 @@ from django.utils.translation import gettext_noop
 from accounts import audit
 from accounts.actor import Actor
 from datasets import quota, services, storage
-from datasets.models import Dataset, Upload
+from datasets.models import Dataset, StoredFile, Upload
 from datasets.preview import Settings, build, settings_of
 from datasets.readers.base import ReadError
 from datasets.tus.models import Transfer
@@ -114,8 +114,8 @@ def _take(
         raise IntakeRefused(error.code, str(error)) from error
     if then is None:  # a transfer has had its room since it began
         _room(actor.organisation, size, sha256)
-    stored = storage.keep(organisation=actor.organisation, path=path, sha256=sha256, size=size, link=link)
-    with transaction.atomic():
+
+    def pointed(stored: StoredFile) -> Upload:
         upload = Upload.objects.create(
             organisation=actor.organisation,
             dataset=dataset,
@@ -135,7 +135,11 @@ def _take(
         )
         if then is not None:
             then(upload)
-    return upload
+        return upload
+
+    return storage.keep_for(
+        pointed, organisation=actor.organisation, path=path, sha256=sha256, size=size, link=link
+    )
 
 
 def _room(organisation: Any, size: int, sha256: str) -> None:

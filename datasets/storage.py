@@ -6,14 +6,15 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage, default_storage
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -22,7 +23,10 @@ from datasets import temporary
 from datasets.durable import sync_folder
 from datasets.models import DatasetVersion, StoredFile, Upload
 
+Pointed = TypeVar("Pointed")
 PIECE = 1024 * 1024
+TRIES = 5
+LOCK = "storing.lock"
 ROOT = "uploads"  # all content lies below it: uploads/<organisation>/<first two digits>/<sha256>
 
 
@@ -69,6 +73,24 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+class LetGo(ConnectionError):
+    """Content was deleted by somebody who needed it no more, before the row that points to it was there: keep it once more.
+    (Jobs are tried again after a ConnectionError.)"""
+
+
+def hold(files: Iterable[StoredFile | None]) -> None:
+    """Inside the transaction that writes what points to these: nobody lets them go before it ends. Raises LetGo."""
+    there = {row.pk: row.path for row in locked(files)}
+    if any(not there.get(file.pk) for file in files if file is not None):
+        raise LetGo("content was let go before it was pointed to")
+
+
+def locked(files: Iterable[StoredFile | None]) -> list[StoredFile]:
+    """The rows as they are now, locked in one order, so that two who lock several never wait for each other."""
+    pks = {file.pk for file in files if file is not None}
+    return list(StoredFile.objects.select_for_update().filter(pk__in=pks).order_by("pk")) if pks else []
+
+
 def keep(*, organisation: Organisation, path: Path, sha256: str, size: int, link: bool = False) -> StoredFile:
     """The organisation's StoredFile of this content; the same content is kept once.
 
@@ -89,6 +111,18 @@ def keep(*, organisation: Organisation, path: Path, sha256: str, size: int, link
         row.path = name
         row.save(update_fields=["path"])
     return row
+
+
+def keep_for(
+    point: Callable[[StoredFile], Pointed], *, organisation: Organisation, path: Path, sha256: str, size: int, link: bool = False
+) -> Pointed:
+    """`keep`, and `point` writes what points to it, in one transaction; both again where the content was let go between them."""
+    for _attempt in range(TRIES):
+        stored = keep(organisation=organisation, path=path, sha256=sha256, size=size, link=link)
+        with suppress(LetGo), transaction.atomic():
+            hold([stored])
+            return point(stored)
+    raise LetGo("content was let go again and again while it was taken in")
 
 
 def _row(organisation: Organisation, sha256: str, size: int, name: str) -> StoredFile:
@@ -133,10 +167,18 @@ def discard(name: str, before: float) -> bool:
     return True
 
 
+def _lock() -> Path:
+    """In the storage's own folder, which the desks may only read: one that was taken over holds nobody up."""
+    root = place_of(LOCK)
+    assert root is not None  # `place_of` is asked before, of the content
+    root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return root
+
+
 @contextmanager
 def _agreed(how: int) -> Iterator[None]:
     """Claiming and deleting exclude each other, in all processes; both are over in no time."""
-    handle = os.open(Path(settings.FILE_UPLOAD_TEMP_DIR, "storing.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(_lock(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, how)
         yield

@@ -6,6 +6,7 @@ from datasets.arrivals import urls as arrivals
 from datasets.cells import views as cells
 from datasets.dicom import views as dicom
 from datasets.receiving import urls as receiving
+from datasets.receiving.views_erasing import received_erase
 from datasets.viewer import views as viewer
 from datasets.views import datasets, gallery, quality, records, transfers, uploads, versions
 
@@ -21,6 +22,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *receiving.urlpatterns,
     path("transfers/<uuid:pk>/discard/", transfers.discard, name="transfer_discard"),
     path("patients/", dicom.patient_key, name="patient_key"),
+    path("patients/erase/", received_erase, name="received_erase"),
     path("<uuid:pk>/", datasets.detail, name="detail"),
     path("<uuid:pk>/change/", datasets.change, name="change"),
     path("<uuid:pk>/columns/", datasets.columns, name="columns"),

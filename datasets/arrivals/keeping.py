@@ -81,8 +81,8 @@ def measured(path: Path) -> Copy:
 
 def let_go(files: Iterable[StoredFile | None]) -> None:
     """Delete content that no row of any model points to any more, once the transaction holds."""
-    for file in {file.pk: file for file in files if file is not None and file.path}.values():
-        if not storage.needed(file):
+    for file in storage.locked(files):
+        if file.path and not storage.needed(file):
             path = file.path
             storage.emptied(file)
             transaction.on_commit(partial(storage.discard, path, time()))

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_noop
 
 from accounts import audit
 from accounts.actor import Actor
+from datasets import storage
 from datasets.arrivals import keeping, looking
 from datasets.arrivals.found import Refused
 from datasets.arrivals.masking import MOST_KNOWN
@@ -95,8 +96,11 @@ def _kept(actor: Actor, number: int, name: str, content: IO[bytes] | StoredFile)
 @transaction.atomic
 def _queued(actor: Actor, arrival: Arrival, rows: list[ArrivedFile]) -> Arrival:
     arrival.save(force_insert=True)
+    alive = {file.pk for file in storage.locked(row.original for row in rows) if file.path}
     for row in rows:
         row.arrival = arrival
+        if row.original is not None and row.original.pk not in alive:  # the same content was let go since it was kept
+            row.original, row.outcome, row.code = None, Outcome.QUARANTINED, "storage"
     ArrivedFile.objects.bulk_create(rows)
     _sort_out(actor, arrival)
     audit.record(

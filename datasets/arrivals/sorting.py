@@ -262,11 +262,15 @@ class Sorting:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits. Raises LeaseLost when the job is no longer ours; then nothing is written."""
+        """Write what waits. Raises LeaseLost when the job is no longer ours, storage.LetGo where what was kept is there no more;
+        then nothing is written, and the next attempt does it again."""
         batch, self.batch = self.batch, Batch()
         if not batch.fresh and not batch.changed:
             return
+        pointed = [file for row in (*batch.fresh, *batch.changed) for file in (row.original, row.file)]
         with self.context.fenced():
+            storage.locked([*pointed, *batch.free])
+            storage.hold(pointed)
             ArrivedFile.objects.bulk_create(batch.fresh)
             ArrivedFile.objects.bulk_update(batch.changed, FIELDS)
             index.keep(batch.described)

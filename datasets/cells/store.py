@@ -87,16 +87,17 @@ def _kept(
         quota.check(organisation=organisation, more=size, sha256=sha256)
     except quota.OverQuota as full:
         raise NotACell("over_quota", str(full)) from full
-    stored = storage.keep(organisation=organisation, path=path, sha256=sha256, size=size)
-    cell, _created = CellFile.objects.get_or_create(
-        file=stored, defaults={"name": clean_name(name), "kind": found.kind, "form": found.form, "pseudonym": pseudonym},
-    )
-    if pseudonym:
-        from datasets.receiving import index
 
-        with transaction.atomic():
+    def pointed(stored: StoredFile) -> CellFile:
+        about = {"name": clean_name(name), "kind": found.kind, "form": found.form, "pseudonym": pseudonym}
+        cell, _created = CellFile.objects.get_or_create(file=stored, defaults=about)
+        if pseudonym:
+            from datasets.receiving import index
+
             index.keep([index.describe(stored, path)])
-    return cell
+        return cell
+
+    return storage.keep_for(pointed, organisation=organisation, path=path, sha256=sha256, size=size)
 
 
 def look_of(cell: CellFile) -> Look:

@@ -7,13 +7,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from django.db.models import Exists, OuterRef
+
 from accounts.models import Organisation
+from datasets import storage
+from datasets.arrivals.models import ArrivedFile
+from datasets.cells.models import CellFile
 from datasets.dicom.codes import Unreadable
 from datasets.models import StoredFile
 from datasets.receiving.models import DicomInstance
 
 LONGEST = 300  # characters of a value that is kept for answers
 MOST_VALUES = 16
+AT_ONCE = 200  # files
 # What QIDO answers with by itself (PS3.18 tables 10.6.3-3 to 5), as far as a de-identified file has it.
 STUDY = ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "PatientName", "PatientID", "PatientBirthDate",
          "PatientSex", "PatientAge", "StudyID", "StudyDescription")  # fmt: skip
@@ -94,19 +100,37 @@ def keep(rows: Iterable[DicomInstance | None]) -> None:
     fresh = {row.file_id: row for row in rows if row is not None}
     known = set(DicomInstance.objects.filter(file__in=list(fresh)).values_list("file_id", flat=True))
     there = set(StoredFile.objects.filter(pk__in=list(fresh)).exclude(path="").values_list("pk", flat=True))
-    # One that was erased meanwhile is not described.
-    new = [row for pk, row in fresh.items() if pk in there - known]
-    if not new:
-        return
-    newest = {row.instance: row for row in new}
-    for row in new:
-        row.current = newest[row.instance] is row
-    same = DicomInstance.objects.filter(organisation=new[0].organisation_id, current=True)
-    same.filter(instance__in=list(newest)).update(current=False)
-    # Where another process has described the file meanwhile, its row is as good as ours.
-    DicomInstance.objects.bulk_create(new, update_conflicts=True, unique_fields=["file"], update_fields=["current"])
+    # One that was erased meanwhile is not described; where another process has just described it, its row is as good as ours.
+    DicomInstance.objects.bulk_create([row for pk, row in fresh.items() if pk in there - known], ignore_conflicts=True)
 
 
 def instances_of(organisation: Organisation | None) -> Any:
-    """What an organisation may be shown: of each instance the newest file, while it is there."""
-    return DicomInstance.objects.for_organisation(organisation).filter(current=True).exclude(file__path="")
+    """What an organisation may be shown: of each instance the newest file that is there."""
+    rows = DicomInstance.objects.for_organisation(organisation)
+    alive = DicomInstance.objects.filter(organisation=OuterRef("organisation"), instance=OuterRef("instance"))
+    newer = alive.filter(pk__gt=OuterRef("pk")).exclude(file__path="")
+    return rows.exclude(file__path="").filter(~Exists(newer))
+
+
+def describe_missing() -> int:
+    """The nightly schedule's: describe what is stored and in no index, as what came before there was one. How many."""
+    count = 0
+    for rows in (
+        ArrivedFile.objects.filter(format="dicom", file__isnull=False).values_list("file", flat=True),
+        CellFile.objects.filter(form="dicom").values_list("file", flat=True),
+    ):
+        waiting = list(StoredFile.objects.filter(pk__in=rows, dicom=None).exclude(path="").values_list("pk", flat=True))
+        for start in range(0, len(waiting), AT_ONCE):
+            files = StoredFile.objects.filter(pk__in=waiting[start : start + AT_ONCE]).exclude(path="")
+            found = [row for file in files if (row := _of_stored(file)) is not None]
+            keep(found)
+            count += len(found)
+    return count
+
+
+def _of_stored(file: StoredFile) -> DicomInstance | None:
+    try:
+        with storage.local(file) as path:
+            return describe(file, path)
+    except OSError:  # gone since it was listed
+        return None

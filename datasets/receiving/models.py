@@ -6,7 +6,6 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Q
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -51,6 +50,18 @@ class Receiver(models.Model):
         return self.title
 
 
+class FormerTitle(models.Model):
+    """The AE title of a receiver that was removed. Its peers may still be set up with it, so no other organisation gets it."""
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="+")
+    title = models.CharField(_("AE title"), max_length=16, unique=True)
+    removed_at = models.DateTimeField(auto_now_add=True)
+    objects = OrganisationQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.title
+
+
 class Peer(models.Model):
     """Who may send to a receiver: an AE title and the address or network that it calls from. Nobody else may."""
 
@@ -72,7 +83,8 @@ class Peer(models.Model):
 class DicomInstance(models.Model):
     """What a de-identified, stored instance is found by: the replaced UIDs and the few values that people search for.
 
-    It describes its file and does not keep it: see `datasets.storage.pointers`. Of two files of one instance the newer counts.
+    It describes its file and does not keep it: see `datasets.storage.pointers`. Of two files of one instance the newer counts
+    (see `datasets.receiving.index.instances_of`), while it is there.
     """
 
     describes_only = True
@@ -89,7 +101,6 @@ class DicomInstance(models.Model):
     series_number = models.BigIntegerField(null=True)
     number = models.BigIntegerField(null=True)
     attributes = models.JSONField(default=dict, help_text="what else QIDO answers with, in the DICOM JSON model")
-    current = models.BooleanField(default=True, help_text="no newer file of the same instance has come")
     created_at = models.DateTimeField(auto_now_add=True)
     objects = OrganisationQuerySet.as_manager()
 
@@ -99,7 +110,7 @@ class DicomInstance(models.Model):
             models.Index(fields=["organisation", "study", "series", "instance"], name="dicom_by_study"),
             models.Index(fields=["organisation", "instance"], name="dicom_by_instance"),
             models.Index(fields=["organisation", "patient_id"], name="dicom_by_patient"),
-            models.Index(fields=["organisation", "study_date", "study"], name="dicom_by_date", condition=Q(current=True)),
+            models.Index(fields=["organisation", "study_date", "study"], name="dicom_by_date"),
         ]
 
     def __str__(self) -> str:

@@ -7,16 +7,22 @@ from django.utils.translation import gettext as _
 from accounts import audit
 from accounts.actor import Actor
 from datasets.models import Dataset
-from datasets.receiving.models import AE_TITLE, Peer, Receiver, network
+from datasets.receiving.models import AE_TITLE, FormerTitle, Peer, Receiver, network
 
 MOST_PEERS = 200
 
 
 @transaction.atomic
 def add_receiver(*, actor: Actor, title: str, dataset: Dataset | None = None) -> Receiver:
-    """Raises ValidationError: no AE title, or another receiver's."""
+    """Raises ValidationError: no AE title, another receiver's, or one that was another organisation's."""
+    taken = {"title": _("This AE title is taken. Choose another one.")}
     row = Receiver(organisation=actor.organisation, title=_title("title", title), dataset=dataset, created_by=actor.user)
-    _saved(row, {"title": _("This AE title is taken. Choose another one.")})
+    former = FormerTitle.objects.select_for_update().filter(title=row.title).first()
+    if former is not None and former.organisation_id != row.organisation_id:
+        raise ValidationError(taken)
+    _saved(row, taken)
+    if former is not None:
+        former.delete()
     audit.record(actor, "receiver.added", row, dataset=str(dataset.pk) if dataset else "")
     return row
 
@@ -33,10 +39,11 @@ def change_receiver(*, actor: Actor, receiver: Receiver, dataset: Dataset | None
 
 @transaction.atomic
 def remove_receiver(*, actor: Actor, receiver: Receiver) -> None:
-    """It listens no more within seconds; what came stays. Doing it twice is harmless."""
+    """It listens no more within seconds; what came stays. Its AE title stays the organisation's. Doing it twice is harmless."""
     row = Receiver.objects.select_for_update().filter(pk=receiver.pk).first()
     if row is not None:
         audit.record(actor, "receiver.removed", row, peers=row.peers.count())
+        FormerTitle.objects.get_or_create(title=row.title, defaults={"organisation": row.organisation})
         row.delete()
 
 

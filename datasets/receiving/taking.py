@@ -126,11 +126,8 @@ def _kept(context: JobContext, path: Path, content: Content) -> Iterator[StoredF
 def _arrived(context: JobContext, pk: UUID, contents: list[Content], files: list[StoredFile], damaged: int) -> bool:
     """Make the arrival. False where a file was let go by another arrival of the same content meanwhile: keep it once more."""
     about = contents[0].about
-    with context.fenced():
-        # Locked, so that nobody lets them go before our rows point to them.
-        alive = StoredFile.objects.select_for_update().filter(pk__in={file.pk for file in files}).exclude(path="")
-        if {row.pk: row.sha256 for row in alive} != {file.pk: file.sha256 for file in files}:
-            return False
+    with suppress(storage.LetGo), context.fenced():
+        storage.hold(files)
         actor = Actor(user=_user(about), organisation=context.job.organisation)
         arrival = services.receive(
             actor=actor,
@@ -141,7 +138,8 @@ def _arrived(context: JobContext, pk: UUID, contents: list[Content], files: list
         )
         detail = {"images": len(files), "damaged": damaged, "by": about.get("title", ""), "from": _senders(contents)}
         audit.record(actor, "dicom.received", arrival, source=about.get("source", ""), **detail)
-    return True
+        return True
+    return False
 
 
 def _senders(contents: list[Content]) -> list[str]:

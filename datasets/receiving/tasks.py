@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from datasets.receiving import taking
+from datasets.receiving import index, taking
 from jobs.handlers import JobContext, handler
 
 
@@ -15,3 +15,8 @@ def take(context: JobContext) -> dict[str, Any]:
 def sweep() -> int:
     """The schedule's: in which organisations something waits to be taken; how many."""
     return taking.sweep()
+
+
+def describe() -> int:
+    """The schedule's: DICOM that is stored and that DICOMweb does not find yet; how many were described."""
+    return index.describe_missing()

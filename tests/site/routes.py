@@ -53,6 +53,7 @@ ROUTES: dict[str, str] = {
     "datasets:arrival": "pk=arrival.pk",
     "datasets:arrival_report": "pk=arrival.pk",
     "datasets:arrival_discard": "pk=arrival.pk",
+    "datasets:received_erase": "",
     "datasets:receivers": "",
     "datasets:receiver_add": "",
     "datasets:receiver": "pk=receiver.pk",

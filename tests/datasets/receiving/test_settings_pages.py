@@ -47,6 +47,15 @@ def test_taken_title_and_bad_address_are_told(
         assert page.status_code == 422 and word in page.content.decode()
 
 
+def test_a_removed_title_is_given_to_nobody_else(alice: Any, charlie: Any, api_of: Any, allowed: Receiver) -> None:
+    own, stranger = api_of(alice), api_of(charlie)
+    assert own.delete(f"/api/v1/receivers/{allowed.pk}/").status_code == 204
+    answer = stranger.post("/api/v1/receivers/", {"title": TITLE})
+    assert answer.status_code == 400 and "taken" in answer.json()["errors"][0]["message"]
+    assert own.post("/api/v1/receivers/", {"title": TITLE}).status_code == 201
+    assert stranger.post("/api/v1/receivers/", {"title": TITLE}).status_code == 400
+
+
 def test_programs_do_the_same(alice: Any, api_of: Any) -> None:
     client = api_of(alice)
     made = client.post("/api/v1/receivers/", {"title": "AIMASS"}).json()

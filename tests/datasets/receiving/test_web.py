@@ -13,8 +13,11 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from accounts.models import AuditEvent
+from datasets import storage
 from datasets.arrivals.models import ArrivedFile
+from datasets.dicom.models import PatientKey
 from datasets.models import StoredFile
+from datasets.receiving import tasks
 from datasets.receiving.models import DicomInstance
 from datasets.receiving.web.multipart import Malformed, Parts
 from tests.conftest import make_user
@@ -275,13 +278,64 @@ def test_erasing_the_patient_takes_what_no_record_points_to(
     assert paths and not StoredFile.objects.filter(path__in=paths).exists()
 
 
+def test_a_patient_without_records_is_erased_by_the_pseudonym(
+    alice: Any, victor: Any, dana_api: Any, client_of: Any, slices: list[DicomInstance]
+) -> None:
+    client, address, pseudonym = client_of(alice), "/datasets/patients/erase/", slices[0].patient_id
+    assert client_of(victor).get(address).status_code == 403
+    answer = client.post(address, {"pseudonym": "P0000000000000000"})
+    assert answer.status_code == 422 and "Nothing of this pseudonym is stored" in answer.content.decode()
+    page = client.post(address, {"pseudonym": pseudonym.lower()}).content.decode()
+    assert "3 stored DICOM images are deleted" in page and "The key from this pseudonym" in page
+    assert client.post(address, {"pseudonym": pseudonym, "action": "erase", "reason": " "}).status_code == 422
+    assert DicomInstance.objects.filter(patient_id=pseudonym).count() == 3
+    page = client.post(address, {"pseudonym": pseudonym, "action": "erase", "reason": "asked for"}, follow=True)
+    assert "3 DICOM images have been erased" in page.content.decode()
+    assert not DicomInstance.objects.filter(patient_id=pseudonym).exists()
+    assert not PatientKey.objects.filter(pseudonym=pseudonym).exists()
+    assert ArrivedFile.objects.filter(name="[erased]", file=None).count() == 3
+    assert len(dana_api.get(f"{WEB}/studies").json()) == 1
+    event = AuditEvent.objects.get(action="patient.erased")
+    assert (event.detail["instances"], event.detail["key"]) == (3, True)
+
+
+def test_a_patient_with_records_is_erased_where_they_are(
+    dana: Any, alice: Any, client_of: Any, slices: list[DicomInstance]
+) -> None:
+    from datasets.erasure import ErasureRefused
+    from datasets.receiving.erasing import erase_received
+    from datasets.records import add_records
+    from datasets.services import create_dataset
+    from tests.conftest import actor
+
+    columns = [{"name": "who", "kind": "category", "role": "patient"}, {"name": "x", "kind": "number"}]
+    dataset = create_dataset(actor=actor(dana), name="Ages", columns=columns)
+    add_records(actor=actor(dana), dataset=dataset, rows=[{"who": slices[0].patient_id, "x": 1}], source="api")
+    answer = client_of(alice).post("/datasets/patients/erase/", {"pseudonym": slices[0].patient_id})
+    assert answer.status_code == 422 and "records of this patient in Ages" in answer.content.decode()
+    with pytest.raises(ErasureRefused, match="in Ages"):
+        erase_received(actor=actor(alice), pseudonym=slices[0].patient_id, reason="asked for")
+
+
 def test_newer_file_of_an_instance_counts(dana_api: Any, slices: list[DicomInstance], run_jobs: Run) -> None:
     store(dana_api, bytes_of(slice_of(0, SliceThickness="3.5")))
     run_jobs()
-    rows = DicomInstance.objects.filter(instance=slices[0].instance)
-    assert sorted(rows.values_list("current", flat=True)) == [False, True]
+    newer = DicomInstance.objects.filter(instance=slices[0].instance).latest("pk")
+    assert newer.pk != slices[0].pk
     assert len(dana_api.get(f"{WEB}/studies/{slices[0].study}/instances").json()) == 3
     assert value(dana_api.get(place(slices[0]) + "/metadata").json()[0], "00180050") == 3.5
+    storage.emptied(newer.file)
+    assert value(dana_api.get(place(slices[0]) + "/metadata").json()[0], "00180050") == 2.5, "the older one counts again"
+    assert len(dana_api.get(f"{WEB}/studies/{slices[0].study}/instances").json()) == 3
+
+
+def test_what_was_stored_before_there_was_an_index_is_found_after_the_night(dana_api: Any, slices: list[DicomInstance]) -> None:
+    before = {row.file_id: row.instance for row in slices}
+    DicomInstance.objects.all().delete()
+    assert dana_api.get(f"{WEB}/studies").json() == []
+    assert tasks.describe() == 4 and tasks.describe() == 0
+    assert {row.file_id: row.instance for row in DicomInstance.objects.filter(file__in=before)} == before
+    assert len(dana_api.get(f"{WEB}/studies").json()) == 2
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,14 @@
 
 import csv
 import hashlib
+import io
 import re
+import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 # ICD-10 (WHO): first and last three-character category of each chapter.
@@ -108,3 +112,131 @@ def icd10_names(folder: Path, categories: int = 330) -> Path:
                 writer.writerow([code[:3], "en", english, chapter])
                 writer.writerow([code[:3], "zh", chinese, chapter])
     return path
+
+
+BRAIN = "mni_icbm152_%s_tal_nlin_sym_09a_converted.nii.gz"  # 197 × 233 × 189 voxels of 1 mm, Fonov et al. 2009
+PLANES = ("sagittal", "coronal", "axial")
+STRETCH = 30  # mm: slices that lie near each other are nearly the same picture, so they are called one patient
+
+
+def brain(tissue: str) -> Any:
+    """The MNI average brain (152 people) as nilearn ships it: t1, gm (grey matter) or wm (white matter); from left to right,
+    back to front, bottom to top, 8-bit grey."""
+    import nibabel
+    import numpy as np
+
+    values = np.asarray(nibabel.load(package_file("nilearn", BRAIN % tissue)).dataobj, dtype=np.float32)
+    return np.rint(255 * values / values.max()).astype(np.uint8)
+
+
+def mri_planes(folder: Path, step: int = 6) -> Path:
+    """Slices of the average brain as grey PNG files, and a table that says in which plane each lies."""
+    path = folder / "MRI planes.zip"
+    table = io.StringIO()
+    rows = csv.writer(table)
+    rows.writerow(["stretch", "slice", "plane"])
+    with zipfile.ZipFile(path, "w") as archive:
+        for tissue in ("t1", "gm", "wm"):
+            for plane, stretch, name, content in _slices(tissue, step):
+                archive.writestr(name, content)
+                rows.writerow([f"{plane} {stretch}", name, plane])
+        archive.writestr("planes.csv", table.getvalue())
+    return path
+
+
+def _slices(tissue: str, step: int) -> Iterator[tuple[str, int, str, bytes]]:
+    """(plane, number of the stretch, file name, PNG); the outer fifths, where there is little to see, are left out."""
+    import numpy as np
+
+    volume = brain(tissue)
+    for axis, plane in enumerate(PLANES):
+        size = volume.shape[axis]
+        for place in range(size // 5, size - size // 5, step):
+            content = png(np.rot90(np.take(volume, place, axis)))
+            yield plane, place // STRETCH, f"{tissue}-{plane}-{place:03d}.png", content
+
+
+def new_slice(folder: Path) -> Path:
+    """An axial slice between those of `mri_planes`, to be told apart."""
+    import numpy as np
+
+    path = folder / "new slice.png"
+    path.write_bytes(png(np.rot90(brain("t1")[:, :, 94])))
+    return path
+
+
+def png(picture: Any) -> bytes:
+    """An 8-bit grey picture as a PNG file."""
+    import numpy as np
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(out, "PNG")
+    return out.getvalue()
+
+
+def imaging_examples(folder: Path) -> Path:
+    """Something to look through: two DICOM series of the average brain, and an echocardiogram as a clip."""
+    path = folder / "Imaging examples.zip"
+    table = io.StringIO()
+    rows = csv.writer(table)
+    rows.writerow(["patient", "examination", "scan", "clip"])
+    with zipfile.ZipFile(path, "w") as archive:
+        for tissue, what in (("t1", "MRI of the head, T1"), ("gm", "MRI of the head, grey matter")):
+            for number, content in enumerate(_series(tissue)):
+                archive.writestr(f"{tissue}/IM{number:04d}", content)
+            rows.writerow([f"average brain {tissue}", what, tissue, ""])
+        archive.writestr("echo.mp4", echocardiogram())
+        rows.writerow(["echo", "Echocardiogram", "", "echo.mp4"])
+        archive.writestr("examinations.csv", table.getvalue())
+    return path
+
+
+def _series(tissue: str, step: int = 3) -> Iterator[bytes]:
+    """Axial slices of the average brain as DICOM MR, one every `step` mm, with their places in the patient."""
+    import numpy as np
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+    volume = brain(tissue)
+    study, series = (generate_uid(entropy_srcs=["AI Mass demo", tissue, what]) for what in ("study", "series"))
+    for number, height in enumerate(range(0, volume.shape[2], step)):
+        # Stored from the right to the left and from the front to the back, as PS3.3 C.7.6.2.1.1 counts (LPS).
+        picture = np.ascontiguousarray(volume[::-1, ::-1, height].T)
+        data = Dataset()
+        data.file_meta = FileMetaDataset()
+        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = MRImageStorage
+        data.SOPInstanceUID = generate_uid(entropy_srcs=["AI Mass demo", tissue, str(number)])
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+        data.StudyInstanceUID, data.SeriesInstanceUID = study, series
+        data.PatientID, data.PatientName, data.Modality = f"MNI152-{tissue}", "Average^Brain", "MR"
+        data.ImageType, data.SeriesNumber, data.InstanceNumber = ["DERIVED", "PRIMARY", "AXIAL"], 1, number + 1
+        data.StudyDate, data.SeriesDescription, data.BurnedInAnnotation = "20090715", f"Average brain {tissue}", "NO"
+        data.Rows, data.Columns = picture.shape
+        data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
+        data.BitsAllocated, data.BitsStored, data.HighBit = 8, 8, 7
+        data.PixelSpacing, data.SliceThickness = [1, 1], step
+        data.ImageOrientationPatient, data.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [-98, -98, height - 72]
+        data.PixelData = picture.tobytes() + b"\0" * (picture.size % 2)
+        out = io.BytesIO()
+        data.save_as(out, enforce_file_format=True)
+        yield out.getvalue()
+
+
+def echocardiogram() -> bytes:
+    """pydicom's echocardiogram (30 frames, 320 × 240) as an MP4 of its sector alone, without the writing around it."""
+    import av
+    from pydicom import dcmread
+    from pydicom.pixels import iter_pixels
+
+    source = dcmread(package_file("pydicom", "examples_ybr_color.dcm"))
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        stream: Any = container.add_stream("mpeg4", rate=15)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 208, 208, "yuv420p", 800_000
+        for picture in iter_pixels(source):
+            frame = av.VideoFrame.from_ndarray(picture[14:222, 60:268].copy(), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return out.getvalue()

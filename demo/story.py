@@ -6,7 +6,8 @@ from typing import Any
 import ai_mass as am
 from demo import data
 
-HEART, CHAPTER = "Heart disease", "ICD-10 chapter"
+HEART, CHAPTER, PLANES, EXAMPLES = "Heart disease", "ICD-10 chapter", "MRI planes", "Imaging examples"
+MADE = {HEART: data.heart_disease, CHAPTER: data.icd10_names, PLANES: data.mri_planes, EXAMPLES: data.imaging_examples}
 PATIENT = {
     "age": 63, "sex": "Male", "dataset": "Cleveland", "cp": "asymptomatic", "trestbps": 145, "chol": 233, "fbs": True,
     "restecg": "lv hypertrophy", "thalch": 112, "exang": True, "oldpeak": 2.3, "slope": "flat", "ca": 2,
@@ -21,6 +22,8 @@ CORRECTIONS = {
         "diagnosis_name": {"role": "feature", "kind": "text"},
         "chapter": {"role": "target", "kind": "category"},
     },
+    PLANES: {"stretch": {"role": "patient", "kind": "category"}, "plane": {"role": "target", "kind": "category"}},
+    EXAMPLES: {"patient": {"role": "patient", "kind": "category"}},
 }
 
 
@@ -58,8 +61,7 @@ def ensure_dataset(client: am.Client, name: str, folder: Path) -> dict[str, Any]
     for dataset in client.pages("datasets/"):
         if dataset["name"] == name:
             return dataset
-    path = data.heart_disease(folder) if name == HEART else data.icd10_names(folder)
-    return import_file(client, path, name)
+    return import_file(client, MADE[name](folder), name)
 
 
 def ensure_champion(client: am.Client, dataset: dict[str, Any], **options: Any) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def show_diagnosis(diagnosis: dict[str, Any], outcome: str) -> None:
 
 
 def tell(client: am.Client, folder: Path) -> None:
-    """The whole story: two data sets, two models, two diagnoses."""
+    """The whole story: a table, texts and pictures are learned from and told apart; a DICOM study and a clip are there to look at."""
     heart = ensure_champion(client, ensure_dataset(client, HEART, folder), time_budget=45, seed=0)
     show_leaderboard(client, heart, "roc_auc")
     show_diagnosis(
@@ -115,3 +117,11 @@ def tell(client: am.Client, folder: Path) -> None:
     show_leaderboard(client, chapter, "balanced_accuracy")
     for text in ("acute myocardial infarction", "急性心肌梗死"):
         show_diagnosis(am.inference([text], model=chapter["id"], details=True)[0], f"Chapter of “{text}”")
+    planes = ensure_champion(
+        client, ensure_dataset(client, PLANES, folder), time_budget=30, seed=0, candidates=["linear"]
+    )
+    show_leaderboard(client, planes, "balanced_accuracy")
+    found = am.inference([str(data.new_slice(folder))], model=planes["id"], details=True)[0]
+    show_diagnosis(found, "Plane of a new MRI slice")
+    examples = ensure_dataset(client, EXAMPLES, folder)
+    print(f"\nDICOM series and a clip to look through: {client.url}/datasets/{examples['id']}/records/")

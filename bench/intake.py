@@ -1,9 +1,11 @@
-"""Data coming in. `python -m bench.intake [tus …]`: each part prints its table.
+"""Data coming in, and how soon it is seen. `python -m bench.intake [tus series …]`: each part prints its table.
 
 tus: MB/s of a table sent in pieces of 8 MB, against drf-tus under the same gunicorn in the same run. "Pieces" is all but the
 last request; "whole" counts it too: there ours makes the preview and the Upload, drf-tus copies the file. Ours also syncs
 each piece to disk, checks who asks, hashes and audits; drf-tus does none of these. One client in this process sends to both
 in turn; peak memory is the largest worker's.
+
+series: see bench.series.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from bench import series
 from bench.database import fresh
 from bench.import_rows import write_rows
 from bench.serve import gunicorn
@@ -146,7 +149,7 @@ def tus(rounds: int, megabytes: int) -> str:
     return table("A table by tus in pieces of 8 MB, against drf-tus", header, rows)
 
 
-PARTS = ("tus",)
+PARTS = ("tus", "series")
 
 
 def main() -> None:
@@ -155,14 +158,21 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=128)
+    parser.add_argument("--slices", type=int, default=1000)
     parser.add_argument("--prepare", action="store_true")
+    parser.add_argument("--prepare-series", type=int)
     options = parser.parse_args()
     if options.prepare:
         prepare()
         return
+    if options.prepare_series:
+        series.prepare(options.prepare_series)
+        return
     for part in options.parts or PARTS:
         if part == "tus":
             print(tus(options.rounds, options.megabytes))
+        elif part == "series":
+            print(series.measured(4 * options.rounds, options.slices))
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def show_diagnosis(diagnosis: dict[str, Any], outcome: str) -> None:
 
 
 def tell(client: am.Client, folder: Path) -> None:
-    """The whole story: a table, texts and pictures are learned from and told apart; a DICOM study and a clip are there to look at."""
+    """The whole story: a table, texts and pictures are learned from; a DICOM study and a clip are there to look at."""
     heart = ensure_champion(client, ensure_dataset(client, HEART, folder), time_budget=45, seed=0)
     show_leaderboard(client, heart, "roc_auc")
     show_diagnosis(

@@ -114,8 +114,13 @@ def spread(values: "NDArray[Any]") -> tuple[float, float]:
 
 def opened(path: Path, kind: str) -> Look:
     """Raises whatever the decoder raises."""
+    from engine.packs import is_pack
     from engine.pictures import is_dicom
 
+    if kind == Kind.VOLUME and is_pack(path):
+        from datasets.viewer.series import Slices
+
+        return Slices(path)
     if kind in (Kind.IMAGE, Kind.VOLUME, Kind.VIDEO) and is_dicom(path):
         from datasets.viewer.dicom import Frames
 

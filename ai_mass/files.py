@@ -89,8 +89,8 @@ def together(path: Path) -> tuple[str, BinaryIO]:
 
 def _named_in_header(header: Path) -> set[str]:
     """The files of samples that a WFDB header names: the first word of each line after the first."""
-    lines = [line for line in header.read_text("utf-8", "replace").splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    return {line.split()[0] for line in lines[1:]}
+    lines = [line.split() for line in header.read_text("utf-8", "replace").splitlines()]
+    return {words[0] for words in [words for words in lines if words and not words[0].startswith("#")][1:]}
 
 
 def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
@@ -133,7 +133,7 @@ class Sender:
         self.sent: dict[Path, dict[str, Any]] = {}
 
     def send(self, given: Any) -> dict[str, Any]:
-        """The portal's answer for a file, or a folder of a series: id, kind, ... Raises RequestInvalid when it cannot be taken."""
+        """The portal's answer for a file or a series' folder: id, kind, ... Raises RequestInvalid when it cannot be taken."""
         path = Path(given).expanduser()
         if path not in self.sent:
             name, stream = together(path)

@@ -76,7 +76,7 @@ def train(
     `data`: None trains on the data set that is already there (`dataset`: its name or id, needed when there are
     several); a path, a data frame or a list of dictionaries is uploaded first, into `dataset` or one named after the
     file. Rows that are already there are not added again. A folder has one folder of files (pictures, volumes, videos,
-    signals; folders of DICOM slices) for each class. `files`: a zip, a folder or a list of paths with the files that columns of the table name.
+    signals; folders of DICOM slices) for each class. `files`: a zip, a folder or a list of paths with what the table names.
     `target`: the column to learn; known after the first time.
     `hyperparameters`: fields of the recipe (`seed=1`, `time_budget=120`, `scaling="zscore"`, `candidates=["linear"]`,
     `ignore=["discharge_note"]` for a column that is to be left out, …) and hyperparameters of candidates

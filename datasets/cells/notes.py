@@ -13,9 +13,9 @@ NOTES: dict[str, Promise] = {
     "copies": _("Slices that came twice: %(count)s. One of each is kept."),
     "short_series": _("Other series of fewer than %(most)s slices (localizers) that were left out: %(count)s."),
     "other_stacks": _("Slices of another orientation or size that were left out: %(count)s."),
-    "tilted": _("The slices are tilted against their stack (as with a tilted gantry): the volume is put upright."),
+    "tilted": _("The slices are tilted against their stack (as with a tilted gantry): they are moved to stand at right angles."),
     "left_out": _("Files that are no slices of a series and were left out: %(count)s."),
-    "unplaced": _("The files do not say where the slices lie: they are ordered by their numbers, and no side of the patient is known."),
+    "unplaced": _("The files do not say where the slices lie: they are ordered by number, and no side of the patient is known."),
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from django.utils.translation import ngettext
 from datasets.cells import kinds
 from datasets.cells.archive import NOTES, glance, members
 from datasets.cells.folders import FolderTable
-from datasets.cells.groups import Group
+from datasets.cells.groups import FOLDER, Group
 from datasets.cells.naming import Names
 from datasets.models import Kind, Role
 from datasets.readers import headers, missing
@@ -35,9 +35,10 @@ def describe(
     names = Names(found, str(options.get("table", "")))
     named: dict[str, str] = {}
     lost: list[str] = []
-    for column, values in zip(columns, cells, strict=True):
+    folders = options.get("files") == "folders"  # then only the first column names files: the others are their folders' names
+    for place, (column, values) in enumerate(zip(columns, cells, strict=True)):
         present = [v for v in values if missing.spelling(v) is None]
-        if _is_of_files(names, present):
+        if (not folders or not place) and _is_of_files(names, present, column["role"]):
             _look(names, column, present, named, lost)
     rest = [m.name for m in found if m.name not in named and not m.base.lower().endswith(NOTES)]
     refused = [{"name": name[:120], "reason": reason} for name, reason in named.items() if reason]
@@ -48,9 +49,13 @@ def describe(
     }  # fmt: skip
 
 
-def _is_of_files(names: Names, present: Sequence[Cell]) -> bool:
+def _is_of_files(names: Names, present: Sequence[Cell], role: str) -> bool:
+    """Labels and patients are often called as the folders are: there a folder's name does not count, nor where it repeats."""
     some = present[:: max(1, len(present) // PROBED)][:PROBED]
-    return bool(some) and sum(_found(names, cell) is not None for cell in some) >= SHARE * len(some)
+    found = [group for cell in some if (group := _found(names, cell)) is not None]
+    if role in (Role.TARGET, Role.PATIENT) or len(set(present)) < len(present):
+        found = [group for group in found if group.form != FOLDER]
+    return bool(some) and len(found) >= SHARE * len(some)
 
 
 def _found(names: Names, cell: Cell, whole: bool = False) -> Group | None:

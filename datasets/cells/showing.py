@@ -11,7 +11,7 @@ from datasets.cells import notes, store
 from datasets.cells.models import RecordFile
 from datasets.models import Column, Kind, Record
 
-LOOKED_THROUGH = (Kind.IMAGE, Kind.VOLUME)  # kinds that the viewer knows
+LOOKED_THROUGH = (Kind.IMAGE, Kind.VOLUME, Kind.VIDEO, Kind.SIGNAL)  # kinds that the viewer knows
 
 
 @dataclass(frozen=True)

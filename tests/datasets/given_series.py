@@ -25,9 +25,8 @@ def series_of(count: int = 6, *, patient: str = "MRN-5577341", uid: str = "", br
     """The files of an axial series, feet first, 2.5 mm apart."""
     made, own = [], uid or fresh_uid()
     for number in range(count):
-        data = slice_of(
-            number, SeriesInstanceUID=own, SOPInstanceUID=fresh_uid(), PatientID=patient, PatientName=f"Quillfeather^{patient}", **more
-        )
+        who = {"PatientID": patient, "PatientName": f"Quillfeather^{patient}"}
+        data = slice_of(number, SeriesInstanceUID=own, SOPInstanceUID=fresh_uid(), **who, **more)
         data.file_meta.MediaStorageSOPClassUID, data.file_meta.MediaStorageSOPInstanceUID = data.SOPClassUID, data.SOPInstanceUID
         data.PixelData = phantom(number, count, bright).tobytes()
         made.append(content(data))

@@ -49,7 +49,8 @@ def named(files: Sequence[bytes], folder: str = "a/b") -> dict[str, bytes]:
 
 def test_a_zip_of_a_series_is_one_volume_without_its_patient(dana: Any) -> None:
     files = series_of(6)
-    disc = {"DICOMDIR": (TEST_FILES / "dicomdirtests" / "DICOMDIR").read_bytes(), "README.txt": b"a viewer", "AUTORUN.INF": b"[x]"}
+    directory = (TEST_FILES / "dicomdirtests" / "DICOMDIR").read_bytes()
+    disc = {"DICOMDIR": directory, "README.txt": b"a viewer", "AUTORUN.INF": b"[x]"}
     cell = taken(dana, {**disc, **named(files)})
     assert (cell.kind, cell.form) == ("volume", packs.SERIES)
     content = kept(cell).read_bytes()
@@ -188,7 +189,8 @@ def test_over_rest_a_series_comes_as_several_parts_or_a_zip(dana: Any, api_of: A
     answer = api_of(dana).post("/api/v1/files/", {"file": sent}, format="multipart")
     assert answer.status_code == 201, answer.content
     assert (answer.json()["kind"], answer.json()["format"], answer.json()["notes"]) == ("volume", packs.SERIES, [])
-    again = api_of(dana).post("/api/v1/files/", {"file": SimpleUploadedFile("s.zip", zipped(named(files)).getvalue())}, format="multipart")
+    packed = SimpleUploadedFile("s.zip", zipped(named(files)).getvalue())
+    again = api_of(dana).post("/api/v1/files/", {"file": packed}, format="multipart")
     assert again.json()["id"] == answer.json()["id"]
     pair = [SimpleUploadedFile(name, content) for name, content in wfdb().items()]
     assert api_of(dana).post("/api/v1/files/", {"file": pair}, format="multipart").json()["format"] == packs.WFDB

@@ -54,6 +54,14 @@ def test_a_table_with_series_and_recordings_trains_and_diagnoses(
     for size in ("page", "reasons"):
         picture = client.get(reverse("inference:picture", args=[row.pk, pointer.pk, size]))
         assert picture.status_code == 200 and picture["Content-Type"] == "image/png"
+    look = reverse("inference:look", args=[row.pk, pointer.pk])
+    assert f'data-viewer="{look}"' in page and 'data-signal="' in page
+    told = client.get(f"{look}?planes=all").json()
+    assert [p["name"] for p in told["planes"]] == ["frames", "axial", "coronal", "sagittal"]
+    # What was bright speaks: on the axial frames at the patient's right (the left of the picture), in front (above).
+    strongest = max(told["heat"]["axial"], key=lambda mark: mark["strength"])
+    assert 0 <= strongest["frames"][0] <= strongest["frames"][1] < 4 and 0 < strongest["strength"] <= 1
+    assert client.get(reverse("inference:frame", args=[row.pk, pointer.pk, "axial", 1])).status_code == 200
     said = review(actor=actor(bob), diagnosis=row, verdict="confirmed")
     assert said.record is not None and said.record.files.count() == 2
 
@@ -70,9 +78,8 @@ def test_a_table_with_series_and_recordings_trains_and_diagnoses(
     assert refused.status_code == 400 and "hold 2 series (with 5, 4 slices)" in refused.content.decode()
 
     fresh = zipped({"table.csv": table([rows[0], *rows[1:5]]), **parts})
-    answer = api_of(dana).post(
-        f"/api/v1/model-versions/{version.pk}/evaluate/", {"file": SimpleUploadedFile("n.zip", fresh.getvalue())}, format="multipart"
-    )
+    body = {"file": SimpleUploadedFile("n.zip", fresh.getvalue())}
+    answer = api_of(dana).post(f"/api/v1/model-versions/{version.pk}/evaluate/", body, format="multipart")
     assert answer.status_code == 200, answer.content
     assert answer.json()["report"]["metrics"]["balanced_accuracy"]["value"] == 1.0
     assert Record.objects.filter(dataset=upload.dataset).count() == 2 * EACH + 1

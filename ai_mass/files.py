@@ -13,7 +13,7 @@ from ai_mass.errors import AIMassError
 KINDS = ("image", "volume", "video", "signal")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 ENDING = re.compile(
-    r"\.(png|jpe?g|tiff?|bmp|webp|gif|dcm|nii(\.gz)?|mp4|m4v|avi|mov|mkv|mpe?g|npy|edf|bdf|csv|tsv)$", re.IGNORECASE
+    r"\.(png|jpe?g|tiff?|bmp|webp|gif|dcm|nii(\.gz)?|mp4|m4v|avi|mov|mkv|mpe?g|npy|edf|bdf|csv|tsv|hea|zip)$", re.IGNORECASE
 )
 LONGEST = 1024  # characters of a text that could be a path
 PIECE = 1024 * 1024
@@ -55,7 +55,7 @@ def table_as_upload(name: str, table: BinaryIO, files: Any) -> tuple[str, Binary
         parts: list[tuple[str, Path | bytes | Callable[[], BinaryIO]]] = [(name, table.read())]
     stem = name.rsplit(".", 1)[0]
     if isinstance(files, Sequence) and not isinstance(files, str):
-        return f"{stem}.zip", zipped([*parts, *((Path(f).name, existing(f)) for f in files)])
+        return f"{stem}.zip", zipped([*parts, *(part for f in files for part in _listed(f))])
     path = Path(files).expanduser()
     if path.is_dir():
         return f"{stem}.zip", zipped([*parts, *of_folder(path)])
@@ -67,6 +67,30 @@ def table_as_upload(name: str, table: BinaryIO, files: Any) -> tuple[str, Binary
         inner = [i for i in archive.infolist() if not i.is_dir() and i.filename != name]
         more = [(i.filename, _opener(archive, i)) for i in inner]
         return f"{stem}.zip", zipped([*parts, *more])
+
+
+def _listed(given: Any) -> list[tuple[str, Path | bytes | Callable[[], BinaryIO]]]:
+    """A file of a list, or all files of a folder of it, under the folder's own name."""
+    path = Path(given).expanduser()
+    return of_folder(path, f"{path.resolve().name}/") if path.is_dir() else [(path.name, existing(path))]
+
+
+def together(path: Path) -> tuple[str, BinaryIO]:
+    """(name, stream) of what one cell is made of: a folder (a DICOM series) and a WFDB header with the files beside it that are
+    called alike come as one zip. Raises AIMassError."""
+    if path.is_dir():
+        return f"{path.resolve().name or 'series'}.zip", zipped(of_folder(path))
+    if path.suffix.lower() == ".hea":
+        named = _named_in_header(existing(path))
+        own = sorted(p for p in path.parent.iterdir() if p.is_file() and (p == path or p.name in named))
+        return f"{path.stem}.zip", zipped([(p.name, p) for p in own])
+    return path.name, existing(path).open("rb")
+
+
+def _named_in_header(header: Path) -> set[str]:
+    """The files of samples that a WFDB header names: the first word of each line after the first."""
+    lines = [line.split() for line in header.read_text("utf-8", "replace").splitlines()]
+    return {words[0] for words in [words for words in lines if words and not words[0].startswith("#")][1:]}
 
 
 def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
@@ -87,13 +111,14 @@ def like_a_file(value: Any) -> bool:
 
 
 def is_file(value: Any) -> bool:
-    """Whether an input is a path, or a text that is the path of a file that is there."""
+    """Whether an input is a path, or a text that is the path of a file or folder that is there."""
     if isinstance(value, Path):
         return True
     if not isinstance(value, str) or not 0 < len(value) < LONGEST or "\n" in value or "\0" in value:
         return False
     try:
-        return Path(value).expanduser().is_file()
+        path = Path(value).expanduser()
+        return path.is_file() or (path.is_dir() and ("/" in value or "\\" in value))
     except (OSError, RuntimeError):
         return False
 
@@ -108,11 +133,12 @@ class Sender:
         self.sent: dict[Path, dict[str, Any]] = {}
 
     def send(self, given: Any) -> dict[str, Any]:
-        """The portal's answer for a file: id, kind, ... Raises RequestInvalid when it cannot be taken."""
-        path = existing(given)
+        """The portal's answer for a file or a series' folder: id, kind, ... Raises RequestInvalid when it cannot be taken."""
+        path = Path(given).expanduser()
         if path not in self.sent:
-            with path.open("rb") as stream:
-                self.sent[path] = self.client.post("files/", files={"file": (path.name, stream)})
+            name, stream = together(path)
+            with stream:
+                self.sent[path] = self.client.post("files/", files={"file": (name, stream)})
         return self.sent[path]
 
     def record(self, given: Any) -> Any:

@@ -76,7 +76,7 @@ def train(
     `data`: None trains on the data set that is already there (`dataset`: its name or id, needed when there are
     several); a path, a data frame or a list of dictionaries is uploaded first, into `dataset` or one named after the
     file. Rows that are already there are not added again. A folder has one folder of files (pictures, volumes, videos,
-    signals) for each class. `files`: a zip, a folder or a list of paths with the files that columns of the table name.
+    signals; folders of DICOM slices) for each class. `files`: a zip, a folder or a list of paths with what the table names.
     `target`: the column to learn; known after the first time.
     `hyperparameters`: fields of the recipe (`seed=1`, `time_budget=120`, `scaling="zscore"`, `candidates=["linear"]`,
     `ignore=["discharge_note"]` for a column that is to be left out, …) and hyperparameters of candidates
@@ -123,7 +123,8 @@ def inference(inputs: Any, model: str | None = None, *, details: bool = False) -
     """Diagnoses for texts, paths of files, dictionaries or the rows of a data frame, in order.
 
     A path (of a picture, volume, video or signal) fills the model's only column of its kind; in a dictionary it stands
-    beside the other values: `{"age": 60, "film": "scan.png"}`. The files are sent first, each once.
+    beside the other values: `{"age": 60, "film": "scan.png"}`. The files are sent first, each once. The slices of a DICOM
+    series are a folder (`"series/"`) or a zip; a WFDB record is its header (`"100.hea"`), with its samples beside it.
 
     Returns the decided class (or number) of each input; with `details=True` each whole diagnosis: `value`,
     `probability`, `probabilities`, `interval`, `set`, `out_of_distribution`, `warnings`, `id`, …

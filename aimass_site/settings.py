@@ -162,6 +162,7 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 FILE_UPLOAD_TEMP_DIR = str(DATA_DIR / "incoming")
 Path(FILE_UPLOAD_TEMP_DIR).mkdir(parents=True, exist_ok=True)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FILES = 600  # slices of a series, each an open file while they come; a zip of them has no such limit
 MAX_UPLOAD_BYTES = env.int("AIMASS_MAX_UPLOAD_BYTES", default=2 * 1024**3)
 UPLOAD_QUOTA_BYTES = env.int("AIMASS_UPLOAD_QUOTA_BYTES", default=500 * 1024**3)  # per organisation; 0: no limit
 TRANSFER_HOURS = env.float("AIMASS_TRANSFER_HOURS", default=72.0)  # a weekend's failure should not cost what was sent on Friday

@@ -20,7 +20,7 @@ YOUNG = 3600.0  # seconds: made a moment ago, its maker may not have its lock ye
 UPLOADING = 24 * 3600.0  # Django's own copy of a file that a form sends has no lock: no request lasts so long
 PREFIXES = (
     "upload-", "arrived-", "unpacked-", "inner-", "prepared-", "deidentified-", "cleaned-", "erasing-", "exporting-", "freezing-",
-    "cells-", "evaluating-",
+    "cells-", "evaluating-", "packing-",
 )  # fmt: skip
 LOCK, INNER = "lock", "in"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,29 +108,35 @@ def between_percentiles(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.clip((values - low) / span, 0.0, 1.0).astype(np.float32)
 
 
-def read_dicom(path: Path, *, header: bool = False, later: bool = False) -> Any:
+def read_dicom(path: Path | BinaryIO, *, header: bool = False, later: bool = False) -> Any:
     """The data set, after bounding what it may unpack to; with `header` without its pixels, with `later` with long elements
-    that are only read when they are asked for."""
+    that are only read when they are asked for. A stream is of a member of a pack (see engine.packs)."""
     from pydicom import dcmread
     from pydicom.filereader import read_file_meta_info
 
+    if not isinstance(path, Path):
+        head = path.read(2048)
+        if DEFLATED.encode() in head:
+            _check_inflated(path, 144 + int.from_bytes(head[140:144], "little"))
+        path.seek(0)
+        return dcmread(path, stop_before_pixels=header)
     meta = read_file_meta_info(path)
     if str(meta.get("TransferSyntaxUID", "")) == DEFLATED:
-        _check_inflated(path, 144 + int(meta.get("FileMetaInformationGroupLength", 0)))
+        with path.open("rb") as file:
+            _check_inflated(file, 144 + int(meta.get("FileMetaInformationGroupLength", 0)))
     return dcmread(path, stop_before_pixels=header, defer_size=2**20 if later else None)
 
 
-def _check_inflated(path: Path, start: int) -> None:
+def _check_inflated(file: BinaryIO, start: int) -> None:
     """Inflates piece by piece and throws away, to see how much it would be (preamble and group length: 144 bytes)."""
     inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    with path.open("rb") as file:
-        file.seek(start)
-        while piece := file.read(2**16):
-            while piece:
-                total += len(inflater.decompress(piece, 2**20))
-                piece = inflater.unconsumed_tail
-                if total > MOST_INFLATED:
-                    raise FileRefused("file_unreadable", "too large when unpacked")
+    file.seek(start)
+    while piece := file.read(2**16):
+        while piece:
+            total += len(inflater.decompress(piece, 2**20))
+            piece = inflater.unconsumed_tail
+            if total > MOST_INFLATED:
+                raise FileRefused("file_unreadable", "too large when unpacked")
 
 
 def frames_of(data: Any) -> int:

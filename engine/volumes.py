@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import packs
 from engine.files import FileRefused, members
 from engine.pictures import frame_values, frames_of, is_dicom, read_dicom
+from engine.stacks import MOST_VOXELS, even, upright
 
 MOST_SLICES = 4000  # files of one folder
-MOST_VOXELS = 2**28
 WORKING = 192  # voxels of an axis above which only every second, third, ... one is taken
 
 
@@ -39,11 +42,15 @@ class Volume:
 
 @dataclass(frozen=True)
 class _Slice:
-    """Where a slice lies: its place along the normal (mm), the order it was taken in, and its geometry."""
+    """Where a slice lies: its place along the normal (mm), where its first pixel is along its rows and columns (mm), the order
+    it was taken in, and its geometry. `values` has every `thin`-th (row, column) of a slice of the size `shape`."""
 
     place: float | None
+    across: tuple[float, float]
     number: int
     values: NDArray[np.float32]
+    shape: tuple[int, ...]
+    thin: tuple[int, int]
     data: Any
 
 
@@ -58,6 +65,8 @@ def read_volume(source: Path | NDArray[Any], *, most: int = 0) -> Volume:
         return _oriented(_bounded(source), np.diag([-1.0, -1.0, 1.0]) @ np.eye(3)[::-1], most)
     if source.is_dir():
         return _from_folder(source, most)
+    if packs.is_pack(source):
+        return pack_volume(packs.opened(source), most=most)
     return series_volume([source], most=most) if is_dicom(source) else _from_nifti(source, most)
 
 
@@ -136,7 +145,14 @@ def _from_folder(folder: Path, most: int = 0) -> Volume:
     return series_volume(slices, most=most)
 
 
-def series_volume(paths: list[Path], *, most: int = 0) -> Volume:
+def pack_volume(pack: packs.Pack, *, most: int = 0) -> Volume:
+    """The series of a pack. Raises as `series_volume`."""
+    if pack.form != packs.SERIES:
+        raise FileRefused("file_unreadable", "no slice")
+    return series_volume(pack.members, most=most)
+
+
+def series_volume(sources: Sequence[Path | packs.Member], *, most: int = 0) -> Volume:
     """The series with the most slices among these DICOM files; damaged files and those without pixels are passed over.
 
     Raises FileRefused, or what the decoder raises, when no file gives a slice.
@@ -144,14 +160,16 @@ def series_volume(paths: list[Path], *, most: int = 0) -> Volume:
     series: dict[str, list[_Slice]] = defaultdict(list)
     failure: Exception = FileRefused("file_unreadable", "no slice")
     voxels = 0
-    for path in paths:
+    for source in sources:
         try:
-            data = read_dicom(path)
-            count = frames_of(data)
-            voxels += count * int(data.Rows) * int(data.Columns)
+            data = read_dicom(source if isinstance(source, Path) else io.BytesIO(source.read()))
+            count, rows, columns = frames_of(data), int(data.Rows), int(data.Columns)
+            longest = _longest((count * len(sources), rows, columns), most)
+            thin = max(1, math.ceil(rows / longest)), max(1, math.ceil(columns / longest))
+            voxels += count * math.ceil(rows / thin[0]) * math.ceil(columns / thin[1])
             if voxels > MOST_VOXELS:
                 raise MemoryError("too many voxels")
-            series[str(data.get("SeriesInstanceUID", ""))] += [_slice(data, k, count) for k in range(count)]
+            series[str(data.get("SeriesInstanceUID", ""))] += [_slice(data, k, count, thin) for k in range(count)]
         except MemoryError:
             raise FileRefused("file_unreadable", "too many voxels") from None
         except Exception as error:
@@ -162,20 +180,23 @@ def series_volume(paths: list[Path], *, most: int = 0) -> Volume:
     return _stacked(series[chosen], most)
 
 
-def _slice(data: Any, index: int, count: int) -> _Slice:
+def _slice(data: Any, index: int, count: int, thin: tuple[int, int]) -> _Slice:
     values = frame_values(data, index)
+    shape = values.shape[:2]
+    values = values[:: thin[0], :: thin[1]]  # now: all of them in full would be a gigabyte
     if values.ndim == 3:
         values = values.mean(axis=2)
     where = geometry(data, index)
-    place = None
+    place, across = None, (0.0, 0.0)
     if where is not None:
         normal = np.cross(where[0], where[1])
         place = float(np.dot(normal, where[2]))
+        across = float(np.dot(where[1], where[2])), float(np.dot(where[0], where[2]))
         if count > 1 and "PerFrameFunctionalGroupsSequence" not in data:
             place = _offset(data, index, count, place, float(normal[2]))
     number = int(data.get("InstanceNumber", 0) or 0) * count + index
     keep = None if index else data
-    return _Slice(place, number, np.asarray(values, dtype=np.float32), keep)
+    return _Slice(place, across, number, np.array(values, dtype=np.float32), shape, thin, keep)
 
 
 def _offset(data: Any, index: int, count: int, first: float, upwards: float) -> float | None:
@@ -214,9 +235,9 @@ def attribute(data: Any, index: int, group: str, name: str) -> Any:
 
 def _stacked(slices: list[_Slice], most: int = 0) -> Volume:
     """Ordered along the normal (by number where the geometry is not told), one slice for each place, evenly spaced."""
-    shapes = [part.values.shape for part in slices]
+    shapes = [part.shape for part in slices]
     usual = max(sorted(set(shapes)), key=shapes.count)
-    slices = [part for part in slices if part.values.shape == usual]
+    slices = [part for part in slices if part.shape == usual]
     head = next((part.data for part in slices if part.data is not None), None)
     placed = all(part.place is not None for part in slices)
     slices.sort(key=lambda part: (part.place if placed else 0.0, part.number))
@@ -224,13 +245,15 @@ def _stacked(slices: list[_Slice], most: int = 0) -> Volume:
         slices = [part for k, part in enumerate(slices) if not k or _apart(slices[k - 1], part)]
     stack = np.stack([part.values for part in slices])
     gap = _number(head, "SpacingBetweenSlices") or _number(head, "SliceThickness") or 1.0
-    if placed and len(slices) > 1:
-        places = np.array([part.place for part in slices], dtype=float)
-        stack, gap = _even(stack, places)
     across = attribute(head, 0, "PixelMeasuresSequence", "PixelSpacing") if head is not None else None
     down, right = (
         (float(across[0]), float(across[1])) if across is not None and len(across) == 2 else (1.0, 1.0)
     )
+    down, right = down * slices[0].thin[0], right * slices[0].thin[1]
+    if placed and len(slices) > 1:
+        places = np.array([part.place for part in slices], dtype=float)
+        beside = np.array([part.across for part in slices]) / (down, right)
+        stack, gap = even(upright(stack, beside), places)
     where = None if head is None else geometry(head, 0)
     row, column = (np.array([1.0, 0, 0]), np.array([0, 1.0, 0])) if where is None else where[:2]
     steps = np.column_stack([np.cross(row, column) * gap, column * down, row * right])
@@ -247,22 +270,6 @@ def _number(data: Any, name: str) -> float | None:
         return None
     value = attribute(data, 0, "PixelMeasuresSequence", name)
     return abs(float(value)) if value is not None and float(value) != 0 else None
-
-
-def _even(stack: NDArray[np.float32], places: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
-    """Slices at even distances (the median one): where some are missing, those beside them are mixed."""
-    gaps = np.diff(places)
-    gap = float(np.median(gaps))
-    if np.all(np.abs(gaps - gap) <= 0.1 * gap):
-        return stack, gap
-    count = round(float(places[-1] - places[0]) / gap) + 1
-    if count * stack[0].size > MOST_VOXELS:
-        raise FileRefused("file_unreadable", "the slices lie too far apart")
-    wanted = places[0] + gap * np.arange(count)
-    upper = np.clip(np.searchsorted(places, wanted), 1, len(places) - 1)
-    share = np.clip((wanted - places[upper - 1]) / (places[upper] - places[upper - 1]), 0.0, 1.0)
-    share = share.astype(np.float32)[:, None, None]
-    return stack[upper - 1] * (1 - share) + stack[upper] * share, gap
 
 
 def resample(volume: Volume, millimetres: float, size: int) -> NDArray[np.float32]:

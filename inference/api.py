@@ -94,7 +94,8 @@ class DiagnosesView(APIView):
         """Ask the champion of a model, or a version, for one record or up to 1,000: all or nothing.
 
         Files come with the request as multipart: `record` (or `records`) is then a JSON text. A part that is called like
-        a column fills it; a cell that is the name of a part becomes its file. Or give the id of a file of `/files/`.
+        a column fills it; a cell that is the name of a part becomes its file. Several files of one part are one cell: the
+        slices of a DICOM series, or a WFDB header with its samples (also as a ZIP). Or give the id of a file of `/files/`.
         """
         try:
             self.body = self._body(request)
@@ -114,7 +115,7 @@ class DiagnosesView(APIView):
         if len(request.FILES) > MOST_PARTS:
             raise exceptions.ValidationError({"": [_("Send at most %(most)d files at once.") % {"most": MOST_PARTS}]})
         fields = {name: value for name, value in request.data.items() if name not in request.FILES}
-        return from_parts(fields, files.take_in(actor, request.FILES))
+        return from_parts(fields, files.take_in(actor, dict(request.FILES.lists())))
 
     @idempotent
     def _create(self, request: Request) -> Response:

@@ -13,11 +13,14 @@ def drawn(cell: CellFile, kind: str, regions: Mapping[str, Any], fitted: Any, co
 
     Raises pictures.NotDrawn, and Busy of the desk.
     """
-    millimetres = _millimetres(fitted, column) if kind == Kind.VOLUME else 1.0
+    millimetres = millimetres_of(fitted, kind, column)
     return pictures.by_desk(cell, lambda desk, path: desk.heat(path, kind, regions, millimetres))
 
 
-def _millimetres(fitted: Any, column: str) -> float:
+def millimetres_of(fitted: Any, kind: str, column: str) -> float:
+    """Of a voxel of the grid that the model saw a volume on; 1 for other kinds."""
+    if kind != Kind.VOLUME:
+        return 1.0
     from engine.schema import Kind as EngineKind
 
     names = [spec.name for spec in fitted.encoder.specs[EngineKind.VOLUME]]

@@ -64,14 +64,17 @@ def point(ids: Sequence[str], columns: Columns, records: Sequence[Mapping[str, A
     DiagnosisFile.objects.bulk_create(rows, batch_size=AT_ONCE)
 
 
-def take_in(actor: Actor, parts: Mapping[str, Any], where: str = "") -> dict[str, str]:
-    """Name of the part → hash of its file, kept. Raises RecordsInvalid naming each part that cannot be a cell."""
+def take_in(actor: Actor, parts: Mapping[str, Sequence[Any]], where: str = "") -> dict[str, str]:
+    """Name of the part → hash of its file, kept; several files of one part are one cell (a DICOM series, a WFDB record).
+
+    Raises RecordsInvalid naming each part that cannot be a cell.
+    """
     hashes, errors = {}, []
-    for name, file in parts.items():
+    for name, sent in parts.items():
         try:
-            cell = store.take_in(actor=actor, file=file, name=file.name or "file")
+            cell = store.take_in_together(actor=actor, files=[(file.name or "file", file) for file in sent])
         except (store.NotACell, storage.TooLarge) as error:
-            message = _("“%(name)s”: %(why)s") % {"name": store.clean_name(file.name or "file")[:80], "why": error}
+            message = _("“%(name)s”: %(why)s") % {"name": store.clean_name(sent[0].name or "file")[:80], "why": error}
             code = "too_large" if isinstance(error, storage.TooLarge) else error.code
             errors.append({"field": f"{where}{name}", "message": message, "code": code})
         else:

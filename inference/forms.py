@@ -22,9 +22,9 @@ from training.models import ModelVersion
 
 FILE_HINTS = {
     "image": _("A picture: PNG, JPEG, TIFF, BMP, WebP or DICOM."),
-    "volume": _("A volume: NIfTI or DICOM of several slices."),
+    "volume": _("A volume: NIfTI, or DICOM of one series: a file, its slices together, or a ZIP of them."),
     "video": _("A clip: MP4, AVI, MOV, MKV, MPEG, GIF or DICOM cine."),
-    "signal": _("A recording: CSV, EDF, BDF, NPY or a DICOM waveform."),
+    "signal": _("A recording: CSV, EDF, BDF, NPY, a DICOM waveform, or a WFDB header (.hea) together with its samples."),
 }
 OTHER = "\x1fother"  # no category of a file can be this
 MOST_CHOICES = 200
@@ -62,6 +62,25 @@ class DateField(forms.Field):
             return check_date(value or "")
         except Refused as error:
             raise forms.ValidationError(error.message, code=error.code) from error
+
+
+class FilesInput(forms.ClearableFileInput):
+    """Several files at once."""
+
+    allow_multiple_selected = True
+
+
+class FilesField(forms.FileField):
+    """One file, or several that are one together; always a list."""
+
+    widget = FilesInput
+
+    def __init__(self, *, several: bool, **kwargs: Any) -> None:
+        super().__init__(widget=FilesInput(attrs={"multiple": True}) if several else forms.FileInput(), **kwargs)
+
+    def clean(self, data: Any, initial: Any = None) -> list[Any]:
+        sent = data if isinstance(data, list) else [data]
+        return [super(FilesField, self).clean(file, initial) for file in sent if file]
 
 
 class DiagnosisForm(forms.Form):
@@ -116,12 +135,12 @@ class DiagnosisForm(forms.Form):
         given = {
             column["name"]: data[name]
             for name, column in self.columns.items()
-            if data.get(name) not in (None, "")
+            if data.get(name) not in (None, "", [])
         }
         return {name: self.hashes.get(name, value) for name, value in given.items()}
 
     def attached(self) -> dict[str, Any]:
-        """Field → the file that was sent in it."""
+        """Field → the files that were sent in it."""
         return {
             name: self.cleaned_data[name]
             for name, column in self.columns.items()
@@ -147,7 +166,10 @@ def _field(column: dict[str, Any]) -> forms.Field:
         widget = forms.Textarea(attrs={"rows": 5})
         return forms.CharField(label=label, required=False, max_length=MAX_TEXT, widget=widget)
     if kind in FILE_KINDS:
-        return forms.FileField(label=label, required=False, help_text=str(FILE_HINTS[kind]), allow_empty_file=True)
+        several = kind in ("volume", "signal")
+        return FilesField(
+            several=several, label=label, required=False, help_text=str(FILE_HINTS[kind]), allow_empty_file=True
+        )
     categories = [str(c) for c in column.get("categories") or []]
     if not categories or len(categories) > MOST_CHOICES:
         box = forms.TextInput(attrs={"autocomplete": "off"})

@@ -6,6 +6,8 @@ from typing import Any
 from django.db.models import Count
 from django.urls import reverse
 
+from datasets.cells import notes
+from datasets.cells.showing import LOOKED_THROUGH
 from datasets.models import Kind
 from inference import places, wording
 from inference.errors import DiagnosisRefused
@@ -105,11 +107,13 @@ def _files(row: Diagnosis) -> dict[str, dict[str, Any]]:
         return {}
     return {
         file.column: {
-            "name": file.name, "kind": kinds.get(file.column, ""), "kind_label": Kind(kinds[file.column]).label,
+            "name": file.name, "notes": notes.texts(file.file.cell.notes),
+            "kind": kinds.get(file.column, ""), "kind_label": Kind(kinds[file.column]).label,
             "picture": reverse("inference:picture", args=[row.pk, file.pk, "page"]),
+            "look": reverse("inference:look", args=[row.pk, file.pk]) if kinds.get(file.column) in LOOKED_THROUGH else "",
             "reasons": reverse("inference:picture", args=[row.pk, file.pk, "reasons"]),
         }
-        for file in row.files.all()
+        for file in row.files.select_related("file__cell")
         if file.column in kinds
     }  # fmt: skip
 

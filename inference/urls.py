@@ -12,5 +12,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("diagnoses/batches/<uuid:pk>/", reading.batch, name="batch"),
     path("diagnoses/<uuid:pk>/", reading.diagnosis, name="diagnosis"),
     path("diagnoses/<uuid:pk>/files/<int:file>/<slug:size>/", files.picture, name="picture"),
+    path("diagnoses/<uuid:pk>/files/<int:file>/look/all/", files.look, name="look"),
+    path("diagnoses/<uuid:pk>/files/<int:file>/look/<slug:plane>/<int:index>/", files.frame, name="frame"),
     path("diagnoses/<uuid:pk>/review/", reading.review, name="review"),
 ]

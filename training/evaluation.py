@@ -120,7 +120,8 @@ def from_file(file: "UploadedFile[Any]", version: ModelVersion) -> Iterator[tupl
                 out.write(chunk)
         try:
             table = read(path)
-            own = [c["name"] for c in version.schema.get("columns", []) if c["kind"] in FILE_KINDS and c["name"] in table]
+            columns = version.schema.get("columns", [])
+            own = {c["name"]: c["kind"] for c in columns if c["kind"] in FILE_KINDS and c["name"] in table}
             yield (unpacked_into(path, table, own, folder / "cells"), folder / "cells") if own else (table, None)
         except ReadError as error:
             raise EvaluationRefused(error.code, str(error)) from error

@@ -17,7 +17,7 @@ from accounts.rest.idempotency import idempotent_long
 from accounts.rest.problems import Problem
 from accounts.scoping import get_or_404
 from datasets import storage
-from datasets.cells import store
+from datasets.cells import notes, store
 from datasets.cells.models import CellFile
 
 
@@ -28,18 +28,29 @@ class CellFileSerializer(serializers.ModelSerializer[CellFile]):
     size = serializers.IntegerField(source="file.size", help_text="bytes")
     format = serializers.CharField(source="form")
 
+    notes = serializers.SerializerMethodField(help_text="what was made of several files, in sentences")
+
     class Meta:
         model = CellFile
-        fields = ("id", "name", "kind", "format", "size", "created_at")
+        fields = ("id", "name", "kind", "format", "size", "notes", "created_at")
         read_only_fields = fields
+
+    def get_notes(self, row: CellFile) -> list[str]:
+        return notes.texts(row.notes)
 
 
 class NewCellFileSerializer(serializers.Serializer[Any]):
-    file = serializers.FileField(allow_empty_file=True)
+    file = serializers.FileField(
+        allow_empty_file=True,
+        help_text="several parts of this name are one cell: the slices of a DICOM series, or a WFDB header with its samples",
+    )
 
 
 class FileList(APIView):
-    """Send a picture, a volume, a video or a signal. Nothing points to it yet: unless something does, it goes after a day."""
+    """Send a picture, a volume, a video or a signal. Nothing points to it yet: unless something does, it goes after a day.
+
+    Several files that are one (a DICOM series, a WFDB header with its samples) come together, or as one ZIP of any folders.
+    """
 
     permissions = {"write": Permission.DIAGNOSE}
     serializer_class = CellFileSerializer
@@ -54,9 +65,9 @@ class FileList(APIView):
     def post(self, request: Request) -> Response:
         given = NewCellFileSerializer(data=request.data)
         given.is_valid(raise_exception=True)
-        actor, file = actor_of(request), given.validated_data["file"]
+        actor, files = actor_of(request), request.FILES.getlist("file")
         try:
-            cell = store.take_in(actor=actor, file=file, name=file.name)
+            cell = store.take_in_together(actor=actor, files=[(file.name or "file", file) for file in files])
         except storage.TooLarge as error:
             raise Problem(413, "too-large", str(error)) from error
         except store.NotACell as error:

@@ -4,13 +4,11 @@ Nothing is unpacked to a path that the archive names: members go one at a time i
 limits of `datasets.arrivals.unpack` (size, ratio, passwords, links, damage).
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -129,7 +127,7 @@ def layout_of(path: Path, wanted: str = "") -> Layout:
     if any(m.name == "[Content_Types].xml" for m in found):
         return Layout()
     tables = sorted((m for m in found if m.is_table), key=lambda m: (len(m.folders), m.name))
-    others = [m for m in found if not m.is_table and not m.base.lower().endswith(NOTES)]
+    others = [m for m in without_companions(found) if not m.is_table and not m.base.lower().endswith(NOTES)]
     some = others[:: max(1, len(others) // SNIFFED)][:SNIFFED]
     media = sum(glance(m) is not None for m in some)
     chosen = next((m for m in tables if m.base == wanted or m.name == wanted), tables[0] if tables else None)
@@ -144,43 +142,28 @@ def layout_of(path: Path, wanted: str = "") -> Layout:
     return Layout("table", chosen.name, tuple(m.name for m in tables if len(m.folders) == len(chosen.folders))[:50])
 
 
+def without_companions(found: Sequence[Member]) -> list[Member]:
+    """The files but those that lie beside a WFDB header of the same name (its samples and annotations), and directories."""
+    stems = {m.name.rsplit(".", 1)[0] for m in found if m.base.lower().endswith(".hea")}
+    return [
+        m for m in found
+        if m.base.upper() != "DICOMDIR" and (m.base.lower().endswith(".hea") or m.name.rsplit(".", 1)[0] not in stems)
+    ]  # fmt: skip
+
+
 def _names(table: Member, others: Sequence[Member]) -> bool:
     """Whether the beginning of a table names at least a few of the files. What is not text is believed to."""
     if not table.name.lower().endswith((".csv", ".tsv", ".tab")):
         return True
     text = beginning(table, TABLE_HEAD).lower()
     some = others[:: max(1, len(others) // 400)]
-    return any(stem in text for m in some if len(stem := m.base.rsplit(".", 1)[0].lower().encode()) > 1)
+    return any(
+        stem in text
+        for m in some
+        for name in {m.base.rsplit(".", 1)[0], *m.folders[-2:]}  # a series may be named by its folder
+        if len(stem := name.lower().encode()) > 1
+    )
 
 
 def _classes(found: Sequence[Member]) -> set[str]:
     return {m.folders[-1] for m in found if m.folders}
-
-
-class Names:
-    """The files of an archive by the ways in which a table may name them: path, name, or name without its ending."""
-
-    def __init__(self, found: Sequence[Member], beside: str = "") -> None:
-        self.beside = "".join(part + "/" for part in beside.split("/")[:-1]).casefold()
-        self.paths = {m.name.casefold(): m for m in found}
-        self.counts: Counter[str] = Counter()
-        self.short: dict[str, Member] = {}
-        for member in found:
-            base = member.base.casefold()
-            for key in {base, base.removesuffix(".gz").rsplit(".", 1)[0]}:
-                self.counts[key] += 1
-                self.short[key] = member
-
-    def find(self, cell: Any) -> Member:
-        """The file that a cell names. Raises ValueError, which says why there is none."""
-        text = str(cell).strip().replace("\\", "/")
-        name = "/".join(p for p in text.split("/") if p not in ("", ".")).casefold()
-        for path in (self.beside + name, name):
-            if path in self.paths:
-                return self.paths[path]
-        base = name.rsplit("/", 1)[-1]
-        if self.counts[base] == 1:
-            return self.short[base]
-        if self.counts[base]:
-            raise ValueError(_("several files of the zip file are called “%(name)s”: write the folder too") % {"name": text[:80]})
-        raise ValueError(_("the zip file holds no file “%(name)s”") % {"name": text[:80]})

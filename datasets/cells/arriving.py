@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,13 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from accounts.actor import Actor
-from datasets.cells import kinds, store
-from datasets.cells.archive import Member, Names, members, unpacked
-from datasets.cells.models import RecordFile
-from datasets.models import Column, Record, Upload
+from datasets import temporary
+from datasets.cells import kinds, notes, packing, store
+from datasets.cells.archive import Member, members, unpacked
+from datasets.cells.groups import Group
+from datasets.cells.models import CellFile, RecordFile
+from datasets.cells.naming import Names
+from datasets.models import Column, Kind, Record, Upload
 from datasets.readers import missing
 from datasets.readers.base import ReadError
 from datasets.readers.table import AnyTable
@@ -25,7 +28,7 @@ SHARE = 0.6  # of the import's progress that the files take
 
 @dataclass
 class Arrived:
-    """What became of one file of the archive: stored under `sha256`, or not, for a `reason`."""
+    """What became of one file of the archive, or of several that are one: stored under `sha256`, or not, for a `reason`."""
 
     name: str
     sha256: str = ""
@@ -34,6 +37,7 @@ class Arrived:
     form: str = ""
     shown: str = ""  # DICOM by its pseudonym (see store.keep), else as its sender called it
     reason: str = ""
+    notes: list[dict[str, Any]] = field(default_factory=list)  # of a series: see cells.notes
 
 
 class Arriving:
@@ -42,7 +46,7 @@ class Arriving:
     def __init__(self, context: JobContext, upload: Upload) -> None:
         self.context, self.upload = context, upload
         self.actor = Actor(user=context.job.requested_by, organisation=upload.organisation)
-        self.notes = context.folder / "files.jsonl"
+        self.told = context.folder / "files.jsonl"
         self.names = Names([])
         self.arrived: dict[str, Arrived] = {}
         self.shown: dict[str, str] = {}  # hash → what the sender called it
@@ -56,26 +60,26 @@ class Arriving:
         self.arrived = self._known()
         found = [m for m in members(path) if m.name != self.upload.options.get("table")]
         self.names = Names(found, str(self.upload.options.get("table", "")))
-        named = self._named(table, set(columns))
-        with self.notes.open("a", encoding="utf-8") as notes:
-            for number, member in enumerate(found):
+        named = self._named(table, columns)
+        with self.told.open("a", encoding="utf-8") as told:
+            for number, (key, group) in enumerate(named.items()):
                 self.context.stop_if_asked()
-                if member.name not in named or member.name in self.arrived:
+                if key in self.arrived:
                     continue
-                one = self._take(member)
-                self.arrived[member.name] = one
-                notes.write(json.dumps(asdict(one)) + "\n")
-                notes.flush()
-                self.context.progress(SHARE * number / len(found), _("Taking in the files"))
+                one = self._take(group)
+                self.arrived[key] = one
+                told.write(json.dumps(asdict(one)) + "\n")
+                told.flush()
+                self.context.progress(SHARE * number / len(named), _("Taking in the files"))
         self.shown = {one.sha256: one.shown for one in self.arrived.values() if one.sha256}
         self.report = self._counted(found, named)
 
     def _known(self) -> dict[str, Arrived]:
         """What an earlier attempt had taken in and is still there."""
-        if not self.notes.exists():
+        if not self.told.exists():
             return {}
         found: dict[str, Arrived] = {}
-        for line in self.notes.read_text(encoding="utf-8").splitlines():
+        for line in self.told.read_text(encoding="utf-8").splitlines():
             try:
                 one = Arrived(**json.loads(line))
             except (ValueError, TypeError):  # the line that a kill has cut
@@ -84,51 +88,69 @@ class Arriving:
         there = store.find(self.upload.organisation, [one.sha256 for one in found.values() if one.sha256])
         return {name: one for name, one in found.items() if one.reason or one.sha256 in there}
 
-    def _named(self, table: AnyTable, places: set[int]) -> set[str]:
-        """The archive's files that some row names."""
-        named: set[str] = set()
+    def _named(self, table: AnyTable, columns: Mapping[int, Column]) -> dict[str, Group]:
+        """What some row names, by its key, in the archive's order."""
+        named: dict[str, Group] = {}
         for batch in table.batches(self.upload.options["skip"]):
             self.context.stop_if_asked()
             for row in batch.rows:
-                for place in places:
+                for place, column in columns.items():
                     cell = row[place] if place < len(row) else None
                     if missing.spelling(cell) is None:
                         try:
-                            named.add(self.names.find(cell).name)
+                            group = self._find(column, cell)
                         except ValueError:
                             continue
-        return named
+                        named[group.key] = group
+        places = {member.name: place for place, member in enumerate(self.names.groups.found)}
+        return dict(sorted(named.items(), key=lambda item: places[item[1].members[0].name]))
 
-    def _take(self, member: Member) -> Arrived:
-        one = Arrived(member.name)
+    def _find(self, column: Column, cell: Any) -> Group:
+        """Of a slice its series in a column of volumes, else the file by itself. Raises ValueError."""
+        return self.names.find(cell, whole=column.kind == Kind.VOLUME)
+
+    def _take(self, group: Group) -> Arrived:
+        one = Arrived(group.key)
         try:
-            with unpacked(member) as path, path.open("rb") as stream:
-                sha256, size = file_digest(stream, "sha256").hexdigest(), path.stat().st_size
-                cell = store.keep(
-                    actor=self.actor, path=path, sha256=sha256, size=size, name=member.base
-                )
-                one.sha256, one.file, one.kind, one.form = cell.file.sha256, cell.file_id, cell.kind, cell.form
-                one.shown = cell.name
+            cell = self._kept(group.members[0]) if not group.form else self._together(group)
+            one.sha256, one.file, one.kind, one.form = cell.file.sha256, cell.file_id, cell.kind, cell.form
+            one.shown, one.notes = cell.name, cell.notes
         except (kinds.NotACell, ReadError) as refused:
             one.reason = str(refused)
         return one
 
-    def _counted(self, found: list[Member], named: set[str]) -> dict[str, Any]:
+    def _kept(self, member: Member) -> CellFile:
+        with unpacked(member) as path, path.open("rb") as stream:
+            sha256, size = file_digest(stream, "sha256").hexdigest(), path.stat().st_size
+            return store.keep(actor=self.actor, path=path, sha256=sha256, size=size, name=member.base)
+
+    def _together(self, group: Group) -> CellFile:
+        with temporary.folder("unpacked-") as folder:
+            parts = packing.copied(group.members, folder, self.context.stop_if_asked)
+            return packing.keep_together(actor=self.actor, parts=parts)
+
+    def _counted(self, found: list[Member], named: Mapping[str, Group]) -> dict[str, Any]:
         refused = [one for one in self.arrived.values() if one.reason]
         taken = [one for one in self.arrived.values() if one.sha256]
-        unused = [m.name for m in found if m.name not in named]
+        used = {member.name for group in named.values() for member in group.members}
+        unused = [m.name for m in found if m.name not in used]
+        said = [one for one in taken if one.notes]
         return {
             "taken": len({one.sha256 for one in taken}),
             "same_content": len(taken) - len({one.sha256 for one in taken}),
             "refused": len(refused), "unused": len(unused),
-            "refused_examples": [{"name": one.name[:120], "reason": one.reason} for one in refused[:REPORTED]],
+            "refused_examples": [{"name": one.name.split(":", 1)[-1][:120], "reason": one.reason} for one in refused[:REPORTED]],
             "unused_examples": [name[:120] for name in unused[:REPORTED]],
+            "noted": len(said),
+            "noted_examples": [
+                {"name": one.name.split(":", 1)[-1][:120], "notes": notes.texts(one.notes)} for one in said[:REPORTED]
+            ],
         }  # fmt: skip
 
     def value(self, column: Column, raw: Any) -> str:
         """The hash of the file that a cell names. Raises ValueError with a text for the person."""
-        member = self.names.find(raw)
-        one = self.arrived.get(member.name)
+        member = self._find(column, raw)
+        one = self.arrived.get(member.key)
         if one is None or one.reason:
             why = one.reason if one is not None else _("it was not taken in")
             raise ValueError(_("“%(name)s”: %(why)s") % {"name": member.base[:80], "why": why})

@@ -34,7 +34,7 @@ def prepared(*, actor: Actor, look: Look, path: Path) -> Iterator[Ready | None]:
     if look.form == "dicom":
         with temporary.folder("deidentified-") as folder:
             out = folder / "file.dcm"
-            pseudonym = _deidentified(actor, path, out)
+            pseudonym = deidentified(actor, path, out)
             yield _measured(out, pseudonym)
     elif look.form in cleaning.FORMATS:
         with temporary.folder("cleaned-") as folder:
@@ -44,7 +44,7 @@ def prepared(*, actor: Actor, look: Look, path: Path) -> Iterator[Ready | None]:
         yield None
 
 
-def _deidentified(actor: Actor, path: Path, out: Path) -> str:
+def deidentified(actor: Actor, path: Path, out: Path) -> str:
     """By the Basic Profile of PS3.15; the pseudonym."""
     from datasets.dicom import services  # not in the web process before it is needed: it loads pydicom
     from datasets.dicom.report import Outcome

@@ -12,7 +12,7 @@ from django.core.files.storage import default_storage
 
 from accounts.models import Organisation
 from datasets import storage, temporary
-from datasets.models import DatasetVersion, StoredFile
+from datasets.models import DatasetVersion, Kind, StoredFile
 from datasets.records import FILE_KINDS
 from datasets.versions import iter_frames
 
@@ -108,30 +108,44 @@ def located(organisation: Organisation, frame: "pd.DataFrame", columns: Sequence
     return frame.assign(**{name: frame[name].map(place) for name in columns})
 
 
-def unpacked_into(archive: Path, frame: "pd.DataFrame", columns: Sequence[str], folder: Path) -> "pd.DataFrame":
+def unpacked_into(
+    archive: Path, frame: "pd.DataFrame", columns: Mapping[str, str], folder: Path
+) -> "pd.DataFrame":
     """The frame with hashes in place of the names that its cells give to files of a zip; the files lie in `folder`.
 
-    Raises ValueError for a name that the zip does not hold, and ReadError for a file that cannot be unpacked.
+    `columns`: name → kind. A series or recording of several files becomes one (see cells.packing), as in records. Raises
+    ValueError for a name that the zip does not hold or files that are no one cell, ReadError for what cannot be unpacked.
     """
-    from datasets.cells.archive import Names, layout_of, members, unpacked
+    from datasets.cells import packing
+    from datasets.cells.archive import layout_of, members, unpacked
+    from datasets.cells.naming import Names
 
     folder.mkdir()
     layout = layout_of(archive)
     names = Names(members(archive) if layout.way else [], layout.table)
     known: dict[str, str] = {}
     frame = frame.copy()
-    for column in columns:
+
+    def kept(path: Path) -> str:
+        with path.open("rb") as stream:
+            name = file_digest(stream, "sha256").hexdigest()
+        shutil.copyfile(path, folder / name)
+        return name
+
+    for column, kind in columns.items():
         cells: list[Any] = []
         for cell in frame[column].tolist():
             if cell is None or not str(cell).strip():
                 cells.append(None)
                 continue
-            member = names.find(cell)
-            if member.name not in known:
-                with unpacked(member) as path, path.open("rb") as stream:
-                    known[member.name] = file_digest(stream, "sha256").hexdigest()
-                    shutil.copyfile(path, folder / known[member.name])
-            cells.append(known[member.name])
+            group = names.find(cell, whole=kind == Kind.VOLUME)
+            if group.key not in known and group.form:
+                with temporary.folder("unpacked-") as parts:
+                    known[group.key] = kept(packing.packed(packing.copied(group.members, parts), parts).path)
+            elif group.key not in known:
+                with unpacked(group.members[0]) as path:
+                    known[group.key] = kept(path)
+            cells.append(known[group.key])
         frame[column] = cells
     return frame
 

@@ -1,5 +1,6 @@
-"""A zip with one folder a class, read as a table: file, label and, where names tell, patient."""
+"""A zip with one folder a class, read as a table: file (or series, or recording), label and, where it is told, patient."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,8 +10,10 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from datasets.cells.archive import NOTES, Member, glance, members
+from datasets.cells.groups import Group, Groups
 from datasets.models import Kind
 from datasets.readers.base import BATCH, Batch, Cell, ReadError
+from engine import packs
 
 SAMPLE = 200  # files whose kind is looked at
 SENDERS_SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev"})
@@ -21,19 +24,22 @@ NUMBERED = re.compile(r"^(.*\d.*?)[\s_\-.(]+\d+\)?$")
 
 
 class FolderTable:
-    """The files of an archive in the order of their names; row 1 is the header, as in other tables."""
+    """The files of an archive in the order of their names, a series or recording of several files in one row; row 1 is the
+    header, as in other tables."""
 
     def __init__(self, path: Path, options: dict[str, Any]) -> None:
-        found = sorted((m for m in members(path) if not m.base.lower().endswith(NOTES)), key=lambda m: m.name.casefold())
+        groups = Groups([m for m in members(path) if not m.base.lower().endswith(NOTES)])
+        found = groups.all()
         if not found:
             raise ReadError("empty", _("There is no file in the zip file."))
-        some = found[:: max(1, len(found) // SAMPLE)][:SAMPLE]
-        kinds = Counter(seen.kind for m in some if (seen := glance(m)) is not None)
-        kind = kinds.most_common(1)[0][0] if kinds else Kind.IMAGE
-        labels, self.split_folders = classes_of(found)
-        patients, self.how = patients_of(found, labels)
+        kind = kind_of(found)
+        firsts = [group.members[0] for group in found]
+        labels, self.split_folders = classes_of(firsts)
+        patients, self.how = patients_of(firsts, labels)
+        patients, self.how = by_headers([groups.patient(group) for group in found], found, patients, self.how)
+        self.series = sum(group.form == packs.SERIES for group in found)
         header: list[Cell] = [str(kind)]
-        columns: list[Sequence[Cell]] = [[m.name for m in found]]
+        columns: list[Sequence[Cell]] = [[groups.shown(group) for group in found]]
         if any(labels):
             header.append("label")
             columns.append([name or None for name in labels])
@@ -60,6 +66,34 @@ class FolderTable:
             rows = self.rows[start : start + size]
             self._done = start + len(rows)
             yield Batch(start + 1, rows)
+
+
+def kind_of(found: Sequence[Group]) -> str:
+    """What most of them are."""
+    some = found[:: max(1, len(found) // SAMPLE)][:SAMPLE]
+    kinds: Counter[str] = Counter()
+    for group in some:
+        if group.form:
+            kinds[Kind.VOLUME if group.form == packs.SERIES else Kind.SIGNAL] += 1
+        elif (seen := glance(group.members[0])) is not None:
+            kinds[seen.kind] += 1
+    return kinds.most_common(1)[0][0] if kinds else Kind.IMAGE
+
+
+def by_headers(told: Sequence[str], found: Sequence[Group], patients: Sequence[str], how: str) -> tuple[list[str], str]:
+    """The patients with what DICOM headers tell of them: two folders of one patient become one, and where names tell nothing,
+    the headers do. Headers that tell the same patient everywhere (a pseudonym for all) tell nothing."""
+    if len({one for one in told if one}) < 2 or (not patients and not all(told)):
+        return list(patients), how
+    if patients and how == "folder":
+        first: dict[str, str] = {}
+        return [first.setdefault(one, name) if one else name for one, name in zip(told, patients, strict=True)], how
+    if patients or len(set(told)) == len(told):
+        return list(patients), how  # each its own: as without a column
+    names: dict[str, str] = {}
+    for one, group in zip(told, found, strict=True):  # a name that nobody can be found by, and no other upload has
+        names.setdefault(one, f"patient-{hashlib.sha256(group.name.encode() + one.encode()).hexdigest()[:10]}")
+    return [names[one] for one in told], "header"
 
 
 def classes_of(found: Sequence[Member]) -> tuple[list[str], bool]:

@@ -65,7 +65,7 @@ def look(head: bytes, name: str = "") -> Look | None:
 _KINDS = {
     "nifti": Kind.VOLUME, "nifti-gz": Kind.VOLUME, "mp4": Kind.VIDEO, "mov": Kind.VIDEO, "avi": Kind.VIDEO,
     "matroska": Kind.VIDEO, "mpeg": Kind.VIDEO, "npy": Kind.SIGNAL, "edf": Kind.SIGNAL, "bdf": Kind.SIGNAL,
-    "csv": Kind.SIGNAL, "tsv": Kind.SIGNAL,
+    "csv": Kind.SIGNAL, "tsv": Kind.SIGNAL, "wfdb": Kind.SIGNAL,
 }  # fmt: skip
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"II*\x00", "tiff"), (b"MM\x00*", "tiff"), (b"BM", "bmp"),
@@ -88,6 +88,8 @@ def _form(head: bytes, name: str) -> str | None:
         return "nifti"
     if head[:2] == b"\x1f\x8b":
         return "nifti-gz" if name.endswith(".nii.gz") or _gzipped_nifti(head) else None
+    if name.endswith(".hea") and b"\x00" not in head:
+        return "wfdb"
     if name.endswith((".csv", ".tsv", ".txt")) and b"\x00" not in head and any(c in b"0123456789" for c in head):
         return "tsv" if b"\t" in head else "csv"
     return None

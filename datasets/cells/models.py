@@ -17,6 +17,9 @@ class CellFile(models.Model):
     pseudonym = models.CharField(
         max_length=64, blank=True, db_index=True, help_text=_("whom a de-identified file is about: see PatientKey")
     )
+    notes = models.JSONField(
+        default=list, blank=True, help_text=_("what was made of several files, as codes with numbers: see cells.notes")
+    )
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     objects = OrganisationQuerySet.as_manager()
 

@@ -7,11 +7,11 @@ from typing import Any
 from django.http import HttpResponse
 from django.urls import reverse
 
-from datasets.cells import store
+from datasets.cells import notes, store
 from datasets.cells.models import RecordFile
 from datasets.models import Column, Kind, Record
 
-LOOKED_THROUGH = (Kind.IMAGE, Kind.VOLUME)  # kinds that the viewer knows
+LOOKED_THROUGH = (Kind.IMAGE, Kind.VOLUME, Kind.VIDEO, Kind.SIGNAL)  # kinds that the viewer knows
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Shown:
     thumb: str
     picture: str
     look: str = ""  # what the viewer asks first
+    notes: tuple[str, ...] = ()  # what was made of several files
     is_file: bool = True
 
 
@@ -31,7 +32,7 @@ def pointers(records: Iterable[Record], columns: Sequence[Column]) -> dict[tuple
     """(record id, column) → which file it is; one query, none without columns of files."""
     if not store.file_columns(columns):
         return {}
-    rows = RecordFile.objects.filter(record__in=[record.pk for record in records])
+    rows = RecordFile.objects.filter(record__in=[record.pk for record in records]).select_related("file__cell")
     return {(row.record_id, row.column): row for row in rows}
 
 
@@ -44,7 +45,8 @@ def cell(record: Record, column: Column, found: dict[tuple[int, str], RecordFile
     where = [record.dataset_id, record.pk, row.pk]
     thumb, picture = (reverse("datasets:record_picture", args=[*where, size]) for size in ("thumb", "page"))
     look = reverse("datasets:record_look", args=where) if column.kind in LOOKED_THROUGH else ""
-    return Shown(row.name, column.kind, column.get_kind_display(), thumb, picture, look)
+    said = tuple(notes.texts(row.file.cell.notes))
+    return Shown(row.name, column.kind, column.get_kind_display(), thumb, picture, look, said)
 
 
 def picture_response(content: bytes) -> HttpResponse:

@@ -1,6 +1,7 @@
 """Taking files in as cells, finding them again by their hash, and deleting those that nothing needs any more."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,8 @@ from django.utils.translation import gettext as _
 
 from accounts.actor import Actor
 from accounts.models import Organisation
-from datasets import quota, storage
+from datasets import quota, storage, temporary
+from datasets.cells import packing
 from datasets.cells.deidentifying import prepared
 from datasets.cells.kinds import Look, NotACell, examine, label
 from datasets.cells.models import CellFile, RecordFile
@@ -36,14 +38,40 @@ def clean_name(name: str) -> str:
 def take_in(*, actor: Actor, file: Any, name: str, limit: int | None = None) -> CellFile:
     """Keep a file (path or stream) that a cell may point to. Raises storage.TooLarge, and NotACell that says why not.
 
-    For requests; a job calls `keep`, and comes again when the desk is busy.
+    A ZIP archive is the series, or the recording, that it holds. For requests; a job calls `keep`, and comes again when the
+    desk is busy.
     """
-    with storage.received(file, limit) as (path, sha256, size):
-        try:
-            return keep(actor=actor, path=path, sha256=sha256, size=size, name=name)
-        except ConnectionError as error:
-            text = _("The server is busy looking at other files. Send this one again in a minute.")
-            raise NotACell("busy", text) from error
+    with storage.received(file, limit) as (path, sha256, size), _not_busy():
+        if packing.is_archive(path):
+            return packing.keep_archive(actor=actor, path=path)
+        return keep(actor=actor, path=path, sha256=sha256, size=size, name=name)
+
+
+def take_in_together(*, actor: Actor, files: Sequence[tuple[str, Any]], limit: int | None = None) -> CellFile:
+    """The same of several files (name, path or stream) that are one cell; one of them may be a ZIP archive."""
+    if len(files) == 1:
+        return take_in(actor=actor, file=files[0][1], name=files[0][0], limit=limit)
+    with ExitStack() as stack:
+        folder = stack.enter_context(temporary.folder("unpacked-"))
+        parts = []
+        for number, (name, file) in enumerate(files):
+            path, _sha256, _size = stack.enter_context(storage.received(file, limit))
+            if packing.is_archive(path):
+                (folder / str(number)).mkdir()
+                parts += packing.unpacked(path, folder / str(number))
+            else:
+                parts.append(packing.Part(clean_name(name), path))
+        with _not_busy():
+            return packing.keep_together(actor=actor, parts=parts)
+
+
+@contextmanager
+def _not_busy() -> Iterator[None]:
+    try:
+        yield
+    except ConnectionError as error:
+        text = _("The server is busy looking at other files. Send this one again in a minute.")
+        raise NotACell("busy", text) from error
 
 
 def keep(*, actor: Actor, path: Path, sha256: str, size: int, name: str) -> CellFile:
@@ -69,6 +97,14 @@ def keep(*, actor: Actor, path: Path, sha256: str, size: int, name: str) -> Cell
         )
 
 
+def keep_pack(*, organisation: Organisation, made: "packing.Packed") -> CellFile:
+    """The CellFile of a pack. Raises NotACell ("over_quota")."""
+    sha256, size = storage.sha256_of(made.path), made.path.stat().st_size
+    name = f"{made.pseudonym}.zip" if made.pseudonym else made.name
+    known = _known(organisation, sha256, name)
+    return known or _kept(organisation, made.look, made.path, sha256, size, name, made.pseudonym, made.notes)
+
+
 def _known(organisation: Organisation, sha256: str, name: str) -> CellFile | None:
     """The file that is here already; it waits anew for who points to it."""
     same = CellFile.objects.filter(file__organisation=organisation, file__sha256=sha256)
@@ -81,8 +117,9 @@ def _known(organisation: Organisation, sha256: str, name: str) -> CellFile | Non
 
 
 def _kept(
-    organisation: Organisation, found: Look, path: Path, sha256: str, size: int, name: str, pseudonym: str = ""
-) -> CellFile:
+    organisation: Organisation, found: Look, path: Path, sha256: str, size: int, name: str, pseudonym: str = "",
+    notes: Sequence[Mapping[str, Any]] = (),
+) -> CellFile:  # fmt: skip
     try:
         quota.check(organisation=organisation, more=size, sha256=sha256)
     except quota.OverQuota as full:
@@ -90,8 +127,8 @@ def _kept(
 
     def pointed(stored: StoredFile) -> CellFile:
         about = {"name": clean_name(name), "kind": found.kind, "form": found.form, "pseudonym": pseudonym}
-        cell, _created = CellFile.objects.get_or_create(file=stored, defaults=about)
-        if pseudonym:
+        cell, _created = CellFile.objects.get_or_create(file=stored, defaults={**about, "notes": list(notes)})
+        if pseudonym and found.form == "dicom":
             from datasets.receiving import index
 
             index.keep([index.describe(stored, path)])
@@ -216,6 +253,20 @@ def forget_unused() -> int:
 
 
 __all__ = [
-    "NotACell", "check_cells", "clean_name", "file_columns", "files_of_records", "find", "forget_unused", "keep", "let_go",
-    "look_of", "needed", "point", "take_in", "unfit",
+    "NotACell",
+    "check_cells",
+    "clean_name",
+    "file_columns",
+    "files_of_records",
+    "find",
+    "forget_unused",
+    "keep",
+    "keep_pack",
+    "let_go",
+    "look_of",
+    "needed",
+    "point",
+    "take_in",
+    "take_in_together",
+    "unfit",
 ]  # fmt: skip

@@ -101,8 +101,8 @@ def _alike(a: Instance, b: Instance) -> bool:
 
 
 def _stack(instances: list[Instance]) -> Stack:
-    places = [_place(one) for one in instances]
-    if len(instances) < 2 or any(place is None for place in places):
+    places = [place(one) for one in instances]
+    if len(instances) < 2 or any(where is None for where in places):
         return Stack(tuple(instances))
     order = sorted(range(len(instances)), key=lambda k: (places[k], instances[k].number, instances[k].uid))
     along = np.array([places[k] for k in order], dtype=float)
@@ -113,7 +113,7 @@ def _stack(instances: list[Instance]) -> Stack:
     return Stack(tuple(instances[k] for k in order), usual, gaps, int(np.sum(steps <= 1e-3)))
 
 
-def _place(one: Instance) -> float | None:
+def place(one: Instance) -> float | None:
     """Where a slice lies along the normal of its plane, in millimetres."""
     if one.orientation is None or one.position is None:
         return None

@@ -31,8 +31,11 @@ def read_once(request: HttpRequest, row: Any, write: Callable[[], Any]) -> None:
         write()
 
 
-def about(cell: CellFile, kind: str, *, whole: bool) -> HttpResponse:
-    """JSON: planes with their frames, spacing and marks, windows, rate, size."""
+def about(
+    cell: CellFile, kind: str, *, whole: bool, heat: Callable[[dict[str, Any]], dict[str, Any]] = lambda _found: {}
+) -> HttpResponse:
+    """JSON: planes with their frames, spacing and marks, windows, rate, size. `heat`: plane → parts to be drawn over its frames
+    (see inference.marks)."""
     try:
         found = frames.about(cell, kind, whole=whole)
     except NotDrawn:
@@ -40,7 +43,7 @@ def about(cell: CellFile, kind: str, *, whole: bool) -> HttpResponse:
     except ConnectionError:
         return _busy()
     for plane in found["planes"]:
-        plane["label"] = str(NAMES[plane["name"]])
+        plane["label"] = str(NAMES.get(plane["name"], ""))
     presets, windows = [], found.pop("windows")
     for number, (centre, width) in enumerate(windows, start=1):
         label = _("The file's window") if len(windows) == 1 else _("The file's window %(number)d") % {"number": number}
@@ -49,7 +52,7 @@ def about(cell: CellFile, kind: str, *, whole: bool) -> HttpResponse:
         presets.append({"label": label, "center": centre, "width": width})
     if found["hounsfield"]:
         presets += [{"label": str(name), "center": centre, "width": width} for name, centre, width in PRESETS]
-    return _private(JsonResponse({"kind": kind, **found, "presets": presets, "size": cell.file.size}))
+    return _private(JsonResponse({"kind": kind, **found, "presets": presets, "size": cell.file.size, "heat": heat(found)}))
 
 
 def frame(cell: CellFile, kind: str, plane: str, index: int) -> HttpResponse:

@@ -44,11 +44,7 @@ class Frames:
 
     def about(self, whole: bool = False) -> About:
         first = self.values(0)
-        height, width = first.shape[:2]
-        marks, spacing, aspect = _marks(self.data, self.count), _spacing(self.data), _aspect(self.data)
-        if spacing is not None:
-            aspect = spacing[1] / spacing[0]
-        planes = [Plane("frames", self.count, *_fitted(width, height), _grown(spacing, width, height), marks, 0, aspect)]
+        planes = [plane_of(first, self.data, self.count, 0)]
         if first.ndim == 3:
             return About(planes, rate=self._rate())
         more = _is_volume(self.data, self.count)
@@ -56,7 +52,7 @@ class Frames:
             planes += self._volume().about().planes
         low, high = float(first.min()), float(first.max())
         return About(
-            planes, _windows(self.data) or [spread(first)], (low, high), exact=not _windows(self.data),
+            planes, windows(self.data) or [spread(first)], (low, high), exact=not windows(self.data),
             inverse=inverse(self.data), hounsfield=str(self.data.get("Modality", "")) == "CT", rate=self._rate(),
             more=more and not whole,
         )  # fmt: skip
@@ -74,18 +70,34 @@ class Frames:
     def frame(self, plane: str, index: int) -> bytes:
         if plane != "frames":
             return self._volume().frame(plane, index)
-        values = self.values(index)
-        height, width = values.shape[:2]
-        size = _fitted(width, height)
-        if values.ndim == 3:
-            if values.dtype != np.uint8:
-                top = 2.0 ** int(self.data.get("BitsStored", 16) or 16) - 1.0
-                values = (values.astype(np.float32) * (255.0 / top)).clip(0, 255).astype(np.uint8)
-            image = Image.fromarray(np.ascontiguousarray(values[:, :, :3]))
-            return png(image if image.size == size else image.resize(size, Image.Resampling.BOX))
-        if size != (width, height):
-            values = np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BOX))
-        return pack(values)
+        return sent(self.values(index), self.data)
+
+
+def plane_of(values: Any, data: Any, count: int, start: int) -> Plane:
+    """The frames as they are stored, all like this one."""
+    height, width = values.shape[:2]
+    spacing, aspect = _spacing(data), _aspect(data)
+    if spacing is not None:
+        aspect = spacing[1] / spacing[0]
+    frames = int(data.get("NumberOfFrames", 1) or 1)
+    return Plane(
+        "frames", count, *_fitted(width, height), _grown(spacing, width, height), _marks(data, frames), start, aspect
+    )
+
+
+def sent(values: Any, data: Any) -> bytes:
+    """A frame of a DICOM object as the viewer gets it."""
+    height, width = values.shape[:2]
+    size = _fitted(width, height)
+    if values.ndim == 3:
+        if values.dtype != np.uint8:
+            top = 2.0 ** int(data.get("BitsStored", 16) or 16) - 1.0
+            values = (values.astype(np.float32) * (255.0 / top)).clip(0, 255).astype(np.uint8)
+        image = Image.fromarray(np.ascontiguousarray(values[:, :, :3]))
+        return png(image if image.size == size else image.resize(size, Image.Resampling.BOX))
+    if size != (width, height):
+        values = np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BOX))
+    return pack(values)
 
 
 def _fitted(width: int, height: int) -> tuple[int, int]:
@@ -112,7 +124,7 @@ def _numbers(value: Any) -> list[float]:
     return found if all(np.isfinite(found)) else []
 
 
-def _windows(data: Any) -> list[tuple[float, float]]:
+def windows(data: Any) -> list[tuple[float, float]]:
     """The file's own linear windows."""
     info = with_functional_groups(data, 0)
     pairs = zip(_numbers(info.get("WindowCenter")), _numbers(info.get("WindowWidth")), strict=False)

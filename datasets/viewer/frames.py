@@ -7,6 +7,8 @@ many grey values as the frame says it has.
 import contextlib
 import json
 import math
+import re
+import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +18,13 @@ from datasets.arrivals.desk import PNG
 from datasets.arrivals.found import Refused
 from datasets.cells.models import CellFile
 from datasets.cells.pictures import NotDrawn, by_desk, folder_of, lately, remember
-from datasets.viewer.looking import HEADER, LONGEST, MAGIC, MOST_FRAMES
+from datasets.viewer.looking import HEADER, LONGEST, MAGIC, MOST_FRAMES, TRACE
 
-LOOK = 1  # raised when what is answered changes, so that what is kept is made anew
+LOOK = 2  # raised when what is answered changes, so that what is kept is made anew
 KEPT_FRAMES, KEPT_BYTES = 400, 96 * 2**20  # of one file; beyond it the frames asked for longest ago go
-NAMES = ("frames", "axial", "coronal", "sagittal", "picture", "clip")
+NAMES = ("frames", "axial", "coronal", "sagittal", "picture", "clip", "strip", *(f"trace{level}" for level in range(16)))
+MOST_CHANNELS = 64
+LEAD = re.compile(r"[a-z0-9µ+\-_./ ]{0,24}")  # a channel's name, as the engine cleans it
 LETTERS = set("RLAPSI")
 
 
@@ -104,11 +108,17 @@ def _sendable(content: bytes) -> bytes:
     """A PNG as it is; grey values packed, if there are as many as the frame says. Raises Refused."""
     if content.startswith(PNG):
         return content
+    if content.startswith(TRACE):
+        return _packed(content, len(content) >= 8 and len(content) == 8 + 8 * math.prod(struct.unpack_from("<HH", content, 4)))
     if not content.startswith(MAGIC) or len(content) < HEADER.size:
         raise Refused("not_drawn")
     _magic, width, height, slope, intercept = HEADER.unpack_from(content)
     sound = 0 < width <= LONGEST and 0 < height <= LONGEST and math.isfinite(slope) and math.isfinite(intercept)
-    if not sound or len(content) != HEADER.size + 2 * width * height:
+    return _packed(content, sound and len(content) == HEADER.size + 2 * width * height)
+
+
+def _packed(content: bytes, sound: bool) -> bytes:
+    if not sound:
         raise Refused("not_drawn")
     packer = zlib.compressobj(1, zlib.DEFLATED, 31)
     return packer.compress(content) + packer.flush()
@@ -123,10 +133,20 @@ def checked(told: dict[str, Any]) -> dict[str, Any]:
             "range": _pair(told["range"]) if told["range"] is not None else None,
             "exact": bool(told["exact"]), "inverse": bool(told["inverse"]), "hounsfield": bool(told["hounsfield"]),
             "rate": _number(told["rate"]) if told["rate"] is not None else None,
-            "more": bool(told["more"]),
+            "more": bool(told["more"]), "signal": _signal(told["signal"]) if told["signal"] is not None else None,
         }  # fmt: skip
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise Refused("not_drawn") from error
+
+
+def _signal(told: Any) -> dict[str, Any]:
+    channels = [str(name) for name in told["channels"][:MOST_CHANNELS]]
+    if not all(LEAD.fullmatch(name) for name in channels):
+        raise ValueError
+    return {
+        "seconds": _number(told["seconds"]), "timed": bool(told["timed"]), "millivolts": bool(told["millivolts"]),
+        "channels": channels,
+    }  # fmt: skip
 
 
 def _number(value: Any) -> float:
@@ -151,5 +171,5 @@ def _plane(told: Any) -> dict[str, Any]:
     return {
         "name": told["name"], "count": count, "width": width, "height": height, "start": start,
         "spacing": _pair(told["spacing"]) if told["spacing"] is not None else None,
-        "marks": list(marks) if marks is not None else None, "aspect": _number(told["aspect"]),
+        "marks": list(marks) if marks is not None else None, "aspect": _number(told["aspect"]), "depth": _number(told["depth"]),
     }  # fmt: skip

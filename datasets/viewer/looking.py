@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"AMG1"  # then width, height (uint16), slope, intercept (float64), all little-endian, then uint16 row by row
 HEADER = struct.Struct("<4sHHdd")
+TRACE = b"AMT1"  # then channels, columns (uint16), then least and greatest (float32) of each column, channel by channel
 LONGEST = 4096  # pixels of a frame's longer side
 MOST_FRAMES = 100_000
 
@@ -36,6 +37,17 @@ class Plane:
     marks: tuple[str, str, str, str] | None = None
     start: int = 0
     aspect: float = 1.0  # height of a pixel by its width
+    depth: float = 0.0  # millimetres from frame to frame, of a plane of a volume
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What a recording is beside its tiles. `timed`: its rate is known; `millivolts`: its values are voltages."""
+
+    seconds: float
+    timed: bool
+    millivolts: bool
+    channels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class About:
     inverse: bool = False
     hounsfield: bool = False
     rate: float | None = None
+    signal: Signal | None = None
     more: bool = False  # other planes can be had, by reading all of the file
 
 
@@ -114,9 +127,23 @@ def spread(values: "NDArray[Any]") -> tuple[float, float]:
 
 def opened(path: Path, kind: str) -> Look:
     """Raises whatever the decoder raises."""
+    from engine.packs import is_pack
     from engine.pictures import is_dicom
 
+    if kind == Kind.VOLUME and is_pack(path):
+        from datasets.viewer.series import Slices
+
+        return Slices(path)
+    if kind == Kind.SIGNAL:
+        from datasets.viewer.trace import Traces
+
+        return Traces(path)
     if kind in (Kind.IMAGE, Kind.VOLUME, Kind.VIDEO) and is_dicom(path):
+        if kind == Kind.VIDEO:
+            from datasets.viewer.clip import Clip, is_mpeg
+
+            if is_mpeg(path):
+                return Clip(path)
         from datasets.viewer.dicom import Frames
 
         return Frames(path)
@@ -126,6 +153,10 @@ def opened(path: Path, kind: str) -> Look:
         return Planes(path)
     if kind == Kind.IMAGE:
         return Picture(path)
+    if kind == Kind.VIDEO:
+        from datasets.viewer.clip import Clip
+
+        return Clip(path)
     raise ValueError(kind)
 
 

@@ -35,7 +35,7 @@ class Planes:
             planes.append(
                 Plane(
                     name, shape[cut], shape[across], shape[down], spacing, marks if self.known else None, shape[cut] // 2,
-                    spacing[1] / spacing[0],
+                    spacing[1] / spacing[0], self.spacing[cut],
                 )
             )  # fmt: skip
         return About(planes, [self.window], (self.low, self.high))

@@ -33,8 +33,11 @@ def read_signal(source: Path | NDArray[np.generic], rate: float | None = None) -
 
 
 def _reader(path: Path) -> Callable[[Path, float | None], Recording]:
+    from engine import packs
     from engine.signals import binary, tables, wfdb
 
+    if packs.is_pack(path):
+        return wfdb.read_pack
     with path.open("rb") as file:
         head = file.read(256)
     if head[:6] == b"\x93NUMPY":

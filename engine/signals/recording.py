@@ -34,6 +34,7 @@ class Recording:
     rate: float
     names: tuple[str, ...]
     rate_known: bool = True
+    millivolts: bool = False  # the file says that all channels are voltages
 
     @property
     def seconds(self) -> float:
@@ -71,7 +72,8 @@ def make_recording(
         scale = np.array([VOLTS.get(unit.strip().lower(), 1.0) for unit in units])
         array = array * scale[:, None] if np.any(scale != 1.0) else array
     own = tuple(channel_name(name) for name in names) if names else ("",) * len(array)
-    return Recording(array, 1.0 if rate is None else float(rate), own, rate is not None)
+    volts = bool(units) and all(unit.strip().lower() in VOLTS for unit in units)
+    return Recording(array, 1.0 if rate is None else float(rate), own, rate is not None, volts)
 
 
 def channel_name(name: str) -> str:

@@ -6,15 +6,26 @@ aiohttp, requests, fsspec and matplotlib, and opens addresses that a header name
 
 from __future__ import annotations
 
+import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import packs
 from engine.metrics import Floats
-from engine.signals.recording import MOST_CHANNELS, MOST_SAMPLES, Recording, SignalError, make_recording
+from engine.signals.recording import (
+    MOST_CHANNELS,
+    MOST_SAMPLES,
+    Recording,
+    SignalError,
+    channel_name,
+    make_recording,
+)
 
 GAIN = 200.0  # header(5): a gain that is 0 or left out
 RATE = 250.0  # header(5): a rate that is left out
@@ -24,6 +35,7 @@ INVALID = {"16": -(2**15), "61": -(2**15), "160": -(2**15), "24": -(2**23), "32"
 BYTES = {"16": 2.0, "24": 3.0, "32": 4.0, "61": 2.0, "80": 1.0, "160": 2.0, "212": 1.5}
 FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?")
 GAINS = re.compile(r"(-?[\d.eE+-]+?)(?:\((-?\d+)\))?(?:/(\S+))?")
+UNIT = re.compile(r"[A-Za-z0-9%µμ°^*./_-]{1,12}")
 FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -41,13 +53,48 @@ class Channel:
     name: str
 
 
+Samples = Callable[[str], tuple[BinaryIO, int]]  # a file's name → its content, and how long it is
+
+
 def read_wfdb(header: Path, rate: float | None) -> Recording:
     """The record of a header, in physical units; invalid samples are gaps. Raises SignalError."""
-    frequency, length, channels = parse_header(header.read_text(encoding="utf-8", errors="replace"))
+
+    def beside(file: str) -> tuple[BinaryIO, int]:
+        path = header.parent / file
+        if path.is_symlink() or not path.is_file():  # the name has no slash, so it lies beside the header
+            raise _not_there()
+        return path.open("rb"), path.stat().st_size
+
+    return _record(header.read_text(encoding="utf-8", errors="replace"), beside)
+
+
+def read_pack(path: Path, rate: float | None) -> Recording:
+    """The record of a pack (see engine.packs): its first member is the header. Raises SignalError."""
+    pack = packs.opened(path)
+    if pack.form != packs.WFDB:
+        raise SignalError("signal_format", "This file is of no format of signals that can be read.")
+    named = {member.name: member for member in pack.members[1:]}
+
+    def inside(file: str) -> tuple[BinaryIO, int]:
+        if file not in named:
+            raise _not_there()
+        return io.BytesIO(named[file].read()), named[file].size
+
+    return _record(pack.members[0].read().decode("utf-8", "replace"), inside)
+
+
+def _not_there() -> SignalError:
+    return SignalError("signal_incomplete", "The file of samples that this header names is not there.")
+
+
+def _record(header: str, opened: Samples) -> Recording:
+    frequency, length, channels = parse_header(header)
     parts: list[Floats] = []
     for file in dict.fromkeys(channel.file for channel in channels):
         together = [channel for channel in channels if channel.file == file]
-        parts.append(_samples(header, file, together, length))
+        stream, size = opened(file)
+        with stream:
+            parts.append(_samples(stream, size, together, length))
     shortest = min(part.shape[1] for part in parts)
     values = np.concatenate([part[:, :shortest] for part in parts])
     ordered = [c for file in dict.fromkeys(c.file for c in channels) for c in channels if c.file == file]
@@ -70,6 +117,19 @@ def parse_header(text: str) -> tuple[float, int | None, list[Channel]]:
     return frequency, length, [_channel(line) for line in lines[1 : 1 + count]]
 
 
+def header_text(record: tuple[float, int | None, list[Channel]], files: dict[str, str]) -> str:
+    """A header that says the same of the samples, of files by their new names, and nothing else: no comments, no date, no
+    description that is no channel's."""
+    frequency, length, channels = record
+    lines = [f"record {len(channels)} {frequency!r}" + (f" {length}" if length is not None else "")]
+    for one in channels:
+        unit = one.unit if UNIT.fullmatch(one.unit) else "NU"
+        offset = f"+{one.offset}" if one.offset else ""
+        name = f"{files[one.file]} {one.format}x{one.per_frame}{offset} {one.gain!r}({one.baseline})/{unit} 0 0 0 0 0"
+        lines.append(f"{name} {channel_name(one.name)}".strip())
+    return "\n".join(lines) + "\n"
+
+
 def _channel(line: str) -> Channel:
     fields = line.split(maxsplit=8)
     form = FORMAT.fullmatch(fields[1]) if len(fields) > 1 else None
@@ -87,22 +147,19 @@ def _channel(line: str) -> Channel:
     return Channel(fields[0], form[1], per_frame, offset, gain or GAIN, baseline, unit, name)
 
 
-def _samples(header: Path, file: str, channels: list[Channel], length: int | None) -> Floats:
+def _samples(stream: BinaryIO, size: int, channels: list[Channel], length: int | None) -> Floats:
     """(channels, frames) of one file; a channel with several samples in a frame gives their mean."""
     form, frame = channels[0].format, sum(channel.per_frame for channel in channels)
     if any(channel.format != form for channel in channels):
         raise SignalError("signal_format", "A WFDB file holds one format only.")
-    path = header.parent / file
-    if path.is_symlink() or not path.is_file():  # the name has no slash, so it lies beside the header
-        raise SignalError("signal_incomplete", "The file of samples that this header names is not there.")
-    bytes_there = path.stat().st_size - channels[0].offset
+    bytes_there = size - channels[0].offset
     frames = int(bytes_there // (BYTES[form] * frame))
     frames = frames if length is None else min(frames, length)
     if frames * frame > MOST_SAMPLES:
         raise SignalError("signal_too_large", "This record has too many samples.")
     if frames < 2:
         raise SignalError("signal_incomplete", "The file of samples that this header names is empty.")
-    digital = read_samples(path, form, channels[0].offset, frames * frame).reshape(frames, frame)
+    digital = read_samples(stream, form, channels[0].offset, frames * frame).reshape(frames, frame)
     values = np.empty((len(channels), frames))
     start = 0
     for row, channel in enumerate(channels):
@@ -113,12 +170,10 @@ def _samples(header: Path, file: str, channels: list[Channel], length: int | Non
     return values
 
 
-def read_samples(path: Path, form: str, offset: int, count: int) -> NDArray[np.int64]:
+def read_samples(stream: BinaryIO, form: str, offset: int, count: int) -> NDArray[np.int64]:
     """(count,) stored numbers."""
-    size = int(np.ceil(BYTES[form] * count))
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read(size)
+    stream.seek(offset)
+    data = stream.read(int(np.ceil(BYTES[form] * count)))
     if form in PLAIN:
         plain = np.frombuffer(data, dtype=PLAIN[form], count=count).astype(np.int64)
         return plain - OFFSET.get(form, 0)

@@ -123,6 +123,8 @@ window.AIMass = window.AIMass || {};
     on("preset", "change", (value) => { if (value !== "") viewer.usePreset(Number(value)); });
     on("center", "input", (value) => viewer.setWindow(Number(value), viewer.view.window.width));
     on("width", "input", (value) => viewer.setWindow(viewer.view.window.center, Number(value)));
+    viewer.part("beside").addEventListener("change", (event) => viewer.beside.use(event.target.checked));
+    on("heat", "change", () => viewer.draw());
     on("play", "click", () => viewer.play());
     on("in", "click", () => viewer.zoomBy(1.25));
     on("out", "click", () => viewer.zoomBy(0.8));

@@ -2,6 +2,7 @@
 window.AIMass = window.AIMass || {};
 (() => {
   const INK = "#f2f5f6";
+  const [WARM, COLD] = ["rgb(214, 69, 0)", "rgb(0, 92, 214)"]; // as in datasets/cells/pictures.py
   const LENGTHS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500]; // millimetres of a scale
 
   // Values between the window's ends become grey; DICOM's own formula (PS3.3 C.11.2.1.2) where the window is DICOM's.
@@ -69,7 +70,8 @@ window.AIMass = window.AIMass || {};
       return ratio;
     }
 
-    paint(frame, view, plane, about) {
+    // `marks`: parts of the frame that spoke for (warm) or against (cold): see inference/marks.py.
+    paint(frame, view, plane, about, marks = []) {
       const ratio = this.fitCanvas();
       const { canvas, context } = this;
       context.setTransform(1, 0, 0, 1, 0, 0);
@@ -85,6 +87,14 @@ window.AIMass = window.AIMass || {};
       context.drawImage(
         this.picture, (canvas.width - width) / 2 + view.x * ratio, (canvas.height - height) / 2 + view.y * ratio, width, height,
       );
+      const corner = [(canvas.width - width) / 2 + view.x * ratio, (canvas.height - height) / 2 + view.y * ratio];
+      marks.forEach(({ box, strength }) => {
+        const [top, bottom, left, right] = box;
+        context.fillStyle = strength > 0 ? WARM : COLD;
+        context.globalAlpha = 0.55 * Math.abs(strength);
+        context.fillRect(corner[0] + left * width, corner[1] + top * height, (right - left) * width, (bottom - top) * height);
+      });
+      context.globalAlpha = 1;
       this.legend(plane, across * (frame.width / plane.width), ratio);
     }
 

@@ -13,6 +13,9 @@ window.AIMass = window.AIMass || {};
     }
     const content = await answer.arrayBuffer();
     const head = new DataView(content);
+    if (String.fromCharCode(...new Uint8Array(content, 0, 4)) === "AMT1") { // least and greatest of columns: datasets/viewer/trace.py
+      return { columns: head.getUint16(6, true), values: new Float32Array(content, 8), bytes: content.byteLength };
+    }
     return {
       width: head.getUint16(4, true),
       height: head.getUint16(6, true),

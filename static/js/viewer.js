@@ -30,18 +30,62 @@
       this.status(this.texts.loading);
       try {
         this.about = await this.frames.about(false);
+        if (this.texts.heat && this.about.more) this.about = await this.frames.about(true); // reasons lie in its planes
       } catch (error) {
         this.fail(error);
         return;
       }
       this.choices();
+      this.beside = new window.AIMass.Beside(this);
+      this.show("beside", REFORMATTED.every((name) => this.about.planes.some((plane) => plane.name === name)) || this.about.more);
       window.AIMass.controls(this);
-      this.usePlane(this.about.planes[0].name);
+      this.strip();
+      this.begin();
+    }
+
+    // Small frames from all over a clip, to choose from; each is one request, made when it comes into view.
+    strip() {
+      const strip = this.about.planes.find((plane) => plane.name === "strip");
+      const box = this.root.querySelector(".viewer-strip");
+      box.hidden = !strip;
+      if (!strip) return;
+      const clip = this.about.planes.find((plane) => plane.name === "clip");
+      const buttons = Array.from({ length: strip.count }, (_none, place) => {
+        const index = Math.round((place * (clip.count - 1)) / Math.max(1, strip.count - 1));
+        const button = document.createElement("button");
+        const picture = document.createElement("img");
+        Object.assign(picture, { loading: "lazy", width: strip.width, height: strip.height, src: `${this.frames.base}strip/${place}/` });
+        picture.alt = filled(this.texts.plane, { plane: clip.label, index: index + 1, count: clip.count });
+        button.type = "button";
+        button.append(picture);
+        button.addEventListener("click", () => { this.stop(); this.go(index); });
+        return button;
+      });
+      box.replaceChildren(...buttons);
+    }
+
+    // At the strongest reason where these are to be seen, else at the beginning.
+    begin() {
+      const [plane, marks] = Object.entries(this.about.heat)[0] || [];
+      this.show("heat", Boolean(plane));
+      if (!plane || !this.texts.heat) {
+        this.usePlane(this.about.planes[0].name);
+        return;
+      }
+      const [strongest] = [...marks].sort((a, b) => Math.abs(b.strength) - Math.abs(a.strength));
+      const [first, last] = strongest.frames;
+      this.usePlane(plane, Math.floor((first + last) / 2));
+    }
+
+    // What spoke for and against on the frame that is shown.
+    marks(plane = this.plane, index = this.index) {
+      if (!this.part("heat").checked) return [];
+      return (this.about.heat[plane.name] || []).filter(({ frames }) => frames[0] <= index && index <= frames[1]);
     }
 
     choices() {
       const { about } = this;
-      const planes = about.planes.map((plane) => [plane.name, plane.label]);
+      const planes = about.planes.filter((plane) => plane.name !== "strip").map((plane) => [plane.name, plane.label]);
       if (about.more) REFORMATTED.forEach((name) => planes.push([name, this.texts[name]]));
       this.part("plane").replaceChildren(...planes.map(([name, label]) => new Option(label, name)));
       this.show("plane", planes.length > 1);
@@ -61,7 +105,7 @@
       this.root.querySelectorAll(`[data-part="${name}"]`).forEach((part) => { part.hidden = !whether; });
     }
 
-    async usePlane(name) {
+    async usePlane(name, index) {
       if (!this.about.planes.some((plane) => plane.name === name)) {
         this.status(this.texts.loading);
         try {
@@ -80,7 +124,7 @@
       this.part("plane").value = name;
       this.show("index", this.plane.count > 1);
       this.part("index").max = this.plane.count - 1;
-      this.index = this.plane.start;
+      this.index = index === undefined ? this.plane.start : clamp(index, 0, this.plane.count - 1);
       this.shown = null;
       this.reset();
       await this.load();
@@ -155,8 +199,9 @@
       requestAnimationFrame(() => {
         this.drawing = false;
         if (!this.plane) return;
-        this.painter.paint(this.shown, this.view, this.plane, this.about);
+        this.painter.paint(this.shown, this.view, this.plane, this.about, this.marks());
         if (this.shown) this.tell();
+        if (this.beside) this.beside.draw();
       });
     }
 
@@ -234,7 +279,7 @@
   }
 
   document.addEventListener("DOMContentLoaded", () => {
-    document.querySelectorAll("[data-viewer]").forEach((root) => {
+    document.querySelectorAll("[data-viewer], [data-signal]").forEach((root) => {
       const line = root.parentElement.querySelector(".viewer-open");
       line.hidden = false;
       line.querySelector("[data-open]").addEventListener("click", () => {
@@ -242,7 +287,7 @@
         root.hidden = false;
         // The still picture, and what its caption says of it alone.
         root.parentElement.querySelectorAll("[data-still]").forEach((part) => { part.hidden = true; });
-        new Viewer(root).open();
+        new (root.dataset.signal ? window.AIMass.Traces : Viewer)(root).open();
         root.querySelector("canvas").focus();
       });
     });

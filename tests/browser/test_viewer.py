@@ -190,3 +190,75 @@ def test_without_scripts_the_still_picture_is_there(page_of: Pages, alice: Any, 
     page.wait_for_load_state("networkidle")
     assert page.locator(".cell-picture img").is_visible()
     assert not page.locator(".viewer").is_visible() and not page.locator("[data-open]").is_visible()
+
+
+def test_three_planes_side_by_side(page_of: Pages, alice: Any, head: Any) -> None:
+    page = page_of(alice, width=1280)
+    opened(page, head)
+    shown(page, 30)
+    page.get_by_label("Three planes side by side").check()
+    page.wait_for_selector(".viewer-other canvas[data-plane=coronal][data-index='20']")
+    page.wait_for_selector(".viewer-other canvas[data-plane=sagittal][data-index='20']")
+    photograph(page, "three")
+    page.locator(".viewer-canvas").click(position={"x": 20, "y": 20}, modifiers=["Alt"])  # outside: to the volume's corner
+    page.wait_for_selector(".viewer-other canvas[data-plane=sagittal][data-index='39']")
+    page.get_by_role("button", name="Coronal").click()
+    shown(page, 39, "coronal")
+    page.wait_for_selector(".viewer-other canvas[data-plane=axial][data-index='30']")
+    page.get_by_label("Three planes side by side").uncheck()
+    assert not page.locator(".viewer-beside").is_visible()
+
+
+CANVAS = "document.querySelector('.viewer-canvas')"
+INK = f"""() => {{ const c = {CANVAS}; const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+  let n = 0; for (let i = 0; i < d.length; i += 4) n += d[i] < 90 && d[i + 2] < 140; return n; }}"""
+
+
+def beats() -> bytes:
+    """Ten seconds of two leads in millivolts, a peak each second, as a zip of a WFDB record."""
+    from tests.datasets.given_series import wfdb
+    from tests.datasets.test_cells_intake import zipped
+
+    return zipped(wfdb(seconds=10.0)).getvalue()
+
+
+@pytest.mark.parametrize(("width", "language"), [(1280, "en"), (390, "zh-hans")])
+def test_a_signal_is_drawn_on_paper_and_zoomed(page_of: Pages, alice: Any, width: int, language: str) -> None:
+    page = page_of(alice, width=width, language=language)
+    row = record_with(alice, beats(), "p17.zip", "signal")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/look/trace" in request.url else None)
+    page.goto(f"/datasets/{row.record.dataset_id}/records/{row.record_id}/")
+    page.locator("[data-open]").click()
+    page.wait_for_selector(".viewer-canvas[data-span]:not([aria-busy])")
+    assert "25.0 mm/s, 10 mm/mV" in page.inner_text(".viewer-status")
+    assert overflow(page) == 0
+    assert page.evaluate(INK) > 200
+    photograph(page, f"signal-{language}")
+    canvas = page.locator(".viewer-canvas")
+    before = float(canvas.get_attribute("data-span"))
+    canvas.focus()
+    page.keyboard.press("+")
+    page.wait_for_function(f"() => Number(document.querySelector('.viewer-canvas').dataset.span) < {before * 0.7}")
+    page.keyboard.press("End")
+    page.wait_for_function(f"() => {{ const d = {CANVAS}.dataset; return +d.from + +d.span > 9.99; }}")
+    page.keyboard.press("0")
+    page.wait_for_function("() => document.querySelector('.viewer-canvas').dataset.span === '10.000'")
+    assert len(asked) == len(set(asked)) <= 8  # no tile twice
+
+
+def test_a_clip_has_a_strip_to_choose_from(page_of: Pages, alice: Any, tmp_path: Path) -> None:
+    from tests.datasets.viewer.test_traces_and_clips import clip
+
+    row = record_with(alice, clip(tmp_path / "clip.mp4").read_bytes(), "clip.mp4", "video")
+    page = page_of(alice, width=1000)
+    asked = opened(page, row)
+    shown(page, 0, "clip")
+    strip = "[...document.querySelectorAll('.viewer-strip img')]"
+    page.wait_for_function(f"() => {strip}.filter((picture) => picture.naturalWidth).length === 12")
+    page.locator(".viewer-strip button").nth(11).click()
+    shown(page, 59, "clip")
+    assert pixel(page, 0.5, 0.5) > 215
+    photograph(page, "clip")
+    page.wait_for_load_state("networkidle")
+    assert {index for plane, index in asked if plane == "clip"} == {0, 1, 2, 59}

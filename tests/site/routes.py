@@ -103,6 +103,8 @@ ROUTES: dict[str, str] = {
     "inference:diagnosis": "pk=diagnosis.pk",
     "inference:review": "pk=diagnosis.pk",
     "inference:picture": "pk=diagnosis.pk, file=diagnosis_file.pk, size=size",
+    "inference:look": "pk=diagnosis.pk, file=diagnosis_file.pk",
+    "inference:frame": "pk=diagnosis.pk, file=diagnosis_file.pk, plane=plane, index=index",
     "api:me": "",
     "api:organisations": "",
     "api:members": "organisation_id=organisation.pk",

@@ -67,7 +67,8 @@ def _read(path: Path) -> Any:
         meta = read_file_meta_info(path)
         if str(meta.get("TransferSyntaxUID", "")) == DEFLATED:
             try:
-                _check_inflated(path, 144 + int(meta.get("FileMetaInformationGroupLength", 0)))
+                with path.open("rb") as stream:
+                    _check_inflated(stream, 144 + int(meta.get("FileMetaInformationGroupLength", 0)))
             except FileRefused as error:
                 raise Refused("bomb") from error
             return dcmread(path)

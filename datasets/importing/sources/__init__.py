@@ -1,0 +1,1 @@
+"""One file for each kind of source; `datasets.importing.base.Source` is what each of them is."""

@@ -5,7 +5,7 @@ import io
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from datasets.arrivals.found import Refused
 from datasets.arrivals.services import shown_name
 from datasets.cells.archive import Member
 from datasets.cells.folders import TAGGED, classes_of, patients_of
-from datasets.importing.base import Faulty, Piece, RemoteFile, SourceError
+from datasets.importing.base import Faulty, FileFault, Piece, RemoteFile
 from datasets.importing.lots import named
 from datasets.importing.models import Importer
 from datasets.models import StoredFile
@@ -28,6 +28,7 @@ from datasets.readers.base import ReadError
 from jobs.handlers import JobContext
 
 INDEX = "importer.csv"  # the table that is put beside the files
+NO_ROOM = ("disk_full", "storage", "quota")
 HEADER = ("file", "label", "patient")
 
 
@@ -58,20 +59,20 @@ class Kept:
 
 @contextmanager
 def fetched(file: RemoteFile, faulty: list[Faulty]) -> Iterator[keeping.Copy | None]:
-    """A copy of a file; None, and noted, where this one can't be had. Raises SourceError for what may pass."""
-    try:
-        with file.open() as stream, keeping.copied(stream, settings.MAX_UPLOAD_BYTES) as copy:
-            yield copy
-            return
-    except SourceError as error:
-        if error.passing:
-            raise
-        faulty.append(Faulty(file.name, str(error)))
-    except Refused as refused:
-        if refused.code in ("disk_full", "storage", "quota"):
-            raise
-        faulty.append(Faulty(file.name, refused.why))
-    yield None
+    """A copy of a file; None, and noted, where this one can't be had. Raises SourceError, and Refused where there is no room."""
+    copy = None
+    with ExitStack() as until_used:
+        try:
+            with file.open() as stream:  # left before the copy is used: only then is it certain that it did not change
+                copy = until_used.enter_context(keeping.copied(stream, settings.MAX_UPLOAD_BYTES))
+        except FileFault as fault:
+            copy = None
+            faulty.append(Faulty(file.name, str(fault)))
+        except Refused as refused:
+            if refused.code in NO_ROOM:
+                raise
+            faulty.append(Faulty(file.name, refused.why))
+        yield copy
 
 
 def _each(context: JobContext, piece: Piece, faulty: list[Faulty]) -> Iterator[tuple[RemoteFile, keeping.Copy]]:

@@ -13,17 +13,20 @@ from datasets.importing.network import Network
 
 def kinds() -> dict[str, type[Source]]:
     """All kinds of sources. Imported only now: each brings a library of its own."""
-    from datasets.importing.sources import SOURCES
+    from datasets.importing.sources import source_classes
 
-    return SOURCES
+    return {source.kind: source for source in source_classes()}
 
 
 def kind_of(name: str) -> type[Source]:
     """Raises SourceError for a kind that this installation doesn't have."""
-    found = kinds().get(name)
-    if found is None:
-        raise SourceError("unknown_kind", _("This installation has no importer of kind “%(kind)s”.") % {"kind": name[:20]})
-    return found
+    from datasets.importing.sources import source_class
+
+    try:
+        return source_class(name)
+    except KeyError:
+        text = _("This installation has no importer of kind “%(kind)s”.") % {"kind": name[:20]}
+        raise SourceError("unknown_kind", text) from None
 
 
 @contextmanager
@@ -32,9 +35,9 @@ def opened(importer: Importer) -> Iterator[Source]:
     kind = kind_of(importer.kind)
     secrets = importer.secrets
     if importer.secret and not secrets:
-        text = _("The saved password can no longer be read, because the server's key was changed. Enter it again in the settings.")
+        text = _("The saved password can't be read any more, as the server's key was changed. Enter it again in the settings.")
         raise SourceError("secret_lost", text)
-    source = kind(settings_of(importer, secrets), Network())
+    source = kind(settings_of(importer, secrets), Network.of_installation())
     try:
         yield source
     finally:

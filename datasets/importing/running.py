@@ -20,11 +20,10 @@ from accounts.actor import Actor
 from datasets import intake, temporary
 from datasets.arrivals import keeping, services
 from datasets.arrivals.found import Refused
-from datasets.importing import files, opening
+from datasets.importing import files, lots, opening
 from datasets.importing.base import Cursor, Delivers, Faulty, Source, SourceError
 from datasets.importing.erased import Erased
 from datasets.importing.files import Kept, Table
-from datasets.importing.lots import Lot
 from datasets.importing.models import Delivery, Importer, ImporterRun, Treatment
 from datasets.models import Dataset, Upload
 from jobs.handlers import JobContext, JobError
@@ -96,7 +95,7 @@ class Run:
         while more:
             self.context.stop_if_asked()
             with temporary.file("arrived-") as copy:
-                lot = Lot(copy, self.mapping, erased)
+                lot = lots.Lot(copy, self.mapping, erased)
                 try:
                     more = lot.fill(pieces)
                 except SourceError as error:  # whole pieces that came before it are kept
@@ -104,11 +103,11 @@ class Run:
                 lot.close()
                 if lot.cursor is not None:
                     self._deliver_lot(lot, Path(copy.name))
-            self.context.progress(0.5, _("Reading"), _("%(count)s rows read") % {"count": f"{self.row.rows_read:,}"})
+            self._tell(_("%(count)s rows read") % {"count": f"{self.row.rows_read:,}"})
         if trouble is not None:
             raise trouble
 
-    def _deliver_lot(self, lot: Lot, path: Path) -> None:
+    def _deliver_lot(self, lot: lots.Lot, path: Path) -> None:
         options = {**lot.options, "keep_good_rows": self.importer.options.get("keep_good_rows", True)}
         name = f"{self.importer.name} {date_format(timezone.localtime(), 'Y-m-d H:i')}.csv"
 
@@ -131,7 +130,10 @@ class Run:
         for piece in source.pieces(self.importer.cursor):
             self.context.stop_if_asked()
             self._deliver(piece.cursor, partial(way, self.context, self.importer, piece), partial(self._count_files, len(piece.files)))
-            self.context.progress(0.5, _("Reading"), _("%(count)s files") % {"count": f"{self.row.files:,}"})
+            self._tell(_("%(count)s files read") % {"count": f"{self.row.files:,}"})
+
+    def _tell(self, count: str) -> None:
+        self.context.progress(0.5, _("Reading"), count)
 
     def _count_files(self, count: int) -> None:
         self.row.files += count

@@ -15,6 +15,8 @@ from typing import IO, Any, ClassVar, Protocol
 
 from django import forms
 
+from datasets.importing.errors import FileFault as FileFault
+from datasets.importing.errors import SourceError as SourceError
 from datasets.importing.network import Network
 
 Cursor = Mapping[str, Any]  # JSON; what the source needs to go on; {} at first. Never a secret, never a patient's value.
@@ -27,17 +29,6 @@ class Delivers(StrEnum):
     FILES = "files"
 
 
-class SourceError(Exception):
-    """The source can't be read; the text tells a person what was wrong, where, and what to do. Never a secret, no patient's value.
-
-    `code` is for programs. `passing`: it may work later without anybody doing anything (a time-out, a server that is down).
-    """
-
-    def __init__(self, code: str, text: str, *, passing: bool = False) -> None:
-        super().__init__(text)
-        self.code, self.passing = code, passing
-
-
 @dataclass(frozen=True)
 class Faulty:
     """One record or file of the source that could not be taken, while the others were. Counted and listed in the history."""
@@ -48,7 +39,11 @@ class Faulty:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of the source. `name` with its folders, as a person knows it; `open` gives its bytes when it is asked to."""
+    """A file of the source. `name` with its folders, as a person knows it; `open` gives its bytes when it is asked to.
+
+    Opening, reading and leaving the block may raise FileFault (this file is gone, has changed meanwhile or is broken: count it
+    as faulty and go on) or SourceError (nothing can be read any more).
+    """
 
     name: str
     size: int | None
@@ -89,7 +84,10 @@ class Source(Protocol):
     def __init__(self, settings: Mapping[str, Any], network: Network) -> None: ...
 
     def check(self) -> str:
-        """Connect, sign in, and look whether there is something to read; a sentence that says what was found. Raises SourceError."""
+        """Connect, sign in, and look whether there is something to read; a sentence that says what was found.
+
+        Raises SourceError.
+        """
         ...
 
     def preview(self, most: int = 20) -> Preview:
@@ -97,9 +95,10 @@ class Source(Protocol):
         ...
 
     def pieces(self, cursor: Cursor) -> Iterator[Piece]:
-        """What is new since the cursor, in pieces of bounded size, oldest first, each with the cursor behind it. Raises SourceError.
+        """What is new since the cursor, in pieces of bounded size, oldest first, each with the cursor behind it.
 
-        Asked again with the same cursor it gives the same, or what has been added since; with the last piece's cursor nothing old.
+        Asked again with the same cursor it gives the same, or what has been added since; with the last piece's cursor
+        nothing old. Raises SourceError.
         """
         ...
 

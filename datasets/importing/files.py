@@ -159,7 +159,7 @@ def write_index(archive: zipfile.ZipFile, rows: Sequence[Sequence[str]]) -> None
 
 
 def layout_of(names: Sequence[str]) -> dict[str, Any]:
-    """Which folder is the class and how names tell patients, found from many names; kept, so that one file alone is read alike."""
+    """Which folder is the class and how names tell patients, by many names; kept, so that one file alone is read alike."""
     members = [Member(inside(name), None) for name in names]  # type: ignore[arg-type]  # only names are asked
     labels, _split = classes_of(members)
     _patients, how = patients_of(members, labels)

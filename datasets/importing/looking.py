@@ -28,7 +28,7 @@ SAMPLED = 12  # files whose beginnings tell their kind
 
 
 def look(context: JobContext, importer: Importer) -> dict[str, Any]:
-    """Connect and read the beginning; the answer is kept with the importer. A source that fails is an answer, not a failed job."""
+    """Connect and read the beginning; the answer is kept with the importer. That a source fails is an answer too."""
     found: dict[str, Any] = {"revision": importer.revision}
     try:
         with limited(SECONDS), opening.opened(importer) as source:
@@ -45,7 +45,7 @@ def look(context: JobContext, importer: Importer) -> dict[str, Any]:
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Raises SourceError in the block once it takes too long. Only a process's first thread can be told; sources have time-outs too."""
+    """Raises SourceError in the block once it takes too long. Only a process's first thread hears it; sources have their own."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

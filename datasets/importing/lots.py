@@ -55,7 +55,7 @@ class Lot:
         return named(given), Labels(cells), erased
 
     def fill(self, pieces: Iterator[Piece]) -> bool:
-        """Take pieces until it is large enough. False: there are no more. Raises SourceError; what it holds then is whole pieces."""
+        """Take pieces until it is large enough. False: no more. Raises SourceError; what it holds then is whole pieces."""
         began = monotonic()
         for piece in pieces:
             self.add(piece)
@@ -67,7 +67,7 @@ class Lot:
         """Write a piece's rows. Raises SourceError when a mapped field is in none of them."""
         present = {name for row in piece.rows for name in row}
         if piece.rows and (lost := [name for name in self.fields if name not in present]):
-            text = _("The source no longer gives %(fields)s. Correct it there, or map the fields anew. Nothing of this was taken.")
+            text = _("The source no longer gives %(fields)s. Correct that there, or map the fields anew. Nothing was taken.")
             raise SourceError("field_lost", text % {"fields": ", ".join(f"“{name}”" for name in lost[:10])})
         self.unknown |= present - set(self.fields)
         for number, row in enumerate(piece.rows, 1):

@@ -63,7 +63,10 @@ class Run:
         with self.context.fenced():
             found = ImporterRun.objects.filter(importer=self.importer, job=self.context.job).first()
             self.row = found or ImporterRun.objects.create(
-                importer=self.importer, job=self.context.job, cursor_before=self.importer.cursor, cursor_after=self.importer.cursor
+                importer=self.importer,
+                job=self.context.job,
+                cursor_before=self.importer.cursor,
+                cursor_after=self.importer.cursor,
             )
             if self.row.error_code:  # of the attempt before
                 self.row.error_code = self.row.error_text = ""
@@ -80,7 +83,8 @@ class Run:
         if not self.importer.needs_dataset and self.dataset is None:
             return
         if self.dataset is None:
-            raise SourceError("no_dataset", _("The data set that this importer filled no longer exists. Choose another one in its settings."))
+            text = _("The data set that this importer filled no longer exists. Choose another one in its settings.")
+            raise SourceError("no_dataset", text)
         if self.dataset.archived_at is not None:
             text = _("The data set “%(name)s” is archived: restore it, or choose another one in the importer's settings.")
             raise SourceError("archived", text % {"name": self.dataset.name})
@@ -129,7 +133,8 @@ class Run:
         way = ways[Treatment(self.importer.treatment)]
         for piece in source.pieces(self.importer.cursor):
             self.context.stop_if_asked()
-            self._deliver(piece.cursor, partial(way, self.context, self.importer, piece), partial(self._count_files, len(piece.files)))
+            keep = partial(way, self.context, self.importer, piece)
+            self._deliver(piece.cursor, keep, partial(self._count_files, len(piece.files)))
             self._tell(_("%(count)s files read") % {"count": f"{self.row.files:,}"})
 
     def _tell(self, count: str) -> None:
@@ -167,7 +172,7 @@ class Run:
             raise JobError(text, engineer="revision changed", retry=now is not None)
 
     def _upload(self, table: Table) -> None:
-        """One upload, confirmed by the mapping that a person has confirmed; none where the very same has been imported already."""
+        """An upload that needs no person: one has confirmed its mapping. None where the very same has been imported already."""
         before = Upload.objects.filter(deliveries__run__importer=self.importer, file=table.file, dataset=self.dataset)
         if before.filter(state=Upload.State.IMPORTED, options__columns=table.options["columns"]).exists():
             self.row.rows_same += table.rows

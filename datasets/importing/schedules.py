@@ -36,7 +36,7 @@ def next_time(importer: Importer, now: datetime) -> datetime | None:
 
 
 def dispatch() -> int:
-    """The schedule's, every minute: start what is due; how many. What still runs is not started again. Safe to run twice at once."""
+    """The schedule's, every minute: start what is due; how many. What still runs is not started again."""
     now, started = timezone.now(), 0
     due = Importer.objects.filter(paused=False, next_run_at__lte=now).order_by("next_run_at").values_list("pk", flat=True)
     for pk in list(due[:1000]):

@@ -38,7 +38,7 @@ class ImporterSerializer(serializers.ModelSerializer[Importer]):
     settings = serializers.SerializerMethodField()
     secrets_set = serializers.SerializerMethodField()
     ready = serializers.BooleanField(read_only=True, help_text="false: nobody has mapped its fields yet")
-    columns = serializers.SerializerMethodField(help_text="the mapping: the field of the source for each column")
+    columns = serializers.SerializerMethodField()
 
     class Meta:
         model = Importer
@@ -140,7 +140,7 @@ class RunDetailSerializer(RunSerializer):
     """With what could not be taken, and the uploads and arrivals that came of it."""
 
     faulty = serializers.ListField(child=serializers.DictField(), read_only=True)
-    notes = serializers.ListField(child=serializers.CharField(), read_only=True, help_text="fields that the mapping does not know")
+    notes = serializers.ListField(child=serializers.CharField(), read_only=True, help_text="fields not mapped")
     uploads = serializers.SerializerMethodField()
     arrivals = serializers.SerializerMethodField()
 

@@ -40,7 +40,8 @@ def importers(request: HttpRequest) -> HttpResponse:
     """All of them, each with its standing and its last run."""
     rows = queries.with_last_run(Importer.objects.for_organisation(actor_of(request).organisation).select_related("dataset"))
     listed = [
-        {"importer": row, "kind": kind_label(row), "standing": queries.standing(row, row.last_state)} for row in rows[: services.MOST]
+        {"importer": row, "kind": kind_label(row), "standing": queries.standing(row, row.last_state)}
+        for row in rows[: services.MOST]
     ]
     return render(request, "datasets/importers/list.html", {"rows": listed})
 

@@ -111,10 +111,10 @@ def importer_look(request: HttpRequest, pk: Any) -> HttpResponse:
     preview = row.look.get("preview")
     columns = [ColumnForm(c, c["place"], posted(request)) for c in preview["columns"]] if preview else []
     confirming = ConfirmForm(posted(request), initial={"new_dataset_name": row.name, "keep_good_rows": "yes"})
-    if request.method == "POST":
-        if all([form.is_valid() for form in [*columns, confirming]]) and _mapped(request, row, columns, confirming):
-            messages.success(request, _("Saved. Now say when it runs."))
-            return redirect("datasets:importer_schedule", row.pk)
+    valid = request.method == "POST" and all([form.is_valid() for form in [*columns, confirming]])
+    if valid and _mapped(request, row, columns, confirming):
+        messages.success(request, _("Saved. Now say when it runs."))
+        return redirect("datasets:importer_schedule", row.pk)
     context = {
         "importer": row, "look": row.look, "job": row.look_job, "preview": preview, "columns": columns, "confirming": confirming,
         "changed": [

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 from rest_framework.parsers import JSONParser
@@ -20,6 +21,7 @@ from accounts.scoping import get_or_404
 from datasets import intake
 from datasets.importing import opening, services
 from datasets.importing.base import Source, SourceError
+from datasets.importing.forms import to_ask_again
 from datasets.importing.models import Importer, ImporterRun
 from datasets.importing.serializers import (
     ImporterChangeSerializer,
@@ -145,12 +147,16 @@ class ImporterDetail(APIView):
     @extend_schema(request=ImporterChangeSerializer, responses=ImporterSerializer)
     def patch(self, request: Request, pk: Any) -> Response:
         row = _importer(request, pk)
-        given = ImporterChangeSerializer(data=request.data)
-        given.is_valid(raise_exception=True)
-        data = given.validated_data
+        change = ImporterChangeSerializer(data=request.data)
+        change.is_valid(raise_exception=True)
+        data = change.validated_data
         with told():
             source = opening.kind_of(row.kind)
-            cleaned = _cleaned(source, {**row.settings, **row.secrets, **data.get("settings", {})})
+            given = data.get("settings", {})
+            cleaned = _cleaned(source, {**row.settings, **row.secrets, **given})
+            if names := to_ask_again(source, row.settings, cleaned, given, row.secrets):
+                text = _("Enter it again: what was changed says where it is sent.")
+                raise serializers.ValidationError({"settings": {name: [text] for name in names}})
             services.change_importer(
                 actor=actor_of(request), importer=row, name=data.get("name", row.name), settings=cleaned,
                 treatment=data.get("treatment", row.treatment), from_beginning=data["from_beginning"],

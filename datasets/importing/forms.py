@@ -17,6 +17,18 @@ OWN = "importer"  # prefix: a source's form has names of its own
 OF_FILES = [choice for choice in Treatment.choices if choice[0] != Treatment.ROWS]
 
 
+# What may change without the secrets being asked for again: it does not say to whom they are sent, nor how.
+FREE = frozenset({"query", "cursor_column", "pattern", "subfolders"})
+
+
+def to_ask_again(
+    source: type[Source], before: Mapping[str, Any], after: Mapping[str, Any], given: Mapping[str, Any], kept: Mapping[str, Any]
+) -> list[str]:
+    """The kept secrets that must be entered anew, as they would go elsewhere: else an edit could send them to anybody."""
+    moved = any(before.get(name) != after.get(name) for name in set(source.Form().fields) - source.secrets - FREE)
+    return sorted(name for name in source.secrets if moved and name in kept and not given.get(name))
+
+
 class HiddenTextarea(forms.Textarea):
     """A secret of several lines: what was entered is never sent back."""
 

@@ -43,8 +43,8 @@ class ImporterSerializer(serializers.ModelSerializer[Importer]):
     class Meta:
         model = Importer
         fields = (
-            "id", "name", "kind", "settings", "secrets_set", "treatment", "dataset", "ready", "columns", "schedule", "every", "at",
-            "zone", "quiet_days", "paused", "next_run_at", "came_at", "failing_since", "created_at",
+            "id", "name", "kind", "settings", "secrets_set", "treatment", "dataset", "ready", "columns", "schedule", "every",
+            "at", "zone", "quiet_days", "paused", "next_run_at", "came_at", "failing_since", "created_at",
         )  # fmt: skip
         read_only_fields = fields
 

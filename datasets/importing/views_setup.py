@@ -17,7 +17,7 @@ from datasets import intake
 from datasets.forms_uploads import ColumnForm, ConfirmForm
 from datasets.importing import opening, services
 from datasets.importing.base import SourceError
-from datasets.importing.forms import ImporterForm, ScheduleForm, source_form
+from datasets.importing.forms import ImporterForm, ScheduleForm, source_form, to_ask_again
 from datasets.importing.models import Importer, Treatment
 from datasets.importing.views import importer_of
 from datasets.models import Dataset, Kind
@@ -79,7 +79,11 @@ def importer_settings(request: HttpRequest, pk: Any) -> HttpResponse:
     initial = {"name": row.name, "treatment": row.treatment, "dataset": row.dataset_id}
     own = ImporterForm(sent, source=source, datasets=_datasets(actor), new=False, initial=initial)
     form = source_form(source, sent, kept=row.settings, secrets=row.secrets)
-    if sent is not None and own.is_valid() & form.is_valid():
+    valid = sent is not None and own.is_valid() & form.is_valid()
+    for name in to_ask_again(source, row.settings, form.cleaned_data, sent, row.secrets) if valid and sent is not None else ():
+        form.add_error(name, _("Enter it again: what was changed says where it is sent."))
+        valid = False
+    if valid:
         own_data = own.cleaned_data
         try:
             services.change_importer(

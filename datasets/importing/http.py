@@ -1,8 +1,8 @@
 """The one HTTP client of all sources: every connection, also after a redirect, goes through the network's guard.
 
-httpx, with a way to the network of our own under its transport (httpcore's network backend): the name is resolved and judged there, the
-socket goes to the judged address, and TLS checks the certificate by the name. No proxy and no .netrc of the environment is
-used. Answers are bounded in bytes, also once they are unpacked, and in seconds, however slowly they drip.
+httpx, with a way to the network of our own under its transport (httpcore's network backend): the name is resolved and judged
+there, the socket goes to the judged address, and TLS checks the certificate by the name. No proxy and no .netrc of the
+environment is used. Answers are bounded in bytes, also once they are unpacked, and in seconds, however slowly they drip.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Transport(httpx.HTTPTransport):
     """httpx's own, on the guarded backend. (Its pool has no public way to be given one; tests hold that this is used.)"""
 
     def __init__(self, guarded: Guarded) -> None:
-        super().__init__(trust_env=False)
+        super().__init__(verify=tls.context(), trust_env=False)
         self._pool.close()
         self._pool = httpcore.ConnectionPool(
             ssl_context=tls.context(), network_backend=guarded, max_connections=4, keepalive_expiry=20, http2=False
@@ -222,7 +222,8 @@ def unpacked(response: httpx.Response) -> Iterator[bytes]:
             if not opener.eof:
                 raise zlib.error
     except zlib.error:
-        raise SourceError("answer", _("%(url)s sends a packed answer that is broken.") % {"url": shown(url)}, passing=True) from None
+        text = _("%(url)s sends a packed answer that is broken.")
+        raise SourceError("answer", text % {"url": shown(url)}, passing=True) from None
 
 
 def judge(response: httpx.Response, accept: Iterable[int]) -> None:

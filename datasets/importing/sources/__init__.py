@@ -12,7 +12,10 @@ from datasets.importing.base import Source
 # In the order in which they are offered.
 SOURCES: dict[str, str] = {
     "sql": "datasets.importing.sources.sql.SqlSource",
+    "feed": "datasets.importing.sources.feed.FeedSource",
     "folder": "datasets.importing.sources.folder.FolderSource",
+    "sftp": "datasets.importing.sources.sftp.SftpSource",
+    "s3": "datasets.importing.sources.s3.S3Source",
 }
 
 

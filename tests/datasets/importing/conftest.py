@@ -23,6 +23,7 @@ from demo.processes import free_port
 from tests.jobs.process_site import until
 
 HERE = Network(("127.0.0.0/8", "::1/128"))  # as an administrator would list the hospital's own
+OPENED: list[Source] = []
 PASSWORD = "reader's long password"
 
 
@@ -31,7 +32,15 @@ def source(kind: str, network: Network = HERE, **given: Any) -> Source:
     made = source_class(kind)
     form = made.Form(data=given)
     assert form.is_valid(), form.errors
-    return made(form.cleaned_data, network)
+    OPENED.append(made(form.cleaned_data, network))
+    return OPENED[-1]
+
+
+@pytest.fixture(autouse=True)
+def sources_are_closed() -> Iterator[None]:
+    yield
+    while OPENED:
+        OPENED.pop().close()
 
 
 def refused(kind: str, **given: Any) -> dict[str, list[str]]:

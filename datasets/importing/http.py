@@ -151,7 +151,8 @@ class Client:
         self.guarded.until = time.monotonic() + seconds
         for _hop in range(REDIRECTS + 1):
             same = origin(url) == self.origin
-            sent = {"Accept-Encoding": "identity", **(headers or {}), **(self.headers if same else {})}
+            own = {**(headers or {}), **self.headers} if same else {"Accept": (headers or {}).get("Accept", "*/*")}
+            sent = {"Accept-Encoding": "identity", **own}
             with told(url), self.http.stream("GET", url, headers=sent) as response:
                 if response.is_redirect and "location" in response.headers:
                     url = self._next(url, response.headers["location"])

@@ -16,6 +16,7 @@ SOURCES: dict[str, str] = {
     "folder": "datasets.importing.sources.folder.FolderSource",
     "sftp": "datasets.importing.sources.sftp.SftpSource",
     "s3": "datasets.importing.sources.s3.S3Source",
+    "dicomweb": "datasets.importing.sources.dicomweb.DicomwebSource",
 }
 
 

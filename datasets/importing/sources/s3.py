@@ -1,8 +1,7 @@
 """A bucket of an S3 server (AWS, MinIO, Ceph, Alibaba, ...): listed and read with signed requests by the one HTTP client.
 
-Three calls are needed, ListObjectsV2, HeadObject's headers and GetObject. boto3 and s3fs resolve names themselves, bring 30 MB, and take an
-address for credentials from their surroundings; the signature (AWS Signature Version 4) is forty lines, which the tests
-compare with botocore's.
+Two calls are needed, ListObjectsV2 and GetObject. boto3 and s3fs resolve names themselves, bring 30 MB, and look for credentials
+in their surroundings; the signature (AWS Signature Version 4) is twenty lines, which the tests compare with botocore's.
 """
 
 from __future__ import annotations
@@ -81,6 +80,7 @@ class S3Source(FileSource):
     explained: ClassVar[Any] = gettext_lazy("Objects of a bucket, at Amazon or on a server of your own that speaks S3.")
     Form: ClassVar[type[forms.Form]] = S3Form
     secrets: ClassVar[frozenset[str]] = frozenset({"secret_key"})
+    settle: ClassVar[float | None] = None
 
     def __init__(self, settings: Mapping[str, Any], network: Network) -> None:
         super().__init__(settings, network)
@@ -107,8 +107,7 @@ class S3Source(FileSource):
                 if not key.startswith(self.prefix) or key <= last:
                     raise self._strange()  # a server that begins again would be listed without end
                 last = key
-                # An object is whole as soon as it is there, so that none is taken for still growing.
-                yield Entry(key[len(self.prefix) :], size, min(modified, 0.0), f"{modified} {item.findtext('{*}ETag')}")
+                yield Entry(key[len(self.prefix) :], size, modified, item.findtext("{*}ETag") or "")
             token = root.findtext("{*}NextContinuationToken") or ""
             if root.findtext("{*}IsTruncated") != "true":
                 return
@@ -130,17 +129,18 @@ class S3Source(FileSource):
     @contextmanager
     def opened(self, entry: Entry) -> Iterator[IO[bytes]]:
         url, headers = self._signed(f"/{self.bucket}/{self.prefix}{entry.path}", {})
-        etag = entry.mark.partition(" ")[2]
         with temporary.file("arrived-") as kept:
             try:
-                sent = {**headers, "If-Match": etag} if etag else headers
-                with self.client.stream(url, headers=sent, accept=(200,)) as (response, chunks):
+                sent = {**headers, "If-Match": entry.mark} if entry.mark else headers
+                with self.client.stream(url, headers=sent, accept=(200, 404, 412)) as (response, chunks):
+                    if response.status_code != 200:
+                        raise FileFault("changed", _("It is gone or has changed since it was listed."))
                     if response.headers.get("content-encoding", "identity") != "identity":
                         chunks = response.iter_raw()  # the object as it is kept: its hash and size are of that
                     for chunk in limited(chunks, entry.size, url):
                         kept.write(chunk)
             except SourceError as error:
-                if error.code in {"not_found", "too_large"} or "412" in str(error):
+                if isinstance(error, FileFault) or error.code == "too_large":
                     raise FileFault("changed", _("It is gone or has changed since it was listed.")) from None
                 raise self._told(error) from None
             if kept.tell() != entry.size:

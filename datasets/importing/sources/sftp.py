@@ -1,7 +1,7 @@
 """A folder of an SFTP server, whose host key a person has confirmed.
 
-paramiko, on a socket of the network's guard. The key that the server shows is compared with the confirmed fingerprint before anything is sent;
-no key is ever taken unseen. (fsspec's SFTP resolves the name itself and takes any host key.)
+paramiko, on a socket of the network's guard. The key that the server shows is compared with the confirmed fingerprint before
+anything is sent; no key is ever taken unseen. (fsspec's SFTP resolves the name itself and takes any host key.)
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class SftpForm(FilesForm):
         max_length=20_000,
         help_text=gettext_lazy("In OpenSSH's or PEM format. The password above opens it, if it has one."),
     )
-    folder = forms.CharField(label=gettext_lazy("Folder"), max_length=1000, help_text=gettext_lazy("On the server, such as /outgoing."))
+    folder = forms.CharField(
+        label=gettext_lazy("Folder"), max_length=1000, help_text=gettext_lazy("On the server, such as /outgoing.")
+    )
     field_order = ("host", "port", "fingerprint", "user", "password", "private_key", "folder", "pattern", "subfolders")
 
     def clean_host(self) -> str:
@@ -146,7 +148,7 @@ class SftpSource(FileSource):
                 transport.start_client(timeout=SIGN_IN_SECONDS)
                 shown = fingerprint(transport.get_remote_server_key())
                 if not confirmed:
-                    text = _("%(host)s shows the host key %(key)s. If whoever runs it says that this is theirs, enter it as fingerprint.")
+                    text = _("%(host)s shows the host key %(key)s. If who runs it says that it is theirs, enter it below.")
                     raise SourceError("host_key", text % {"host": self.host, "key": shown})
                 if shown != confirmed:
                     text = _(
@@ -226,4 +228,4 @@ def key_of(text: str, password: str) -> paramiko.PKey:
     for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
         with suppress(paramiko.SSHException, ValueError, IndexError, TypeError, UnicodeError):
             return cast(paramiko.PKey, kind.from_private_key(io.StringIO(text), password or None))
-    raise SourceError("sign_in", _("The private key can't be read: it is none of Ed25519, ECDSA or RSA, or its password is wrong."))
+    raise SourceError("sign_in", _("The private key can't be read: it is not Ed25519, ECDSA or RSA, or its password is wrong."))

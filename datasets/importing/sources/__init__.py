@@ -13,6 +13,7 @@ from datasets.importing.base import Source
 SOURCES: dict[str, str] = {
     "sql": "datasets.importing.sources.sql.SqlSource",
     "feed": "datasets.importing.sources.feed.FeedSource",
+    "fhir": "datasets.importing.sources.fhir.FhirSource",
     "folder": "datasets.importing.sources.folder.FolderSource",
     "sftp": "datasets.importing.sources.sftp.SftpSource",
     "s3": "datasets.importing.sources.s3.S3Source",

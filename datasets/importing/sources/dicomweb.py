@@ -1,7 +1,8 @@
 """A DICOMweb server: studies are found by QIDO-RS, their instances come as files by WADO-RS.
 
 The cursor remembers the studies of the last days (a hash of each UID, with how many instances it had), as a study that is found
-today may get further series tomorrow, and one of last week may be sent late. What lies before the look-back is not asked for again.
+today may get further series tomorrow, and one of last week may be sent late. What lies before the look-back is not asked for
+again.
 
 dicomweb-client (MIT) was looked at: it goes by requests, which would be a second HTTP client with a guard of its own, and reads a
 whole answer into memory; what is needed of it are two addresses and a multipart reader.

@@ -353,6 +353,9 @@ LOGGING = {
         # Its warnings quote the values of elements: patients' data. (It sets its own level when it is imported.)
         "pydicom": {"handlers": ["nowhere"], "propagate": False},
         "pynetdicom": {"handlers": ["nowhere"], "propagate": False},
+        # At INFO they write each address with its query, which may name a patient, and file names.
+        **{name: {"level": "WARNING"} for name in ("httpx", "httpcore")},
+        "paramiko": {"handlers": ["nowhere"], "propagate": False},
     },
 }
 

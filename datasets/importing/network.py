@@ -7,6 +7,7 @@ the administrator of this installation has listed (AIMASS_IMPORT_NETWORKS), and 
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -50,9 +51,14 @@ def meant_by(address: Address) -> Iterator[Address]:
 
 def is_public(address: Address) -> bool:
     """On the internet for everybody: neither private, loopback, shared, reserved, for documentation, nor multicast."""
-    if isinstance(address, IPv6Address) and address in COMPATIBLE:
-        return False  # no server is written so any more
+    if isinstance(address, IPv6Address) and (address in COMPATIBLE or address.is_site_local):
+        return False  # both long deprecated
     return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def valid_host(text: str) -> bool:
+    """A name or an address, and nothing that a library could take for something else."""
+    return re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}", text) is not None
 
 
 @dataclass(frozen=True)
@@ -79,8 +85,9 @@ class Network:
         meant = list(meant_by(address))
         if any(_in(each, NEVER) for each in meant):
             return False
-        mapped = isinstance(address, IPv6Address) and address.ipv4_mapped is not None
-        return all(is_public(each) or _in(each, self.allowed) for each in meant[mapped:])
+        # These two are only ways to write an IPv4 address, and judged by it.
+        written = isinstance(address, IPv6Address) and (address.ipv4_mapped is not None or address in NAT64)
+        return all(is_public(each) or _in(each, self.allowed) for each in meant[written:])
 
     def addresses(self, host: str, port: int) -> list[str]:
         """The IP addresses of the host that may be reached, resolved once: connect to these and not to the name.

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import ssl
+from functools import cache
 
 import certifi
 from django.conf import settings
 
 
 def context() -> ssl.SSLContext:
-    """Checks the certificate and the name; TLS 1.2 or newer."""
+    """Checks the certificate and the name; TLS 1.2 or newer. Made once: reading all authorities takes long."""
+    return _context(str(settings.IMPORT_CA_FILE))
+
+
+@cache
+def _context(own: str) -> ssl.SSLContext:
     made = ssl.create_default_context(cafile=certifi.where())
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.IMPORT_CA_FILE:
-        made.load_verify_locations(settings.IMPORT_CA_FILE)
+    if own:
+        made.load_verify_locations(own)
+    return made
+
+
+def unchecked() -> ssl.SSLContext:
+    """Encrypts, whoever the server is: for a person who has chosen that."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
     return made
 
 

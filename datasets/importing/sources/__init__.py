@@ -12,7 +12,12 @@ from datasets.importing.base import Source
 # In the order in which they are offered.
 SOURCES: dict[str, str] = {
     "sql": "datasets.importing.sources.sql.SqlSource",
+    "feed": "datasets.importing.sources.feed.FeedSource",
+    "fhir": "datasets.importing.sources.fhir.FhirSource",
     "folder": "datasets.importing.sources.folder.FolderSource",
+    "sftp": "datasets.importing.sources.sftp.SftpSource",
+    "s3": "datasets.importing.sources.s3.S3Source",
+    "dicomweb": "datasets.importing.sources.dicomweb.DicomwebSource",
 }
 
 

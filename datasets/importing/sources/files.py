@@ -46,7 +46,7 @@ class Entry:
 
     path: str  # below the folder, with /
     size: int
-    modified: float  # seconds since 1970; 0 where a file is whole as soon as it is listed
+    modified: float  # seconds since 1970
     mark: str = ""
 
     def digest(self) -> bytes:
@@ -90,6 +90,7 @@ class FileSource:
     """A source of files that can be listed. A kind gives `entries` and `opened`."""
 
     delivers: ClassVar[Delivers] = Delivers.FILES
+    settle: ClassVar[float | None] = SETTLE  # None: a file is whole as soon as it is listed
 
     def __init__(self, settings: Mapping[str, Any], network: Network) -> None:
         self.settings, self.network = settings, network
@@ -176,7 +177,7 @@ class FileSource:
             if isinstance(entry, Faulty):
                 faulty.append(entry)
             elif self.wanted(entry.path):
-                if entry.modified > now - SETTLE:
+                if self.settle is not None and entry.modified > now - self.settle:
                     growing += 1
                 else:
                     found.append(entry)

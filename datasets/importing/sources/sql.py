@@ -21,7 +21,7 @@ from sqlalchemy.engine.url import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from datasets.importing.base import Cursor, Delivers, Faulty, Piece, Preview, SourceError
-from datasets.importing.network import Network
+from datasets.importing.network import Network, valid_host
 from datasets.importing.sources.sql_servers import AFTER, SERVERS, Rows, Server, lost
 from datasets.importing.values import Row, Together, batches, text_of
 
@@ -83,7 +83,7 @@ class SqlForm(forms.Form):
             )
         if url.query:
             raise forms.ValidationError(_("Leave out everything from the question mark on."))
-        if not (url.host and url.username and url.database) or url.host.startswith("/") or "," in url.host:
+        if not (url.host and url.username and url.database) or not valid_host(url.host):
             raise forms.ValidationError(_("The address needs a user, one host and a database."))
         return given
 

@@ -49,6 +49,7 @@ class Kept:
     tables: list[Table] = field(default_factory=list)
     files: list[tuple[str, StoredFile]] = field(default_factory=list)
     faulty: Sequence[Faulty] = ()
+    count: int = 0  # of the files that it came from
 
     def alive(self) -> bool:
         """Locked, so that nobody lets them go before our rows point to them; False where somebody has meanwhile."""
@@ -87,7 +88,7 @@ def kept(context: JobContext, importer: Importer, piece: Piece) -> Kept:
     """Files as they are, to be sorted out."""
     faulty = list(piece.faulty)
     found = [(file.name, keeping.keep(importer.organisation, copy)) for file, copy in _each(context, piece, faulty)]
-    return Kept(files=found, faulty=faulty)
+    return Kept(files=found, faulty=faulty, count=len(found))
 
 
 def tables(context: JobContext, importer: Importer, piece: Piece) -> Kept:
@@ -100,7 +101,7 @@ def tables(context: JobContext, importer: Importer, piece: Piece) -> Kept:
             faulty.append(Faulty(file.name, str(error)))
             continue
         found.append(Table(file.name, keeping.keep(importer.organisation, copy), options))
-    return Kept(tables=found, faulty=faulty)
+    return Kept(tables=found, faulty=faulty, count=len(found))
 
 
 def read_by(importer: Importer, path: Path, reading: Settings) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def cells(context: JobContext, importer: Importer, piece: Piece) -> Kept:
         path = Path(target.name)
         options = read_by(importer, path, Settings(member=INDEX))
         file_ = keeping.keep(importer.organisation, keeping.measured(path))
-    return Kept(tables=[Table(f"{importer.name}.zip", file_, options, count)], faulty=faulty)
+    return Kept(tables=[Table(f"{importer.name}.zip", file_, options, count)], faulty=faulty, count=count)
 
 
 def inside(name: str) -> str:

@@ -18,7 +18,13 @@ OF_FILES = [choice for choice in Treatment.choices if choice[0] != Treatment.ROW
 
 
 # What may change without the secrets being asked for again: it does not say to whom they are sent, nor how.
-FREE = frozenset({"query", "cursor_column", "pattern", "subfolders"})
+FREE = frozenset(
+    {
+        *("query", "cursor_column", "pattern", "subfolders", "prefix", "resource", "filter", "mapping"),
+        *("format", "records", "paging", "paging_name", "first_page", "since_parameter", "since_field"),
+        *("modality", "description", "since", "look_back"),
+    }
+)
 
 
 def to_ask_again(

@@ -99,7 +99,7 @@ class Run:
         while more:
             self.context.stop_if_asked()
             with temporary.file("arrived-") as copy:
-                lot = lots.Lot(copy, self.mapping, erased)
+                lot = lots.Lot(copy, self.mapping, erased, omits=getattr(source, "omits_fields", False))
                 try:
                     more = lot.fill(pieces)
                 except SourceError as error:  # whole pieces that came before it are kept
@@ -121,7 +121,7 @@ class Run:
             file = keeping.keep(self.importer.organisation, keeping.measured(path))
             return Kept([Table(name, file, options, lot.count)], faulty=lot.faulty)
 
-        def counted() -> None:
+        def counted(_kept: Kept) -> None:
             self.row.rows_read += lot.count + lot.erased
             self.row.rows_erased += lot.erased
             self.row.notes = sorted({*self.row.notes, *(name[:200] for name in lot.unknown)})[:100]
@@ -134,16 +134,16 @@ class Run:
         for piece in source.pieces(self.importer.cursor):
             self.context.stop_if_asked()
             keep = partial(way, self.context, self.importer, piece)
-            self._deliver(piece.cursor, keep, partial(self._count_files, len(piece.files)))
+            self._deliver(piece.cursor, keep, self._count_files)
             self._tell(_("%(count)s files read") % {"count": f"{self.row.files:,}"})
 
     def _tell(self, count: str) -> None:
         self.context.progress(0.5, _("Reading"), count)
 
-    def _count_files(self, count: int) -> None:
-        self.row.files += count
+    def _count_files(self, kept: Kept) -> None:
+        self.row.files += kept.count
 
-    def _deliver(self, cursor: Cursor, keep: Callable[[], Kept], counted: Callable[[], None]) -> None:
+    def _deliver(self, cursor: Cursor, keep: Callable[[], Kept], counted: Callable[[Kept], None]) -> None:
         """Keep what came, then make its uploads or its arrival and move the cursor, all or nothing."""
         for _attempt in range(TRIES):
             kept = keep()
@@ -156,7 +156,7 @@ class Run:
                 if kept.files:
                     arrival = services.receive(actor=self.actor, files=kept.files, dataset=self.dataset)
                     Delivery.objects.create(run=self.row, arrival=arrival)
-                counted()
+                counted(kept)
                 self._note(kept.faulty)
                 self.row.cursor_after = dict(cursor)
                 self.row.save()

@@ -16,7 +16,7 @@ from accounts.views_base import posted, requires
 from datasets import intake
 from datasets.forms_uploads import ColumnForm, ConfirmForm
 from datasets.importing import opening, services
-from datasets.importing.base import SourceError
+from datasets.importing.base import Source, SourceError
 from datasets.importing.forms import ImporterForm, ScheduleForm, source_form, to_ask_again
 from datasets.importing.models import Importer, Treatment
 from datasets.importing.views import importer_of
@@ -29,6 +29,11 @@ def _datasets(actor: Actor) -> Any:
     return Dataset.objects.for_organisation(actor.organisation).filter(archived_at=None).order_by("name")
 
 
+def _told_of(source: type[Source]) -> dict[str, Any]:
+    """For a page: a template would call the class."""
+    return {"kind": source.kind, "label": source.label, "explained": source.explained}
+
+
 def _told(form: Any, error: ValidationError) -> None:
     for name, texts in error.message_dict.items():
         for text in texts:
@@ -39,7 +44,7 @@ def _told(form: Any, error: ValidationError) -> None:
 @requires(Permission.MANAGE_ORGANISATION)
 def importer_kinds(request: HttpRequest) -> HttpResponse:
     """Where data can come from."""
-    return render(request, "datasets/importers/kinds.html", {"kinds": list(opening.kinds().values())})
+    return render(request, "datasets/importers/kinds.html", {"kinds": [_told_of(source) for source in opening.kinds().values()]})
 
 
 @require_http_methods(FORMS)
@@ -62,7 +67,7 @@ def importer_add(request: HttpRequest, kind: str) -> HttpResponse:
             _told(own, error)
         else:
             return redirect("datasets:importer_look", row.pk)
-    context = {"source": source, "own": own, "form": form}
+    context = {"source": _told_of(source), "own": own, "form": form}
     return render(request, "datasets/importers/settings.html", context, status=422 if sent is not None else 200)
 
 
@@ -94,7 +99,7 @@ def importer_settings(request: HttpRequest, pk: Any) -> HttpResponse:
             _told(own, error)
         else:
             return redirect("datasets:importer_look", row.pk)
-    context = {"source": source, "own": own, "form": form, "importer": row}
+    context = {"source": _told_of(source), "own": own, "form": form, "importer": row}
     return render(request, "datasets/importers/settings.html", context, status=422 if sent is not None else 200)
 
 

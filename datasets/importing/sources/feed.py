@@ -104,6 +104,11 @@ class FeedSource:
         self._client: Client | None = None
 
     @property
+    def omits_fields(self) -> bool:
+        """JSON leaves out what has no value, so that a field that is absent from a few records is not lost."""
+        return bool(self.settings["format"] == "json")
+
+    @property
     def client(self) -> Client:
         if self._client is None:
             self._client = client_of(self.settings, self.network)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 LIST = "/datasets/importers/"
 
 
-def page(client: Any, address: str, status: int = 200, **data: Any) -> str:
+def page(client: Any, address: str, status: int = 200, /, **data: Any) -> str:
     response = client.post(address, data, follow=True) if data else client.get(address)
     assert response.status_code == status, response.content.decode()[:3000]
     text: str = response.content.decode()

@@ -37,6 +37,7 @@ ACCOUNT_ITEMS = (
     Item(_("Members"), "accounts:members", None, "/members"),
     Item(_("Organisation"), "accounts:organisation", Permission.MANAGE_ORGANISATION, "/organisation"),
     Item(_("Who is behind a pseudonym"), "datasets:patient_key", Permission.REIDENTIFY, "/datasets/patients"),
+    Item(_("Importers"), "datasets:importers", Permission.VIEW_DATA, "/datasets/importers"),
     Item(_("Receiving DICOM"), "datasets:receivers", Permission.MANAGE_ORGANISATION, "/datasets/receivers"),
     Item(_("Audit log"), "accounts:audit", Permission.VIEW_AUDIT, "/audit"),
     Item(_("New organisation"), "accounts:organisation_create", None, "/organisations/new"),

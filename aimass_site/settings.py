@@ -2,6 +2,7 @@
 
 import atexit
 import base64
+import ipaddress
 import os
 import shutil
 import sys
@@ -169,6 +170,19 @@ TRANSFER_HOURS = env.float("AIMASS_TRANSFER_HOURS", default=72.0)  # a weekend's
 TRANSFER_SILENCE_SECONDS = env.float("AIMASS_TRANSFER_SILENCE_SECONDS", default=20.0)
 DICOM_HOST = env("AIMASS_DICOM_HOST", default="127.0.0.1")  # DICOM is not encrypted: whoever opens it to a network says so
 DICOM_PORT = env.int("AIMASS_DICOM_PORT", default=11112)
+# What importers may reach beside the public internet, and the folders of this host that they may read: nothing unless listed.
+IMPORT_NETWORKS = env.list("AIMASS_IMPORT_NETWORKS", default=[])
+for _network in IMPORT_NETWORKS:
+    try:
+        ipaddress.ip_network(_network)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"AIMASS_IMPORT_NETWORKS: {error}. See .env.example.") from None
+IMPORT_FOLDERS = env.list("AIMASS_IMPORT_FOLDERS", default=[])
+if any(not Path(folder).is_absolute() for folder in IMPORT_FOLDERS):
+    raise ImproperlyConfigured("AIMASS_IMPORT_FOLDERS takes absolute paths: see .env.example.")
+IMPORT_CA_FILE = env("AIMASS_IMPORT_CA_FILE", default="")  # certificates (PEM) of a hospital's own authority
+if IMPORT_CA_FILE and not Path(IMPORT_CA_FILE).is_file():
+    raise ImproperlyConfigured(f"AIMASS_IMPORT_CA_FILE: there is no file {IMPORT_CA_FILE}.")
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
@@ -340,6 +354,9 @@ LOGGING = {
         # Its warnings quote the values of elements: patients' data. (It sets its own level when it is imported.)
         "pydicom": {"handlers": ["nowhere"], "propagate": False},
         "pynetdicom": {"handlers": ["nowhere"], "propagate": False},
+        # At INFO they write each address with its query, which may name a patient, and file names.
+        **{name: {"level": "WARNING"} for name in ("httpx", "httpcore")},
+        "paramiko": {"handlers": ["nowhere"], "propagate": False},
     },
 }
 

@@ -6,6 +6,7 @@ from datasets import api, api_records, api_uploads
 from datasets.arrivals import urls as arrivals
 from datasets.cells import api as api_files
 from datasets.dicom.api import PatientDetail
+from datasets.importing import urls as importing
 from datasets.receiving import urls as receiving
 from datasets.tus import api as tus
 
@@ -25,6 +26,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("uploads/<uuid:pk>/confirm/", api_uploads.UploadConfirm.as_view(), name="upload_confirm"),
     path("uploads/<uuid:pk>/discard/", api_uploads.UploadDiscard.as_view(), name="upload_discard"),
     *arrivals.api_urlpatterns,
+    *importing.api_urlpatterns,
     *receiving.api_urlpatterns,
     path("transfers/", tus.TransferList.as_view(), name="transfers"),
     path("transfers/<uuid:pk>/", tus.TransferDetail.as_view(), name="transfer"),

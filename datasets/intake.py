@@ -220,23 +220,31 @@ def confirm(
     included = [c for c in row.preview["columns"] if c["include"]]
     if not included:
         raise IntakeRefused("no_columns", _("Choose at least one column to keep."))
-    row.dataset = dataset = _dataset(actor, row, dataset, included, new_dataset_name)
-    row.options = {**row.options, "columns": _reading(included), "keep_good_rows": bool(keep_good_rows)}
-    row.state = State.IMPORTING
-    row.job = submit(
-        actor=actor,
-        task="datasets.tasks.import_upload",
-        title=gettext_noop("Import of an uploaded file"),  # not its name: titles go into the audit log
-        payload={"upload": str(row.pk)},
-        key=f"import:{row.pk}",
-        subject_url=reverse("datasets:upload_report", args=[row.pk]),
+    row.dataset = dataset = dataset_for(
+        actor=actor, dataset=dataset, columns=included, name=new_dataset_name or Path(row.original_name).stem
     )
-    row.save()
+    row.options = {**row.options, "columns": reading(included), "keep_good_rows": bool(keep_good_rows)}
+    begin_import(actor=actor, upload=row)
     audit.record(actor, "upload.confirmed", row, dataset=str(dataset.pk), columns=len(included))
+    assert row.job is not None
     return row.job
 
 
-def _reading(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def begin_import(*, actor: Actor, upload: Upload) -> None:
+    """Submit the job that imports an upload whose columns and data set are settled, and save the upload."""
+    upload.state = State.IMPORTING
+    upload.job = submit(
+        actor=actor,
+        task="datasets.tasks.import_upload",
+        title=gettext_noop("Import of an uploaded file"),  # not its name: titles go into the audit log
+        payload={"upload": str(upload.pk)},
+        key=f"import:{upload.pk}",
+        subject_url=reverse("datasets:upload_report", args=[upload.pk]),
+    )
+    upload.save()
+
+
+def reading(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """How the columns are read; what quotes patients' cells is kept in the preview alone."""
     quoting = ("examples", "warnings", "missing_spellings")
     return [{k: v for k, v in c.items() if k not in quoting} for c in columns]
@@ -252,22 +260,18 @@ def _for_dataset(row: Upload, dataset: Dataset) -> Upload:
     return row
 
 
-def _dataset(
-    actor: Actor, row: Upload, dataset: Dataset | None, included: list[dict[str, Any]], name: str | None
+def dataset_for(
+    *, actor: Actor, dataset: Dataset | None, columns: list[dict[str, Any]], name: str
 ) -> Dataset:
     """The data set that the rows go into: a new one with these columns, or the given one with the accepted new columns."""
     if dataset is None:
-        return services.create_dataset(
-            actor=actor,
-            name=name or Path(row.original_name).stem or row.original_name,
-            columns=_specs(included),
-        )
+        return services.create_dataset(actor=actor, name=name, columns=_specs(columns))
     dataset = Dataset.objects.select_for_update().get(pk=dataset.pk)
     if dataset.archived_at is not None:
         raise IntakeRefused(
             "archived", _("This data set is archived: restore it first, or choose another one.")
         )
-    fresh = [c for c in included if not c["fixed"]]
+    fresh = [c for c in columns if not c["fixed"]]
     if fresh:
         services.add_columns(dataset=dataset, columns=_specs(fresh))
         audit.record(actor, "dataset.columns_added", dataset, columns=[c["name"] for c in fresh])

@@ -297,5 +297,6 @@ class DatasetVersion(models.Model):
 import datasets.arrivals.models  # noqa: E402
 import datasets.cells.models  # noqa: E402
 import datasets.dicom.models  # noqa: E402
+import datasets.importing.models  # noqa: E402
 import datasets.receiving.models  # noqa: E402
 import datasets.tus.models  # noqa: E402, F401

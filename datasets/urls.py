@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, path
 from datasets.arrivals import urls as arrivals
 from datasets.cells import views as cells
 from datasets.dicom import views as dicom
+from datasets.importing import urls as importing
 from datasets.receiving import urls as receiving
 from datasets.receiving.views_erasing import received_erase
 from datasets.viewer import views as viewer
@@ -19,6 +20,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("uploads/<uuid:pk>/refused/", uploads.refused, name="refused"),
     path("uploads/<uuid:pk>/discard/", uploads.discard, name="discard"),
     *arrivals.urlpatterns,
+    *importing.urlpatterns,
     *receiving.urlpatterns,
     path("transfers/<uuid:pk>/discard/", transfers.discard, name="transfer_discard"),
     path("patients/", dicom.patient_key, name="patient_key"),

@@ -33,6 +33,7 @@ SCHEDULES = (
     Periodic("sweep temporary files", "datasets.sweeping.sweep_temporary", Schedule.HOURLY),
     Periodic("sweep stored files", "datasets.sweeping.sweep_stored", Schedule.DAILY, at=NIGHT),
     Periodic("remove unfinished uploads", "datasets.tus.expiry.sweep", Schedule.MINUTES, minutes=15),
+    Periodic("start importers that are due", "datasets.importing.schedules.dispatch", Schedule.MINUTES, minutes=1),
     Periodic("take in received DICOM", "datasets.receiving.tasks.sweep", Schedule.MINUTES, minutes=1),
     Periodic("describe stored DICOM", "datasets.receiving.tasks.describe", Schedule.DAILY, at=NIGHT),
 )

@@ -1,5 +1,7 @@
 """What a data set's page shows of training: its models, and how many records are new since the champion learned."""
 
+from typing import Any
+
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
@@ -19,6 +21,23 @@ def new_since(dataset: Dataset, run: TrainingRun) -> int:
     return max(0, dataset.record_count - (version.record_count - version.erased_count))
 
 
+def new_in_test(dataset: Dataset, run: TrainingRun, new: int) -> int | None:
+    """How many of the new ones were dealt to the locked test; None where erasures since have made the counters unsure."""
+    version = run.frozen
+    if version.erased_count:
+        return None
+    return min(new, max(0, dataset.test_count - version.test_count))
+
+
+def line_of(model: Model, dataset: Dataset) -> dict[str, Any]:
+    """A model with what is new since its champion learned."""
+    if model.champion is None:
+        return {"model": model, "new": None}
+    new = new_since(dataset, model.champion.run)
+    test = new_in_test(dataset, model.champion.run, new)
+    return {"model": model, "new": new, "test": test, "train": None if test is None else new - test}
+
+
 def dataset_panel(request: HttpRequest, dataset: Dataset) -> SafeString | str:
     """Registered with datasets.panels."""
     actor = actor_of(request)
@@ -26,7 +45,7 @@ def dataset_panel(request: HttpRequest, dataset: Dataset) -> SafeString | str:
         return ""
     models = Model.objects.for_organisation(actor.organisation).filter(dataset=dataset)
     lines = [
-        {"model": m, "new": new_since(dataset, m.champion.run) if m.champion else None}
+        line_of(m, dataset)
         for m in models.select_related("champion__run__version").defer(
             "champion__report", "champion__schema"
         )[:10]

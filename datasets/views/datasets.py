@@ -72,6 +72,7 @@ def detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         "uploads": dataset.uploads.select_related("created_by")[:5],
         "latest_version": dataset.versions.first(),
         "panels": panels.draw(request, dataset),
+        "importers": dataset.importers.only("name", "paused", "failing_since")[:10],
         "upload_url": url_or_none("datasets:upload"),
         "train_url": url_or_none("training:start", dataset.pk),
     }

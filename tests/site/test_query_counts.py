@@ -82,6 +82,14 @@ def receivers(world: World, count: int) -> None:
     copies(world.receiver, count, lambda number: {"title": uuid.uuid4().hex[:16]})
 
 
+def importers(world: World, count: int) -> None:
+    copies(world.importer, count, lambda number: {"name": name(number)})
+
+
+def importer_runs(world: World, count: int) -> None:
+    copies(world.importer_run, count, lambda number: {"job_id": None})
+
+
 def instances(world: World, count: int) -> None:
     def own(number: int) -> dict[str, Any]:
         text = uuid.uuid4().hex
@@ -155,6 +163,8 @@ LISTS: dict[str, Callable[[World, int], None]] = {
     "datasets:arrival": arrived,
     "datasets:quarantine": arrived,
     "datasets:receivers": receivers,
+    "datasets:importers": importers,
+    "datasets:importer": importer_runs,
     "datasets:detail": uploads,
     "datasets:upload": transfers,
     "datasets:records": records,
@@ -176,6 +186,8 @@ LISTS: dict[str, Callable[[World, int], None]] = {
     "api:arrivals": arrivals,
     "api:arrived_files": arrived,
     "api:receivers": receivers,
+    "api:importers": importers,
+    "api:importer_runs": importer_runs,
     "api:dicom_studies": instances,
     "api:dicom_all_series": instances,
     "api:dicom_all_instances": instances,

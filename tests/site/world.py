@@ -1,5 +1,6 @@
 """One hospital with one of everything, made through the real services: an import, a training, a champion, a review."""
 
+import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,8 @@ class World:
     receiver: Any
     peer: Any
     instance: Any
+    importer: Any
+    importer_run: Any
     frames: str = "1"
     size: str = "thumb"
     plane: str = "frames"
@@ -121,6 +124,26 @@ def train(who: Any, dataset: Any) -> Any:
     return run
 
 
+def keep_importer(who: Any, folder: Path, dataset: Any) -> tuple[Any, Any]:
+    """An importer of a folder of this host, and its first run: (importer, run)."""
+    from django.test import override_settings
+
+    from datasets.importing.services import add_importer, run_now
+
+    drop = folder / "drop"
+    drop.mkdir()
+    (drop / f"{MARK}.txt").write_text("A note.")
+    os.utime(drop / f"{MARK}.txt", (1e9, 1e9))  # what has just changed may still be written
+    given = {"folder": str(drop), "pattern": "", "subfolders": True}
+    with override_settings(IMPORT_FOLDERS=[str(drop)]):
+        importer = add_importer(
+            actor=who, name=f"{MARK} drop", kind="folder", settings=given, treatment="arrival", dataset=dataset, zone="UTC"
+        )
+        run_now(actor=who, importer=importer)
+        run_waiting_jobs()
+    return importer, importer.runs.get(state="done")
+
+
 def keep_patient(who: Any, folder: Path) -> Any:
     """A de-identified file's patient."""
     from datasets.dicom.models import PatientKey
@@ -182,6 +205,7 @@ def build(folder: Path) -> World:
     patient_key = keep_patient(who, folder)
     receiver = add_receiver(actor=who, title="GUARDED", dataset=dataset)
     peer = add_peer(actor=who, receiver=receiver, title="CT1", address="10.0.0.5")
+    importer, importer_run = keep_importer(who, folder, dataset)
     record = dataset.records.first()
     stored, record_file, diagnosis_file = attach(who, record, diagnosis)
     for person in (viewer, owner):
@@ -193,5 +217,5 @@ def build(folder: Path) -> World:
         job=run.job, run=run, model=version.model, model_version=version, diagnosis=diagnosis, batch=batch,
         key=key, invitation=invitation, token=token, notification=notification,
         receiver=receiver, peer=peer, instance=stored.dicom, patient_key=patient_key, stored=stored, record_file=record_file,
-        diagnosis_file=diagnosis_file,
+        diagnosis_file=diagnosis_file, importer=importer, importer_run=importer_run,
     )  # fmt: skip

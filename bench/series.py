@@ -50,9 +50,8 @@ def prepare(count: int) -> None:
     import django
 
     django.setup()
-    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-    from django.contrib.sessions.backends.db import SessionStore
     from django.core.management import call_command
+    from django.test import Client
     from django.urls import reverse
 
     from accounts.actor import Actor
@@ -80,14 +79,12 @@ def prepare(count: int) -> None:
     dataset = create_dataset(actor=actor, name="Series", columns=columns)
     add_records(actor=actor, dataset=dataset, rows=[{"scan": sha256, "age": 61}], source="api")
     row = RecordFile.objects.get()
-    session = SessionStore()
-    session[SESSION_KEY], session[HASH_SESSION_KEY] = str(user.pk), user.get_session_auth_hash()
-    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
-    session.create()
+    client = Client()
+    client.force_login(user)
     given: dict[str, Any] = {"pk": dataset.pk, "record": row.record_id, "file": row.pk}
     frame = reverse("datasets:record_frame", kwargs={**given, "plane": "frames", "index": 0})
     print(json.dumps({
-        "session": session.session_key, "look": reverse("datasets:record_look", kwargs=given), "frame": frame.rpartition("0")[0],
+        "session": client.cookies["sessionid"].value, "look": reverse("datasets:record_look", kwargs=given), "frame": frame.rpartition("0")[0],
         "folder": str(folder), "megabytes": size / 2**20,
     }))  # fmt: skip
 

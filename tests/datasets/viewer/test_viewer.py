@@ -167,7 +167,7 @@ def test_frames_of_a_file_are_kept_within_bounds(client_of: Any, bob: Any, head:
     for index in range(8):
         assert client_of(bob).get(where(head, "axial", index)).status_code == 200
     kept = pictures.folder_of(head.file.organisation_id, head.file.sha256) / "frames"
-    assert sorted(path.name for path in kept.glob("*.frame")) == [f"volume-axial-{k}-1.frame" for k in (5, 6, 7)]
+    assert sorted(path.name for path in kept.glob("*.frame")) == [f"volume-axial-{k}-2.frame" for k in (5, 6, 7)]
 
 
 def test_the_page_keeps_the_still_picture_and_offers_the_viewer(client_of: Any, bob: Any, head: Any) -> None:

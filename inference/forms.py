@@ -22,7 +22,7 @@ from training.models import ModelVersion
 
 FILE_HINTS = {
     "image": _("A picture: PNG, JPEG, TIFF, BMP, WebP or DICOM."),
-    "volume": _("A volume: NIfTI, or DICOM of one series: a file, its slices together, or a ZIP of them."),
+    "volume": _("A volume: NIfTI, or DICOM of one series: a file, its slices together (up to 600), or a ZIP of them."),
     "video": _("A clip: MP4, AVI, MOV, MKV, MPEG, GIF or DICOM cine."),
     "signal": _("A recording: CSV, EDF, BDF, NPY, a DICOM waveform, or a WFDB header (.hea) together with its samples."),
 }

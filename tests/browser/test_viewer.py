@@ -200,7 +200,7 @@ def test_three_planes_side_by_side(page_of: Pages, alice: Any, head: Any) -> Non
     page.wait_for_selector(".viewer-other canvas[data-plane=coronal][data-index='20']")
     page.wait_for_selector(".viewer-other canvas[data-plane=sagittal][data-index='20']")
     photograph(page, "three")
-    page.locator(".viewer-canvas").click(position={"x": 20, "y": 20}, modifiers=["Alt"])  # outside: to the volume's corner
+    page.locator(".viewer-canvas").click(position={"x": 1, "y": 20}, modifiers=["Alt"])  # to the volume's corner
     page.wait_for_selector(".viewer-other canvas[data-plane=sagittal][data-index='39']")
     page.get_by_role("button", name="Coronal").click()
     shown(page, 39, "coronal")
@@ -231,7 +231,7 @@ def test_a_signal_is_drawn_on_paper_and_zoomed(page_of: Pages, alice: Any, width
     page.goto(f"/datasets/{row.record.dataset_id}/records/{row.record_id}/")
     page.locator("[data-open]").click()
     page.wait_for_selector(".viewer-canvas[data-span]:not([aria-busy])")
-    assert "25.0 mm/s, 10 mm/mV" in page.inner_text(".viewer-status")
+    assert "25.0 mm/s" in page.inner_text(".viewer-status")
     assert overflow(page) == 0
     assert page.evaluate(INK) > 200
     photograph(page, f"signal-{language}")
@@ -255,7 +255,7 @@ def test_a_clip_has_a_strip_to_choose_from(page_of: Pages, alice: Any, tmp_path:
     asked = opened(page, row)
     shown(page, 0, "clip")
     strip = "[...document.querySelectorAll('.viewer-strip img')]"
-    page.wait_for_function(f"() => {strip}.filter((picture) => picture.naturalWidth).length === 12")
+    page.wait_for_function(f"() => {strip}.filter((picture) => picture.naturalWidth).length >= 3")  # those in view
     page.locator(".viewer-strip button").nth(11).click()
     shown(page, 59, "clip")
     assert pixel(page, 0.5, 0.5) > 215

@@ -47,7 +47,7 @@ def test_a_volume_is_told_and_sent_frame_by_frame(client_of: Any, bob: Any, head
     assert (sent["Cache-Control"], sent["X-Content-Type-Options"]) == ("no-store, private", "nosniff")
     assert unpacked(gzip.decompress(sent.content)).max() == HEAD
     kept = pictures.folder_of(head.file.organisation_id, head.file.sha256) / "frames"
-    assert [path.name for path in kept.glob("*.frame")] == ["volume-axial-7-1.frame"]  # nothing that was not asked for
+    assert [path.name for path in kept.glob("*.frame")] == ["volume-axial-7-2.frame"]  # nothing that was not asked for
     pictures.forget(head.file.organisation_id, head.file.sha256)
     assert not kept.exists()
 
@@ -146,10 +146,11 @@ def test_a_desk_that_was_taken_over_sends_nothing_else(client_of: Any, bob: Any,
     for index, lie in enumerate(lies):
         monkeypatch.setattr(Desk, "frame", lambda *args, lie=lie: lie)
         assert client.get(where(head, "axial", index)).status_code == 422
-    plane = {"name": "axial", "count": 3, "width": 3, "height": 3, "spacing": None, "marks": None, "start": 0, "aspect": 1}
+    plane = {"name": "axial", "count": 3, "width": 3, "height": 3, "spacing": None, "marks": None, "start": 0}
+    plane |= {"aspect": 1, "depth": 1}
     good = {
         "planes": [plane], "windows": [[1, 2]], "range": [0, 1], "exact": True, "inverse": False, "hounsfield": False,
-        "rate": None, "more": False,
+        "rate": None, "more": False, "signal": None,
     }  # fmt: skip
     assert frames.checked(json.loads(json.dumps(good)))["planes"][0]["count"] == 3
     for bad in (
@@ -166,7 +167,7 @@ def test_frames_of_a_file_are_kept_within_bounds(client_of: Any, bob: Any, head:
     for index in range(8):
         assert client_of(bob).get(where(head, "axial", index)).status_code == 200
     kept = pictures.folder_of(head.file.organisation_id, head.file.sha256) / "frames"
-    assert sorted(path.name for path in kept.glob("*.frame")) == [f"volume-axial-{k}-1.frame" for k in (5, 6, 7)]
+    assert sorted(path.name for path in kept.glob("*.frame")) == [f"volume-axial-{k}-2.frame" for k in (5, 6, 7)]
 
 
 def test_the_page_keeps_the_still_picture_and_offers_the_viewer(client_of: Any, bob: Any, head: Any) -> None:

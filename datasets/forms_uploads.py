@@ -150,3 +150,11 @@ class ConfirmForm(forms.Form):
         initial="yes",
         required=False,
     )
+    looked = forms.BooleanField(
+        label=_("I have looked at the DICOM pictures, and none shows who the patient is"),
+        help_text=_(
+            "Without this, a picture in which text is seen is refused, and a series with it. "
+            "Your name and this decision are written into the audit log."
+        ),
+        required=False,
+    )

@@ -206,8 +206,12 @@ def confirm(
     new_dataset_name: str | None = None,
     columns: Sequence[Mapping[str, Any]] = (),
     keep_good_rows: bool = True,
+    looked: bool = False,
 ) -> Job:
-    """Submit the import. A second call returns the job of the first. Raises IntakeRefused or ValidationError."""
+    """Submit the import. A second call returns the job of the first. Raises IntakeRefused or ValidationError.
+
+    `looked`: the actor has seen the DICOM pictures among the files, and none that shows who the patient is.
+    """
     row: Upload = Upload.objects.select_for_update().get(pk=upload.pk)
     if row.job is not None and row.state in (State.IMPORTING, State.IMPORTED):
         return row.job
@@ -224,8 +228,9 @@ def confirm(
         actor=actor, dataset=dataset, columns=included, name=new_dataset_name or Path(row.original_name).stem
     )
     row.options = {**row.options, "columns": reading(included), "keep_good_rows": bool(keep_good_rows)}
+    row.options["looked"] = bool(looked)
     begin_import(actor=actor, upload=row)
-    audit.record(actor, "upload.confirmed", row, dataset=str(dataset.pk), columns=len(included))
+    audit.record(actor, "upload.confirmed", row, dataset=str(dataset.pk), columns=len(included), looked=bool(looked))
     assert row.job is not None
     return row.job
 

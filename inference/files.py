@@ -64,15 +64,18 @@ def point(ids: Sequence[str], columns: Columns, records: Sequence[Mapping[str, A
     DiagnosisFile.objects.bulk_create(rows, batch_size=AT_ONCE)
 
 
-def take_in(actor: Actor, parts: Mapping[str, Sequence[Any]], where: str = "") -> dict[str, str]:
+def take_in(actor: Actor, parts: Mapping[str, Sequence[Any]], where: str = "", looked: bool = False) -> dict[str, str]:
     """Name of the part → hash of its file, kept; several files of one part are one cell (a DICOM series, a WFDB record).
+
+    `looked`: the actor has seen the DICOM pictures, and none that shows who the patient is.
 
     Raises RecordsInvalid naming each part that cannot be a cell.
     """
     hashes, errors = {}, []
     for name, sent in parts.items():
         try:
-            cell = store.take_in_together(actor=actor, files=[(file.name or "file", file) for file in sent])
+            named = [(file.name or "file", file) for file in sent]
+            cell = store.take_in_together(actor=actor, files=named, looked=looked)
         except (store.NotACell, storage.TooLarge) as error:
             message = _("“%(name)s”: %(why)s") % {"name": store.clean_name(sent[0].name or "file")[:80], "why": error}
             code = "too_large" if isinstance(error, storage.TooLarge) else error.code

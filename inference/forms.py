@@ -83,6 +83,13 @@ class FilesField(forms.FileField):
         return [super(FilesField, self).clean(file, initial) for file in sent if file]
 
 
+_LOOKED = _("I have looked at the DICOM pictures, and none shows who the patient is")
+_LOOKED_HELP = _(
+    "Needed where text is seen in a picture: tick it and attach the files again. "
+    "Your name and this decision are written into the audit log."
+)
+
+
 class DiagnosisForm(forms.Form):
     """One field per column of the version. Nothing is required: what is not known is told as a warning with the result."""
 
@@ -97,8 +104,11 @@ class DiagnosisForm(forms.Form):
         kwargs.setdefault("initial", {"token": uuid4().hex})
         super().__init__(*args, **kwargs)
         self.version = version
+        self.ask_to_look = False  # whether a picture waits for a person's eyes
         self.hashes: dict[str, str] = {}  # column → hash of its file, once taken in
         self.columns: dict[str, dict[str, Any]] = {}
+        if any(column["kind"] in FILE_KINDS for column in features):
+            self.fields["looked"] = forms.BooleanField(label=_LOOKED, help_text=_LOOKED_HELP, required=False)
         for position, column in enumerate(features):
             name = f"c{position}"
             self.columns[name] = column

@@ -47,6 +47,7 @@ class Arriving:
         self.context, self.upload = context, upload
         self.actor = Actor(user=context.job.requested_by, organisation=upload.organisation)
         self.told = context.folder / "files.jsonl"
+        self.looked = bool(upload.options.get("looked"))  # see intake.confirm
         self.names = Names([])
         self.arrived: dict[str, Arrived] = {}
         self.shown: dict[str, str] = {}  # hash → what the sender called it
@@ -122,12 +123,12 @@ class Arriving:
     def _kept(self, member: Member) -> CellFile:
         with unpacked(member) as path, path.open("rb") as stream:
             sha256, size = file_digest(stream, "sha256").hexdigest(), path.stat().st_size
-            return store.keep(actor=self.actor, path=path, sha256=sha256, size=size, name=member.base)
+            return store.keep(actor=self.actor, path=path, sha256=sha256, size=size, name=member.base, looked=self.looked)
 
     def _together(self, group: Group) -> CellFile:
         with temporary.folder("unpacked-") as folder:
             parts = packing.copied(group.members, folder, self.context.stop_if_asked)
-            return packing.keep_together(actor=self.actor, parts=parts)
+            return packing.keep_together(actor=self.actor, parts=parts, looked=self.looked)
 
     def _counted(self, found: list[Member], named: Mapping[str, Group]) -> dict[str, Any]:
         refused = [one for one in self.arrived.values() if one.reason]

@@ -25,8 +25,8 @@ class Ready:
 
 
 @contextmanager
-def prepared(*, actor: Actor, look: Look, path: Path) -> Iterator[Ready | None]:
-    """What may be kept of the file; None when it may be as it is.
+def prepared(*, actor: Actor, look: Look, path: Path, looked: bool = False) -> Iterator[Ready | None]:
+    """What may be kept of the file; None when it may be as it is. `looked`: the actor has seen its pictures, and no name in them.
 
     Raises NotACell where that can't be had with certainty, a DICOM picture may show who the patient is, or the server has no
     key for patients' data. Nothing is kept then. Raises desks.Busy.
@@ -34,7 +34,7 @@ def prepared(*, actor: Actor, look: Look, path: Path) -> Iterator[Ready | None]:
     if look.form == "dicom":
         with temporary.folder("deidentified-") as folder:
             out = folder / "file.dcm"
-            pseudonym = deidentified(actor, path, out)
+            pseudonym = deidentified(actor, path, out, looked)
             yield _measured(out, pseudonym)
     elif look.form in cleaning.FORMATS:
         with temporary.folder("cleaned-") as folder:
@@ -44,14 +44,14 @@ def prepared(*, actor: Actor, look: Look, path: Path) -> Iterator[Ready | None]:
         yield None
 
 
-def deidentified(actor: Actor, path: Path, out: Path) -> str:
+def deidentified(actor: Actor, path: Path, out: Path, looked: bool = False) -> str:
     """By the Basic Profile of PS3.15; the pseudonym."""
     from datasets.dicom import services  # not in the web process before it is needed: it loads pydicom
     from datasets.dicom.report import Outcome
     from datasets.dicom.vault import VaultClosed
 
     try:
-        report = services.deidentify_file(actor=actor, path=path, out=out)
+        report = services.deidentify_file(actor=actor, path=path, out=out, pixels_checked=looked)
     except VaultClosed as error:
         raise NotACell("not_deidentified", str(error)) from error
     if report.outcome is not Outcome.DONE:

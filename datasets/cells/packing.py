@@ -81,23 +81,24 @@ def is_dicom(path: Path) -> bool:
     return head[128:132] == b"DICM" or without_preamble(head)
 
 
-def keep_together(*, actor: Actor, parts: Sequence[Part]) -> "CellFile":
-    """The CellFile of files that are one cell. Raises NotACell, and desks.Busy."""
+def keep_together(*, actor: Actor, parts: Sequence[Part], looked: bool = False) -> "CellFile":
+    """The CellFile of files that are one cell. `looked`: see deidentifying.prepared. Raises NotACell, and desks.Busy."""
     from datasets.cells import store
 
     assert actor.organisation is not None
     with temporary.folder("packing-") as folder:
-        made = packed(parts, folder, _deidentifier(actor))
+        made = packed(parts, folder, _deidentifier(actor, looked))
         if made.single:
             sha256 = storage.sha256_of(made.path)
-            return store.keep(actor=actor, path=made.path, sha256=sha256, size=made.path.stat().st_size, name=made.name)
+            size = made.path.stat().st_size
+            return store.keep(actor=actor, path=made.path, sha256=sha256, size=size, name=made.name, looked=looked)
         return store.keep_pack(organisation=actor.organisation, made=made)
 
 
-def keep_archive(*, actor: Actor, path: Path) -> "CellFile":
+def keep_archive(*, actor: Actor, path: Path, looked: bool = False) -> "CellFile":
     """The same of the files in a ZIP archive."""
     with temporary.folder("unpacked-") as folder:
-        return keep_together(actor=actor, parts=unpacked(path, folder))
+        return keep_together(actor=actor, parts=unpacked(path, folder), looked=looked)
 
 
 def unpacked(path: Path, folder: Path) -> list[Part]:
@@ -197,7 +198,7 @@ def described(part: Part) -> "Instance | None":
         raise NotACell(error.code, f"“{part.base[:80]}”: {TEXTS.get(error.code, error.code)}") from error
 
 
-def _deidentifier(actor: Actor) -> Clean:
+def _deidentifier(actor: Actor, looked: bool) -> Clean:
     """Each slice is opened by a desk, as every file of strangers, then de-identified as a single one would be."""
     from datasets.cells.deidentifying import deidentified
 
@@ -207,7 +208,7 @@ def _deidentifier(actor: Actor) -> Clean:
                 desk.look(path)
         except Refused as refused:
             raise NotACell(refused.code, refused.why) from refused
-        return deidentified(actor, path, out)
+        return deidentified(actor, path, out, looked)
 
     return clean
 

@@ -35,22 +35,24 @@ def clean_name(name: str) -> str:
     return "".join(c for c in base if c.isprintable())[:255] or "file"
 
 
-def take_in(*, actor: Actor, file: Any, name: str, limit: int | None = None) -> CellFile:
+def take_in(*, actor: Actor, file: Any, name: str, limit: int | None = None, looked: bool = False) -> CellFile:
     """Keep a file (path or stream) that a cell may point to. Raises storage.TooLarge, and NotACell that says why not.
 
-    A ZIP archive is the series, or the recording, that it holds. For requests; a job calls `keep`, and comes again when the
-    desk is busy.
+    A ZIP archive is the series, or the recording, that it holds. `looked`: see `keep`. For requests; a job calls `keep`, and
+    comes again when the desk is busy.
     """
     with storage.received(file, limit) as (path, sha256, size), _not_busy():
         if packing.is_archive(path):
-            return packing.keep_archive(actor=actor, path=path)
-        return keep(actor=actor, path=path, sha256=sha256, size=size, name=name)
+            return packing.keep_archive(actor=actor, path=path, looked=looked)
+        return keep(actor=actor, path=path, sha256=sha256, size=size, name=name, looked=looked)
 
 
-def take_in_together(*, actor: Actor, files: Sequence[tuple[str, Any]], limit: int | None = None) -> CellFile:
+def take_in_together(
+    *, actor: Actor, files: Sequence[tuple[str, Any]], limit: int | None = None, looked: bool = False
+) -> CellFile:
     """The same of several files (name, path or stream) that are one cell; one of them may be a ZIP archive."""
     if len(files) == 1:
-        return take_in(actor=actor, file=files[0][1], name=files[0][0], limit=limit)
+        return take_in(actor=actor, file=files[0][1], name=files[0][0], limit=limit, looked=looked)
     with ExitStack() as stack:
         folder = stack.enter_context(temporary.folder("unpacked-"))
         parts = []
@@ -62,7 +64,7 @@ def take_in_together(*, actor: Actor, files: Sequence[tuple[str, Any]], limit: i
             else:
                 parts.append(packing.Part(clean_name(name), path))
         with _not_busy():
-            return packing.keep_together(actor=actor, parts=parts)
+            return packing.keep_together(actor=actor, parts=parts, looked=looked)
 
 
 @contextmanager
@@ -74,19 +76,19 @@ def _not_busy() -> Iterator[None]:
         raise NotACell("busy", text) from error
 
 
-def keep(*, actor: Actor, path: Path, sha256: str, size: int, name: str) -> CellFile:
+def keep(*, actor: Actor, path: Path, sha256: str, size: int, name: str, looked: bool = False) -> CellFile:
     """The CellFile of this content in the actor's organisation, once, however often it comes. Raises NotACell, and
     desks.Busy.
 
     DICOM is de-identified and a picture loses its metadata before it is kept, so the cell's hash is that of what is kept,
-    not `sha256`.
+    not `sha256`. `looked`: the actor has seen its pictures, and none that shows who the patient is; that goes into the audit log.
     """
     assert actor.organisation is not None
     known = _known(actor.organisation, sha256, name)
     if known is not None:
         return known
     found = examine(path)
-    with prepared(actor=actor, look=found, path=path) as ready:
+    with prepared(actor=actor, look=found, path=path, looked=looked) as ready:
         if ready is None:
             return _kept(actor.organisation, found, path, sha256, size, name)
         if ready.pseudonym:

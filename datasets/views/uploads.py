@@ -93,6 +93,7 @@ def _change(request: HttpRequest, actor: Actor, upload: Upload) -> HttpResponseB
             new_dataset_name=confirming.cleaned_data["new_dataset_name"] or None,
             columns=choices,
             keep_good_rows=confirming.cleaned_data["keep_good_rows"] != "no",
+            looked=confirming.cleaned_data["looked"],
         )
     except intake.IntakeRefused as error:
         confirming.add_error(None, str(error))

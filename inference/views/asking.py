@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from accounts.actor import actor_of
 from accounts.permissions import Permission
 from accounts.views_base import requires
+from datasets.arrivals import looking
 from inference import files, queries, serving, wording
 from inference.errors import DiagnosisRefused, RecordsInvalid
 from inference.forms import DiagnosisForm
@@ -63,10 +64,11 @@ def form(request: HttpRequest, pk: UUID) -> HttpResponse:
 def _taken_in(request: HttpRequest, page: DiagnosisForm) -> bool:
     """Keep the attached files; what cannot be a cell is said at its field."""
     try:
-        page.keep(files.take_in(actor_of(request), page.attached()))
+        page.keep(files.take_in(actor_of(request), page.attached(), looked=page.cleaned_data.get("looked", False)))
     except RecordsInvalid as error:
         for one in error.errors:
             page.add_error(one["field"], one["message"])
+            page.ask_to_look |= one["code"] in looking.CODES
     return not page.errors
 
 

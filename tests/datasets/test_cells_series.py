@@ -13,6 +13,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import TestCase
 from django.urls import reverse
 
+from accounts.models import AuditEvent
+from datasets import intake
 from datasets.cells import notes, store
 from datasets.cells.models import CellFile, RecordFile
 from datasets.dicom.models import PatientKey
@@ -227,3 +229,22 @@ def test_the_viewer_opens_a_series_by_reading_one_slice(dana: Any, client_of: An
     assert found.more and found.hounsfield
     planes = {p.name: p for p in look.about(True).planes}
     assert planes["coronal"].spacing == (0.5, 2.5) and planes["coronal"].marks == ("R", "L", "S", "I")
+
+
+def test_a_series_that_may_show_a_name_comes_in_once_a_person_has_looked(dana: Any, run_jobs: Any, client_of: Any) -> None:
+    """One slice in which text was seen refuses the series, until whoever confirms the upload says that they have looked."""
+    parts = named(series_of(5, BurnedInAnnotation="YES"), "scans/p1")
+    archive = {"table.csv": table([["scan", "age"], ["scans/p1", "61"]]), **parts}
+    upload = imported(dana, run_jobs, zipped(archive))
+    assert (upload.rows_added, upload.rows_refused) == (0, 1) and not CellFile.objects.exists()
+    again = received(dana, zipped(archive))
+    address = reverse("datasets:preview", args=[again.pk])
+    page = client_of(dana).get(address).content.decode()
+    assert "I have looked at the DICOM pictures" in page and 'name="looked" checked' not in page
+    intake.confirm(actor=actor(dana), upload=again, new_dataset_name="Scans", looked=True)
+    run_jobs()
+    again.refresh_from_db()
+    assert (again.rows_added, again.rows_refused) == (1, 0), again.report
+    assert CellFile.objects.get().form == packs.SERIES
+    assert AuditEvent.objects.filter(action="dicom.pixels_checked", actor_user=dana).count() == 5
+    assert AuditEvent.objects.filter(action="upload.confirmed", actor_user=dana).latest("pk").detail["looked"] is True

@@ -143,6 +143,7 @@ class FhirSource:
         # What is to be looked at for further types counts from before the first page on, also if this run is cut off.
         begun = {**cursor, "others": {**others, **cursor.get("others", {})}} if others else cursor
         moved: Cursor = begun
+        given = cursor  # with the last piece
         for page in self._pages(self.type, asked):
             made = []
             for each in page:
@@ -152,14 +153,15 @@ class FhirSource:
             if last.sorted:
                 moved = {**begun, **last.cursor()}
             if made:
-                yield _piece(moved, made)
+                given = moved
+                yield _piece(given, made)
         more = sorted(touched - come)
         for start in range(0, len(more), COUNT):
             found = [self._patient(identity) for identity in more[start : start + COUNT]]
-            made = [self._record(each) for each in found if each is not None]
-            yield _piece(moved, made)
+            given = moved
+            yield _piece(given, [self._record(each) for each in found if each is not None])
         end = {**begun, **last.cursor(), **({"others": others} if others else {})}
-        if end != cursor:
+        if end != given:
             yield Piece(end)
 
     def close(self) -> None:

@@ -18,6 +18,11 @@ pytestmark = pytest.mark.once
 PATIENTS = 3
 
 
+def numbers(item: dict[str, Any]) -> dict[str, Any]:
+    """A quantity's value is a number in FHIR's JSON; carebundle's models write decimals as texts."""
+    return {**item, "value": float(item["value"])} if "unit" in item and "value" in item else item
+
+
 @pytest.fixture(scope="module")
 def resources() -> list[dict[str, Any]]:
     """Of three patients, with references as a server keeps them."""
@@ -32,7 +37,7 @@ def resources() -> list[dict[str, Any]]:
         text = json.dumps([entry["resource"] for entry in bundle["entry"]])
         for urn, name in names.items():
             text = text.replace(urn, name)
-        found += json.loads(text)
+        found += json.loads(text, object_hook=numbers)
     wanted = {"Patient", "Observation", "Condition", "DiagnosticReport"}
     return [resource for resource in found if resource["resourceType"] in wanted]
 
@@ -64,8 +69,6 @@ def test_a_record_for_each_patient(server: FhirServer, resources: list[dict[str,
         rows = rows_of(pieces)
         assert [row["patient"] for row in rows] == [each["id"] for each in resources if each["resourceType"] == "Patient"]
         assert [float(row["haemoglobin"] or 0) for row in rows] == codes(resources, "718-7")
-        pressure = next(each for each in resources if each["code"]["coding"][0]["code"] == "85354-9") if False else None
-        assert pressure is None
         panels = [each for each in resources if "component" in each]
         assert [float(row["systolic"] or 0) for row in rows] == [each["component"][0]["valueQuantity"]["value"] for each in panels]
         assert all(row["diagnoses"] and ("E11.9" in row["diagnoses"] or "44054006" in row["diagnoses"]) for row in rows)
@@ -87,7 +90,7 @@ def test_observations_first_nothing_the_new_and_the_same_moment(server: FhirServ
         pieces, cursor = drained(of(web.url, "Observation", mapping=mapping))
         rows = rows_of(pieces)
         assert len(pieces) > 3  # a piece for each of the server's pages
-        assert [row["code"] for row in rows] == [each["code"]["coding"][0]["code"] for each in observations]
+        assert [row["code"] for row in rows] == ["; ".join(one["code"] for one in each["code"]["coding"]) for each in observations]
         assert sum(request.path.startswith("/fhir/Patient/") for request in web.requests) == PATIENTS  # asked once each
         assert drained(of(web.url, "Observation", mapping=mapping), cursor)[0] == []
         server.put({**observations[0], "id": "same-moment"}, same_moment=True)

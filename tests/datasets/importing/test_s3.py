@@ -11,6 +11,7 @@ import httpx
 import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.config import Config
 from botocore.credentials import Credentials
 
 from datasets.importing.base import FileFault, SourceError
@@ -28,7 +29,9 @@ class Bucket:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        given = {"endpoint_url": url, "region_name": "eu-central-1", "aws_access_key_id": "root", "aws_secret_access_key": "root"}
+        self.http = httpx.Client(verify=False, trust_env=False)  # no TLS: reading all authorities for nothing takes long
+        given: dict[str, Any] = {"endpoint_url": url, "region_name": "eu-central-1", "aws_access_key_id": "root", "aws_secret_access_key": "root"}
+        given["config"] = Config(connect_timeout=10, read_timeout=10, retries={"total_max_attempts": 1})
         self.iam, self.admin = boto3.client("iam", **given), boto3.client("s3", **given)
         self.iam.create_user(UserName="reader")
         allowed = {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetObject"], "Resource": "*"}
@@ -39,7 +42,7 @@ class Bucket:
         self.admin.create_bucket(Bucket="arrivals", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
 
     def checks_signatures(self, on: bool) -> None:
-        httpx.post(f"{self.url}/moto-api/reset-auth", content=b"0" if on else b"inf").raise_for_status()
+        self.http.post(f"{self.url}/moto-api/reset-auth", content=b"0" if on else b"inf").raise_for_status()
 
     def put(self, name: str, content: bytes) -> None:
         self.checks_signatures(False)
@@ -59,6 +62,7 @@ def server() -> Iterator[Bucket]:
         yield bucket
         bucket.admin.close()  # the server waits for who is connected
         bucket.iam.close()
+        bucket.http.close()
     finally:
         made.stop()
 

@@ -28,28 +28,47 @@ TYPES = ("Patient", "Condition", "Observation", "DiagnosticReport", "ImagingStud
 LINE = re.compile(r"(?P<type>[A-Za-z]+)(\[(?P<which>[^\]\s]{1,120})\])?(\.(?P<path>.+))?")
 COLUMNS = 200
 DATES = {
-    "Patient": (), "Condition": ("recordedDate", "onsetDateTime"), "Observation": ("effectiveDateTime", "effectiveInstant", "issued"),
-    "DiagnosticReport": ("effectiveDateTime", "issued"), "ImagingStudy": ("started",), "DocumentReference": ("date",),
-}  # fmt: skip
+    "Patient": (),
+    "Condition": ("recordedDate", "onsetDateTime"),
+    "Observation": ("effectiveDateTime", "effectiveInstant", "issued"),
+    "DiagnosticReport": ("effectiveDateTime", "issued"),
+    "ImagingStudy": ("started",),
+    "DocumentReference": ("date",),
+}
 # LOINC codes of what most hospitals measure.
 LABS = {
     "systolic": "8480-6", "diastolic": "8462-4", "heart_rate": "8867-4", "temperature": "8310-5", "respiratory_rate": "9279-1",
     "oxygen_saturation": "59408-5", "weight": "29463-7", "height": "8302-2", "bmi": "39156-5", "haemoglobin": "718-7",
-    "leukocytes": "6690-2", "platelets": "777-3", "creatinine": "2160-0", "glucose": "2345-7", "hba1c": "4548-4", "sodium": "2951-2",
-    "potassium": "2823-3", "crp": "1988-5",
+    "leukocytes": "6690-2", "platelets": "777-3", "creatinine": "2160-0", "glucose": "2345-7", "hba1c": "4548-4",
+    "sodium": "2951-2", "potassium": "2823-3", "crp": "1988-5",
 }  # fmt: skip
 OWN = {
     "Patient": {"diagnoses": "Condition[*].code.coding.code"},
     "Condition": {"condition": "Condition.code.coding.code", "recorded": "Condition.recordedDate"},
-    "Observation": {"code": "Observation.code.coding.code", "value": "Observation", "unit": "Observation.valueQuantity.unit",
-                    "at": "Observation.effectiveDateTime"},
-    "DiagnosticReport": {"report": "DiagnosticReport.code.coding.code", "conclusion": "DiagnosticReport.conclusion",
-                         "conclusion_code": "DiagnosticReport.conclusionCode.coding.code", "at": "DiagnosticReport.effectiveDateTime"},
-    "ImagingStudy": {"modality": "ImagingStudy.modality.code", "description": "ImagingStudy.description", "at": "ImagingStudy.started",
-                     "series": "ImagingStudy.numberOfSeries"},
-    "DocumentReference": {"document": "DocumentReference.type.coding.code", "text": "DocumentReference",
-                          "at": "DocumentReference.date"},
-}  # fmt: skip
+    "Observation": {
+        "code": "Observation.code.coding.code",
+        "value": "Observation",
+        "unit": "Observation.valueQuantity.unit",
+        "at": "Observation.effectiveDateTime",
+    },
+    "DiagnosticReport": {
+        "report": "DiagnosticReport.code.coding.code",
+        "conclusion": "DiagnosticReport.conclusion",
+        "conclusion_code": "DiagnosticReport.conclusionCode.coding.code",
+        "at": "DiagnosticReport.effectiveDateTime",
+    },
+    "ImagingStudy": {
+        "modality": "ImagingStudy.modality.code",
+        "description": "ImagingStudy.description",
+        "at": "ImagingStudy.started",
+        "series": "ImagingStudy.numberOfSeries",
+    },
+    "DocumentReference": {
+        "document": "DocumentReference.type.coding.code",
+        "text": "DocumentReference",
+        "at": "DocumentReference.date",
+    },
+}
 
 
 @dataclass(frozen=True)

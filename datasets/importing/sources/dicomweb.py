@@ -204,10 +204,12 @@ class DicomwebSource:
 
     def _paged(self, path: str, asked: Mapping[str, str], unique: str) -> Iterator[dict[str, Any]]:
         """All pages; a server that knows no `offset` gives the same again, which ends it."""
-        offset, known = 0, set()
+        offset = 0
+        known: set[str | None] = set()
         while True:
             page = self._page(path, asked, offset, PAGE)
-            new = [item for item in page if (uid := _uid(item, unique)) is None or uid not in known]
+            # What has no UID is told of once: else an archive that knows no offset would be asked for it without end.
+            new = [item for item in page if _uid(item, unique) not in known]
             known |= {_uid(item, unique) for item in new}
             yield from new
             offset += len(page)

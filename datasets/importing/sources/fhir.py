@@ -1,15 +1,16 @@
 """A FHIR R4 server: resources of one type, each made one flat record together with what its patient has else.
 
-New and changed resources are found by `_lastUpdated`, oldest first where the server can sort, so that the cursor moves with each page; where
-it can't, with the last. A patient's record also comes again when something of theirs that the mapping uses is new.
+New and changed resources are found by `_lastUpdated`, oldest first where the server can sort, so that the cursor moves with each
+page; where it can't, with the last. A patient's record also comes again when something of theirs that the mapping uses is new.
 
-fhirclient and fhir.resources were looked at: they model resources as classes (R4B and R5 in the newest), which a mapping by paths has
-no use for, and bring an HTTP client of their own; fhirpathpy (MIT) evaluates the paths.
+fhirclient and fhir.resources were looked at: they model resources as classes (R4B and R5 in the newest), which a mapping by
+paths has no use for, and bring an HTTP client of their own; fhirpathpy (MIT) evaluates the paths.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -139,7 +140,10 @@ class FhirSource:
         if last.since:
             asked.append(("_lastUpdated", f"ge{last.since}"))
         come: set[str] = set()
-        moved: Cursor = cursor
+        # What is to be looked at for further types counts from before the first page on, also if this run is cut off.
+        begun = {**cursor, "others": {**others, **cursor.get("others", {})}} if others else cursor
+        moved: Cursor = begun
+        given = cursor  # with the last piece
         for page in self._pages(self.type, asked):
             made = []
             for each in page:
@@ -147,16 +151,17 @@ class FhirSource:
                     come.add(str(each.get("id")))
                     made.append(self._record(each))
             if last.sorted:
-                moved = {**cursor, **last.cursor()}
+                moved = {**begun, **last.cursor()}
             if made:
-                yield _piece(moved, made)
+                given = moved
+                yield _piece(given, made)
         more = sorted(touched - come)
         for start in range(0, len(more), COUNT):
             found = [self._patient(identity) for identity in more[start : start + COUNT]]
-            made = [self._record(each) for each in found if each is not None]
-            yield _piece(moved, made)
-        end = {**cursor, **last.cursor(), **({"others": others} if others else {})}
-        if end != cursor:
+            given = moved
+            yield _piece(given, [self._record(each) for each in found if each is not None])
+        end = {**begun, **last.cursor(), **({"others": others} if others else {})}
+        if end != given:
             yield Piece(end)
 
     def close(self) -> None:
@@ -172,7 +177,9 @@ class FhirSource:
         for name in self.joined if self.type == "Patient" else ():
             known = cursor.get("others", {}).get(name, {})
             last = Last(known.get("since", ""), known.get("at", ()))
-            asked = [("_sort", "_lastUpdated"), ("_lastUpdated", f"ge{last.since}")] if last.since else [("_sort", "-_lastUpdated")]
+            asked = [("_sort", "-_lastUpdated")]
+            if last.since:
+                asked = [("_sort", "_lastUpdated"), ("_lastUpdated", f"ge{last.since}")]
             for page in self._pages(name, asked):
                 touched |= {patient for each in page if last.is_new(each) and known and (patient := patient_of(each))}
                 if not known:
@@ -238,7 +245,7 @@ class FhirSource:
         return known
 
     def _pages(self, name: str, asked: Sequence[tuple[str, str]], *, plain: bool = True) -> Iterator[list[Resource]]:
-        """The resources that a search finds. `plain`: the search names no patient, so that the server's own words may be shown."""
+        """The resources that a search finds. `plain`: it names no patient, so that the server's own words may be shown."""
         url: str | None = f"{name}?{urlencode([*asked, ('_count', str(COUNT))])}"
         seen: set[str] = set()
         for _number in range(PAGES):
@@ -278,11 +285,10 @@ class FhirSource:
 
     def _outcome(self, status: int, body: bytes, plain: bool) -> str:
         """What the server says. Its own words are left out where they may name a patient."""
-        import json
-
         try:
             issue = json.loads(body)["issue"][0]
-            code, words = str(issue.get("code") or ""), str((issue.get("details") or {}).get("text") or issue.get("diagnostics") or "")
+            code = str(issue.get("code") or "")
+            words = str((issue.get("details") or {}).get("text") or issue.get("diagnostics") or "")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             code, words = "", ""
         code = code if re.fullmatch(r"[a-z-]{1,40}", code) else "?"

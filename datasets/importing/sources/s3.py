@@ -122,9 +122,12 @@ class S3Source(FileSource):
             raise self._told(error) from None
         try:
             # Neither entities nor anything else is fetched or unfolded.
-            return etree.fromstring(answer.body, etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False))
+            root = etree.fromstring(answer.body, etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False))
         except etree.XMLSyntaxError:
             raise self._strange() from None
+        if root.getroottree().docinfo.doctype or etree.QName(root).localname != "ListBucketResult":
+            raise self._strange()
+        return root
 
     @contextmanager
     def opened(self, entry: Entry) -> Iterator[IO[bytes]]:

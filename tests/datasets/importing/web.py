@@ -56,7 +56,7 @@ class Web:
                 except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
                     self.close_connection = True
 
-            do_POST = do_GET  # noqa: N815
+            do_POST = do_GET
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass

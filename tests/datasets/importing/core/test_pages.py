@@ -44,7 +44,8 @@ def test_set_up_from_kind_to_first_run(visits: Visits, alice: Any, client_of: An
     assert "Connected to 127.0.0.1" in text and "p001" in text and "Which field goes into which column" in text
     chosen = {"c0-kind": "number", "c0-role": "ignore", "c1-include": "on", "c1-kind": "category", "c1-role": "patient",
               "c2-include": "on", "c2-kind": "number", "c2-role": "feature", "c2-number_format": ".|", "c3-include": "on",
-              "c3-kind": "category", "c3-role": "target", "new_dataset_name": "From the warehouse", "keep_good_rows": "yes"}  # fmt: skip
+              "c3-kind": "category", "c3-role": "target", "new_dataset_name": "From the warehouse",
+              "keep_good_rows": "yes"}  # fmt: skip
     assert "When it runs" in page(client, address, **chosen)
     assert only().look.get("preview") is None  # it held patients' values
     wrong = page(client, reverse("datasets:importer_schedule", args=[only().pk]), 422, schedule="daily", zone="UTC")

@@ -18,6 +18,7 @@ from datasets.importing.base import Delivers, Faulty, Preview, Source, SourceErr
 from datasets.importing.models import Importer, Treatment
 from datasets.preview import Settings, build
 from datasets.readers.base import ReadError
+from jobs.clean import clean_json
 from jobs.handlers import JobContext
 
 SECONDS = 60.0  # for the whole look
@@ -39,7 +40,8 @@ def look(context: JobContext, importer: Importer) -> dict[str, Any]:
     except (ReadError, Refused) as error:
         found |= {"state": "failed", "code": error.code, "text": getattr(error, "why", str(error))}
     with context.fenced():
-        Importer.objects.filter(pk=importer.pk).update(look=found, looked_at=timezone.now())
+        now = Importer.objects.filter(pk=importer.pk, revision=importer.revision)  # else a newer look is on its way
+        now.update(look=clean_json(found), looked_at=timezone.now())
     return {"state": found["state"], "code": found.get("code", "")}
 
 

@@ -39,7 +39,7 @@ def standing(importer: Importer, last_state: str | None) -> dict[str, str]:
         return {"level": "info", "text": _("running")}
     if importer.quiet_told_at is not None:
         return {"level": "warning", "text": _("nothing comes")}
-    return {"level": "success", "text": _("works")} if last_state else {"level": "secondary", "text": _("has not run yet")}
+    return {"level": "success", "text": _("in order")} if last_state else {"level": "secondary", "text": _("has not run yet")}
 
 
 def came_lately(importer: Importer) -> dict[str, int]:
@@ -69,6 +69,6 @@ def shown_settings(importer: Importer) -> list[dict[str, Any]]:
         if name in source.secrets:
             shown.append({"label": field.label or name, "secret": True, "value": name in kept})
         elif (value := importer.settings.get(name)) not in (None, "", [], False):
-            choices = dict(getattr(field, "choices", ()))
+            choices = {True: _("yes"), **dict(getattr(field, "choices", ()))}
             shown.append({"label": field.label or name, "secret": False, "value": choices.get(value, value)})
     return shown

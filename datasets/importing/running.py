@@ -6,8 +6,10 @@ had delivered does not.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,18 @@ from datasets.importing.erased import Erased
 from datasets.importing.files import Kept, Table
 from datasets.importing.models import Delivery, Importer, ImporterRun, Treatment
 from datasets.models import Dataset, Upload
+from jobs.clean import clean_json
 from jobs.handlers import JobContext, JobError
 
 FAULTY_KEPT = 1_000
+BRIEF = 2_000  # characters
 TRIES = 5
+
+
+def brief(cursor: Cursor) -> dict[str, Any]:
+    """A cursor as the history keeps it: that of a large folder has a megabyte, and every run would repeat it."""
+    text = json.dumps(dict(cursor), sort_keys=True)
+    return dict(cursor) if len(text) <= BRIEF else {"sha256": sha256(text.encode()).hexdigest(), "characters": len(text)}
 
 
 class Run:
@@ -65,8 +75,8 @@ class Run:
             self.row = found or ImporterRun.objects.create(
                 importer=self.importer,
                 job=self.context.job,
-                cursor_before=self.importer.cursor,
-                cursor_after=self.importer.cursor,
+                cursor_before=brief(self.importer.cursor),
+                cursor_after=brief(self.importer.cursor),
             )
             if self.row.error_code:  # of the attempt before
                 self.row.error_code = self.row.error_text = ""
@@ -158,7 +168,7 @@ class Run:
                     Delivery.objects.create(run=self.row, arrival=arrival)
                 counted(kept)
                 self._note(kept.faulty)
-                self.row.cursor_after = dict(cursor)
+                self.row.cursor_after = brief(cursor)
                 self.row.save()
                 Importer.objects.filter(pk=self.importer.pk).update(cursor=dict(cursor))
             return
@@ -188,5 +198,6 @@ class Run:
 
     def _note(self, faulty: Sequence[Faulty]) -> None:
         room = max(0, FAULTY_KEPT - len(self.row.faulty))
-        self.row.faulty = [*self.row.faulty, *({"where": f.where[:300], "reason": f.reason[:300]} for f in faulty[:room])]
+        fresh = [{"where": f.where[:300], "reason": f.reason[:300]} for f in faulty[:room]]
+        self.row.faulty = [*self.row.faulty, *clean_json(fresh)]
         self.row.faulty_count += len(faulty)

@@ -1,38 +1,20 @@
-"""When importers run next, and the clock's part: starting what is due, telling when nothing comes."""
+"""The clock's part: starting what is due, telling when nothing comes, forgetting what need not be kept."""
 
 import logging
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.actor import Actor
 from datasets.importing import alarms, services
-from datasets.importing.models import Importer, Schedule
+from datasets.importing.clock import next_time
+from datasets.importing.models import Importer, ImporterRun
 from jobs.traces import describe
 
 logger = logging.getLogger(__name__)
 SAMPLES_KEPT = timedelta(days=1)
-
-
-def next_time(importer: Importer, now: datetime) -> datetime | None:
-    """The next time after `now`; None where nobody has set one. Times that were missed are made up for once, not one by one."""
-    if importer.schedule == Schedule.DAILY:
-        assert importer.at is not None
-        local = now.astimezone(ZoneInfo(importer.zone))
-        for days in range(3):  # an hour that a day doesn't have, or has twice, is a matter of the zone
-            there = datetime.combine(local.date() + timedelta(days=days), importer.at, tzinfo=local.tzinfo)
-            if (found := there.astimezone(ZoneInfo("UTC"))) > now:
-                return found
-    step = {Schedule.MINUTES: timedelta(minutes=importer.every), Schedule.HOURS: timedelta(hours=importer.every)}
-    if importer.schedule not in step:
-        return None
-    length = step[Schedule(importer.schedule)]
-    begun = importer.next_run_at
-    if begun is None or begun > now:
-        return now + length
-    return begun + ((now - begun) // length + 1) * length
+NOTHING_KEPT = timedelta(days=90)  # runs that found nothing: of an importer that looks every few minutes they are many
 
 
 def dispatch() -> int:
@@ -59,5 +41,6 @@ def _start(pk: object, now: datetime) -> bool:
         return False
     row.next_run_at = next_time(row, now)
     row.save(update_fields=["next_run_at"])
+    row.runs.filter(state=ImporterRun.State.NOTHING, started_at__lt=now - NOTHING_KEPT).delete()
     services.submit_run(actor=Actor(organisation=row.organisation), importer=row)
     return True

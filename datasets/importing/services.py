@@ -16,6 +16,7 @@ from accounts.actor import Actor
 from datasets import intake
 from datasets.importing import opening
 from datasets.importing.base import Delivers
+from datasets.importing.clock import next_time
 from datasets.importing.models import Importer, Schedule, Treatment
 from datasets.models import Dataset
 from jobs import services as jobs
@@ -135,8 +136,6 @@ def set_schedule(
     quiet_days: int | None = None,
 ) -> Importer:  # fmt: skip
     """When it runs by itself, and after how many days without anything new somebody is told."""
-    from datasets.importing.schedules import next_time
-
     row: Importer = Importer.objects.select_for_update().get(pk=importer.pk)
     row.schedule, row.every, row.at, row.zone, row.quiet_days = schedule, every, at, zone or row.zone, quiet_days
     if schedule == Schedule.DAILY and at is None:
@@ -175,8 +174,6 @@ def run_now(*, actor: Actor, importer: Importer) -> Job:
 @transaction.atomic
 def pause(*, actor: Actor, importer: Importer, paused: bool) -> Importer:
     """Stop it from running, or let it go on. What runs now ends. Doing it twice is harmless."""
-    from datasets.importing.schedules import next_time
-
     row: Importer = Importer.objects.select_for_update().get(pk=importer.pk)
     if row.paused != paused:
         row.paused = paused

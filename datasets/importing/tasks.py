@@ -79,7 +79,8 @@ def conclude(pk: int) -> None:
             _end(row, uploads)
         row.save()
         if row.state != before:
-            _audit(row)
+            if row.state != RUN.NOTHING:  # that it looked is in the log of jobs, every few minutes perhaps
+                _audit(row)
             if row.state != RUN.CANCELLED:
                 _streak(row)
 

@@ -21,7 +21,7 @@ from datasets.importing.models import Importer, ImporterRun
 
 
 def importer_of(request: HttpRequest, pk: Any) -> Importer:
-    rows = Importer.objects.select_related("dataset", "organisation", "look_job")
+    rows = Importer.objects.select_related("dataset", "organisation", "look_job").defer("cursor")
     found: Importer = get_or_404(rows, actor_of(request), pk=pk)
     return found
 

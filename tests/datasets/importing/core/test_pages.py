@@ -44,7 +44,8 @@ def test_set_up_from_kind_to_first_run(visits: Visits, alice: Any, client_of: An
     assert "Connected to 127.0.0.1" in text and "p001" in text and "Which field goes into which column" in text
     chosen = {"c0-kind": "number", "c0-role": "ignore", "c1-include": "on", "c1-kind": "category", "c1-role": "patient",
               "c2-include": "on", "c2-kind": "number", "c2-role": "feature", "c2-number_format": ".|", "c3-include": "on",
-              "c3-kind": "category", "c3-role": "target", "new_dataset_name": "From the warehouse", "keep_good_rows": "yes"}  # fmt: skip
+              "c3-kind": "category", "c3-role": "target", "new_dataset_name": "From the warehouse",
+              "keep_good_rows": "yes"}  # fmt: skip
     assert "When it runs" in page(client, address, **chosen)
     assert only().look.get("preview") is None  # it held patients' values
     wrong = page(client, reverse("datasets:importer_schedule", args=[only().pk]), 422, schedule="daily", zone="UTC")
@@ -79,7 +80,8 @@ def test_secret_stays_when_left_empty_but_not_for_another_address(
 
 
 def test_who_may_do_what(nightly: Importer, dana: Any, victor: Any, charlie: Any, client_of: Any) -> None:
-    start, settings = reverse("datasets:importer_start", args=[nightly.pk]), reverse("datasets:importer_settings", args=[nightly.pk])
+    start = reverse("datasets:importer_start", args=[nightly.pk])
+    settings = reverse("datasets:importer_settings", args=[nightly.pk])
     text = page(client_of(victor), reverse("datasets:importer", args=[nightly.pk]))
     assert "Run now" not in text and "SELECT" not in text and settings not in text
     assert client_of(victor).post(start).status_code == 403
@@ -96,7 +98,8 @@ def test_pages_speak_chinese(nightly: Importer, alice: Any, client_of: Any, run_
     client = client_of(alice)
     client.cookies["django_language"] = "zh-hans"
     names = ("importer", "importer_settings", "importer_look", "importer_schedule", "importer_remove")
-    texts = [page(client, LIST), page(client, f"{LIST}add/"), *(page(client, reverse(f"datasets:{n}", args=[nightly.pk])) for n in names)]
+    addresses = [LIST, f"{LIST}add/", *(reverse(f"datasets:{name}", args=[nightly.pk]) for name in names)]
+    texts = [page(client, address) for address in addresses]
     assert all("导入器" in text for text in texts)
 
 
@@ -146,7 +149,9 @@ def test_rest_from_kinds_to_history(visits: Visits, alice: Any, api_of: Any, run
     assert api.delete(one).status_code == 204 and api.get(one).status_code == 404
 
 
-def test_rest_hides_settings_from_readers_and_all_from_strangers(nightly: Importer, victor: Any, charlie: Any, api_of: Any) -> None:
+def test_rest_hides_settings_from_readers_and_all_from_strangers(
+    nightly: Importer, victor: Any, charlie: Any, api_of: Any
+) -> None:
     one = f"/api/v1/importers/{nightly.pk}/"
     seen = api_of(victor).get(one).json()
     assert seen["settings"] == {} and seen["secrets_set"] == []

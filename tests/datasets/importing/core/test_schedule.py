@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from accounts.models import Notification
 from datasets.importing import schedules, services
+from datasets.importing.clock import next_time
 from datasets.importing.models import Importer
 from jobs.models import Job
 from tests.conftest import actor
@@ -33,13 +34,13 @@ RUNS = "datasets.importing.tasks.run"
     ],
 )
 def test_next_time(given: dict[str, Any], expected: datetime | None) -> None:
-    assert schedules.next_time(Importer(**given), NOON) == expected
+    assert next_time(Importer(**given), NOON) == expected
 
 
 def test_zone_follows_the_clocks() -> None:
     row = Importer(schedule="daily", at=time(8, 0), zone="Europe/Berlin")
-    assert schedules.next_time(row, NOON + timedelta(days=2)).hour == 6  # type: ignore[union-attr]
-    assert schedules.next_time(row, NOON - timedelta(days=2)).hour == 7  # type: ignore[union-attr]
+    assert next_time(row, NOON + timedelta(days=2)).hour == 6  # type: ignore[union-attr]
+    assert next_time(row, NOON - timedelta(days=2)).hour == 7  # type: ignore[union-attr]
 
 
 @pytest.fixture

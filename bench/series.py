@@ -84,8 +84,8 @@ def prepare(count: int) -> None:
     given: dict[str, Any] = {"pk": dataset.pk, "record": row.record_id, "file": row.pk}
     frame = reverse("datasets:record_frame", kwargs={**given, "plane": "frames", "index": 0})
     print(json.dumps({
-        "session": client.cookies["sessionid"].value, "look": reverse("datasets:record_look", kwargs=given), "frame": frame.rpartition("0")[0],
-        "folder": str(folder), "megabytes": size / 2**20,
+        "session": client.cookies["sessionid"].value, "look": reverse("datasets:record_look", kwargs=given),
+        "frame": frame.rpartition("0")[0], "folder": str(folder), "megabytes": size / 2**20,
     }))  # fmt: skip
 
 

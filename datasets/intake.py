@@ -117,7 +117,7 @@ def _take(
 
     def pointed(stored: StoredFile) -> Upload:
         upload = Upload.objects.create(
-            organisation=actor.organisation,
+            organisation=stored.organisation,
             dataset=dataset,
             file=stored,
             original_name=clean_name(name),

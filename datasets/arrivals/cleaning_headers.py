@@ -96,17 +96,16 @@ def _nifti_gz(path: Path, out: Path) -> int:
     with path.open("rb") as raw:
         named = raw.read(4)[3:] or b"\0"
     with gzip.open(path) as stream:
-        head = _head(stream)
-        cleaned, count = _without_texts(head)
+        cleaned, count = _without_texts(_head(stream))
         count += bool(named[0] & (GZIP_EXTRA | GZIP_NAME | GZIP_COMMENT))  # the file's name where it was packed
         if count:
-            with out.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
+            with out.open("wb") as target, gzip.GzipFile("", "wb", 6, target, mtime=0) as packed:
                 packed.write(cleaned)
                 shutil.copyfileobj(stream, packed, PIECE)
     return count
 
 
-def _head(stream: IO[bytes]) -> bytes:
+def _head(stream: IO[bytes] | gzip.GzipFile) -> bytes:
     """All that stands before the voxels. Raises Refused."""
     head = stream.read(348)
     two = head[4:7] == b"n+2"

@@ -74,7 +74,7 @@ def _check(out: Path, kind: str, copied: int) -> None:
     import av
 
     options = {"format_whitelist": kind, "protocol_whitelist": ""}
-    with out.open("rb") as file, av.open(file, options=options, metadata_errors="ignore") as written:
+    with out.open("rb") as file, av.open(file, "r", options=options, metadata_errors="ignore") as written:
         there = sum(packet.size > 0 for packet in written.demux(written.streams.video[0]))
         if there != copied or _pieces(written):
             raise Refused("metadata_video")

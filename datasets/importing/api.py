@@ -78,7 +78,7 @@ def _cleaned(source: type[Source], given: Mapping[str, Any]) -> dict[str, Any]:
         raise serializers.ValidationError({"settings": {name: ["There is no such setting."] for name in unknown}})
     form = source.Form(dict(given))
     if not form.is_valid():
-        raise serializers.ValidationError({"settings": form.errors})
+        raise serializers.ValidationError({"settings": dict(form.errors)})
     return dict(form.cleaned_data)
 
 

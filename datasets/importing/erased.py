@@ -47,8 +47,8 @@ class FromImporters:
 
     def erase(self, dataset: Dataset, patient_key: str, record_ids: Sequence[int]) -> int:
         if patient_key:
-            row = {"dataset": dataset, "key_hash": hash_of(settings.SECRET_KEY, dataset, patient_key)}
-            ErasedPatient.objects.get_or_create(**row)
+            hashed = hash_of(settings.SECRET_KEY, dataset, patient_key)
+            ErasedPatient.objects.get_or_create(dataset=dataset, key_hash=hashed)
         own = self._of(dataset)
         own.update(look={}, looked_at=None)
         ImporterRun.objects.filter(importer__in=own).exclude(faulty=[]).update(faulty=[])

@@ -14,9 +14,9 @@ class FieldSerializer(serializers.Serializer[Any]):
     """What a source's settings ask for."""
 
     name = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
     help = serializers.CharField()
-    required = serializers.BooleanField()
+    required = serializers.BooleanField()  # type: ignore[assignment]
     secret = serializers.BooleanField()
     choices = serializers.ListField(child=serializers.CharField(), help_text="empty: free text")
 
@@ -25,7 +25,7 @@ class KindSerializer(serializers.Serializer[Any]):
     """A kind of source and its settings."""
 
     kind = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
     explained = serializers.CharField()
     delivers = serializers.ChoiceField(choices=["rows", "files"])
     settings = FieldSerializer(many=True)
@@ -145,8 +145,8 @@ class RunDetailSerializer(RunSerializer):
     arrivals = serializers.SerializerMethodField()
 
     class Meta(RunSerializer.Meta):
-        fields = (*RunSerializer.Meta.fields, "faulty", "notes", "uploads", "arrivals")
-        read_only_fields = fields
+        fields = (*RunSerializer.Meta.fields, "faulty", "notes", "uploads", "arrivals")  # type: ignore[assignment]
+        read_only_fields = fields  # type: ignore[assignment]
 
     def _made(self, row: ImporterRun, name: str) -> list[str]:
         return [str(pk) for pk in row.deliveries.exclude(**{name: None}).values_list(name, flat=True)[:1000]]

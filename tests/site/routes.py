@@ -214,6 +214,7 @@ PUBLIC: dict[str, str] = {
 }
 # Addresses of signed-in people who need no organisation yet, and why they answer an outsider differently.
 OWN_RULES: dict[str, str] = {
+    "datasets:importer_add": "a kind of source, which all organisations have alike",
     "accounts:organisation_create": "makes the outsider's own organisation",
     "accounts:switch": "changes only which of one's own organisations is shown",
     "accounts:invitation": "whoever holds the e-mailed token may read whom it is for",

@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from django.core.cache import cache
 from django.db import transaction
 
 from accounts import audit
@@ -20,6 +21,7 @@ from datasets.dicom.profile import Identity, Profile
 from datasets.dicom.report import Action, Outcome, Report
 
 SECRET_BYTES = 32
+ONE_DECISION = 600  # seconds
 
 
 def profile_of(organisation: Organisation, **options: bool) -> Profile:
@@ -53,12 +55,18 @@ def deidentify_file(
     try:
         assert report.identity is not None
         _keep(actor, report.pseudonym, report.identity)
-        if pixels_checked:
+        if pixels_checked and _told_now(actor, report.pseudonym):
             audit.record(actor, "dicom.pixels_checked", pseudonym=report.pseudonym)
     except BaseException:
         out.unlink(missing_ok=True)
         raise
     return report
+
+
+def _told_now(actor: Actor, pseudonym: str) -> bool:
+    """Once for all slices of a patient that are let in together: one decision is one event."""
+    who = actor.user.pk if actor.user is not None else ""
+    return cache.add(f"looked:{who}:{actor.organisation.pk if actor.organisation else ''}:{pseudonym}", True, ONE_DECISION)
 
 
 def _looked(path: Path, data: Any) -> tuple[tuple[str, ...], int]:

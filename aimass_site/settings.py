@@ -172,8 +172,8 @@ TRANSFER_HOURS = env.float("AIMASS_TRANSFER_HOURS", default=72.0)  # a weekend's
 TRANSFER_SILENCE_SECONDS = env.float("AIMASS_TRANSFER_SILENCE_SECONDS", default=20.0)
 DICOM_HOST = env("AIMASS_DICOM_HOST", default="127.0.0.1")  # DICOM is not encrypted: whoever opens it to a network says so
 DICOM_PORT = env.int("AIMASS_DICOM_PORT", default=11112)
-# What importers may reach beside the public internet, and the folders of this host that they may read: nothing unless it is granted
-# to an organisation (datasets/importing/grants.py).
+# What importers may reach beside the public internet, and the folders of this host that they may read: nothing unless granted
+# to an organisation (see datasets/importing/grants.py).
 IMPORT_NETWORKS = env.list("AIMASS_IMPORT_NETWORKS", default=[])
 try:
     grants.check(IMPORT_NETWORKS, ipaddress.ip_network)

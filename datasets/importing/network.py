@@ -1,9 +1,9 @@
 """Which addresses an importer may reach: SSRF is refused here, once for all sources.
 
 A name is resolved once, each of its addresses is judged, and the connection is made to a judged address and not to the name
-again, so that a name whose address changes in between (DNS rebinding) gains nothing. What is reached inside a hospital is what the
-administrator of this installation has granted to the organisation (AIMASS_IMPORT_NETWORKS), and nothing else that is not on the
-public internet; so are the folders of this host (AIMASS_IMPORT_FOLDERS).
+again, so that a name whose address changes in between (DNS rebinding) gains nothing. What is reached inside a hospital is what
+the administrator of this installation has granted to the organisation (AIMASS_IMPORT_NETWORKS), and nothing else that is not on
+the public internet; so are the folders of this host (AIMASS_IMPORT_FOLDERS).
 """
 
 from __future__ import annotations

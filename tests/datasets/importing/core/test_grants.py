@@ -1,6 +1,5 @@
 """What the installation's administrator grants to one organisation is out of reach for all others."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,9 @@ def ours(settings: Any, alice: Any, drop: Drop) -> Any:
     return organisation
 
 
-@pytest.mark.parametrize("entry", ["10.1.0.0/16", "=10.1.0.0/16", f"{OURS}=", "hospital=10.1.0.0/16", f"{OURS}=10.1.0.1/16", "*=x"])
+@pytest.mark.parametrize(
+    "entry", ["10.1.0.0/16", "=10.1.0.0/16", f"{OURS}=", "hospital=10.1.0.0/16", f"{OURS}=10.1.0.1/16", "*=x"]
+)
 def test_an_entry_without_an_owner_or_a_network_is_refused(entry: str) -> None:
     from ipaddress import ip_network
 
@@ -45,7 +46,7 @@ def test_grants_are_by_id_or_for_all() -> None:
 
 @pytest.mark.django_db
 def test_a_folder_is_read_by_whom_it_is_granted_to(
-    ours: Any, drop: Drop, alice: Any, charlie: Any, client_of: Any, api_of: Any, run_jobs: Run, of_folder: Callable[..., Importer]
+    ours: Any, drop: Drop, alice: Any, charlie: Any, client_of: Any, api_of: Any, run_jobs: Run
 ) -> None:
     drop.put("one.txt", "A note.")
     form = {**FORM, "folder": str(drop.folder)}
@@ -60,8 +61,9 @@ def test_a_folder_is_read_by_whom_it_is_granted_to(
     assert ran(Importer.objects.get(), actor(alice), run_jobs).files == 1
     # Also one that has got into the database is held to it when it runs.
     row = services.add_importer(
-        actor=actor(charlie), name="Theirs", kind="folder", settings=drop.settings(), treatment="arrival", dataset=None, zone="UTC"
-    )
+        actor=actor(charlie), name="Theirs", kind="folder", settings=drop.settings(), treatment="arrival", dataset=None,
+        zone="UTC",
+    )  # fmt: skip
     run = ran(row, actor(charlie), run_jobs)
     assert (run.state, run.error_code, run.files) == ("failed", "forbidden", 0)
 

@@ -14,6 +14,8 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
+from datasets.importing import grants
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 # Set in the environment itself: the process that reads strangers' files is started without the portal's secrets.
@@ -170,16 +172,18 @@ TRANSFER_HOURS = env.float("AIMASS_TRANSFER_HOURS", default=72.0)  # a weekend's
 TRANSFER_SILENCE_SECONDS = env.float("AIMASS_TRANSFER_SILENCE_SECONDS", default=20.0)
 DICOM_HOST = env("AIMASS_DICOM_HOST", default="127.0.0.1")  # DICOM is not encrypted: whoever opens it to a network says so
 DICOM_PORT = env.int("AIMASS_DICOM_PORT", default=11112)
-# What importers may reach beside the public internet, and the folders of this host that they may read: nothing unless listed.
+# What importers may reach beside the public internet, and the folders of this host that they may read: nothing unless granted
+# to an organisation (see datasets/importing/grants.py).
 IMPORT_NETWORKS = env.list("AIMASS_IMPORT_NETWORKS", default=[])
-for _network in IMPORT_NETWORKS:
-    try:
-        ipaddress.ip_network(_network)
-    except ValueError as error:
-        raise ImproperlyConfigured(f"AIMASS_IMPORT_NETWORKS: {error}. See .env.example.") from None
+try:
+    grants.check(IMPORT_NETWORKS, ipaddress.ip_network)
+except ValueError as error:
+    raise ImproperlyConfigured(f"AIMASS_IMPORT_NETWORKS: {error}. See .env.example.") from None
 IMPORT_FOLDERS = env.list("AIMASS_IMPORT_FOLDERS", default=[])
-if any(not Path(folder).is_absolute() for folder in IMPORT_FOLDERS):
-    raise ImproperlyConfigured("AIMASS_IMPORT_FOLDERS takes absolute paths: see .env.example.")
+try:
+    grants.check(IMPORT_FOLDERS, grants.absolute)
+except ValueError as error:
+    raise ImproperlyConfigured(f"AIMASS_IMPORT_FOLDERS: {error}. See .env.example.") from None
 IMPORT_CA_FILE = env("AIMASS_IMPORT_CA_FILE", default="")  # certificates (PEM) of a hospital's own authority
 if IMPORT_CA_FILE and not Path(IMPORT_CA_FILE).is_file():
     raise ImproperlyConfigured(f"AIMASS_IMPORT_CA_FILE: there is no file {IMPORT_CA_FILE}.")

@@ -146,6 +146,7 @@ class Converted:
     refusals: list[Refusal]
     refused: int
     empty: int
+    erased: int = 0  # of patients who were erased and whom an importer would bring back
 
 
 class Converter:

@@ -22,6 +22,7 @@ from datasets.importers.ahead import ahead
 from datasets.importers.columnwise import Wholesale
 from datasets.importers.convert import Converted, Converter, Refusal, Source
 from datasets.importers.rows import Rows
+from datasets.importing.erased import Erased
 from datasets.models import Column, Dataset, Record, Upload
 from datasets.readers.base import BATCH, Batch, ColumnBatch
 from datasets.readers.formulas import safe_cell
@@ -47,11 +48,14 @@ class Import:
         self.options = upload.options
         self.refused_path = context.folder / "refused.csv"
         self.files: Arriving | None = Arriving(context, upload) if upload.options.get("files") else None
+        self.erased = Erased(None)
         self.begun = 0.0  # how much of the progress the files have taken
 
     def run(self) -> None:
         """Import from the checkpoint on. Raises JobError, JobStopped, LeaseLost."""
         self._prepare()
+        if self.upload.deliveries.exists():  # of an importer; a person has the file in their hands
+            self.erased = Erased(self.dataset)  # now that it is being imported nobody is erased
         with storage.local(self.upload.file) as path, open_table(path, self.options) as table:
             if self.files is not None:
                 self._take_in_files(self.files, path, table)
@@ -142,7 +146,17 @@ class Import:
     def _converted(self, table: AnyTable, skip: int, converter: Wholesale) -> Iterator[Done]:
         size = max(100, min(BATCH, CHARACTERS // converter.names_length))
         for batch in table.wholesale(skip, size, self.options["width"]):
-            yield batch, converter.convert(batch), table.fraction()
+            yield batch, self._without_erased(converter.convert(batch)), table.fraction()
+
+    def _without_erased(self, done: Converted) -> Converted:
+        rows = done.rows
+        assert isinstance(rows, Rows)
+        if not self.erased.hashes:
+            return done
+        places = [place for place, key in enumerate(rows.keys.to_pylist()) if key and key in self.erased]
+        if not places:
+            return done
+        return Converted(rows.without(places), done.refusals, done.refused, done.empty, len(places))
 
     def _check(self, table: AnyTable) -> None:
         """With "all or nothing" the whole file is looked through first; one wrong row stops it."""
@@ -183,6 +197,8 @@ class Import:
         inserted = bulk.insert(upload, rows)
         report = {**self.report, "next": batch.first - 1 + batch.count, "refused_bytes": size}
         report["empty_rows"] = report.get("empty_rows", 0) + done.empty
+        if done.erased:
+            report["erased_rows"] = report.get("erased_rows", 0) + done.erased
         if inserted.added < len(rows):
             twice, before, examples = bulk.duplicates(upload, rows, inserted.first - 1)
             report["duplicates_in_file"] = report.get("duplicates_in_file", 0) + twice

@@ -3,15 +3,25 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Q
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.models import User
 from accounts.notifications import notify
 from accounts.permissions import ROLES, Permission
 from datasets.importing.models import Importer, ImporterRun
+
+# Why a run failed whose source could be read.
+OWN = {
+    "import_failed": gettext_lazy("What came was kept, but its import failed. Open it below and try the job again."),
+    "all_faulty": gettext_lazy("Nothing of what came could be taken. The reasons are listed below."),
+    "all_quarantined": gettext_lazy(
+        "All that came new is in quarantine. Open the arrival below: the reason stands with each file."
+    ),
+}
 
 
 def told(importer: Importer) -> list[User]:
@@ -27,20 +37,21 @@ def _tell(importer: Importer, key: str, **texts: Any) -> None:
 
 
 def tell_failed(run: ImporterRun) -> None:
-    """Once per streak of failures."""
+    """Once per streak of failures. A run that was cancelled has no text of its own, but what it brought may have failed."""
     name = {"name": run.importer.name}
     _tell(
-        run.importer, f"failed:{run.pk}", title=lambda: _("Importer “%(name)s” fails") % name, body=run.error_text, level="danger"
-    )
+        run.importer, f"failed:{run.pk}", title=lambda: _("Importer “%(name)s” fails") % name, level="danger",
+        body=lambda: str(OWN.get(run.error_code) or run.error_text or OWN["import_failed"]),
+    )  # fmt: skip
 
 
 def tell_works(run: ImporterRun) -> None:
     """After a streak of failures."""
     name = {"name": run.importer.name}
-    body = _("Nothing was lost: it went on where it had stopped.")
     _tell(
-        run.importer, f"works:{run.pk}", title=lambda: _("Importer “%(name)s” works again") % name, body=body, level="success"
-    )
+        run.importer, f"works:{run.pk}", title=lambda: _("Importer “%(name)s” works again") % name, level="success",
+        body=lambda: _("Its last run succeeded, and nothing that it brought before waits to be imported."),
+    )  # fmt: skip
 
 
 def tell_quiet(now: datetime) -> int:
@@ -51,10 +62,11 @@ def tell_quiet(now: datetime) -> int:
         days = row.quiet_days or 0
         if row.came_at > now - timedelta(days=days):
             continue
-        if not Importer.objects.filter(Q(quiet_told_at=None), pk=row.pk).update(quiet_told_at=now):
-            continue
+        with transaction.atomic():  # told and written down, or neither
+            if not Importer.objects.filter(Q(quiet_told_at=None), pk=row.pk).update(quiet_told_at=now):
+                continue
+            _tell_quiet(row, days)
         count += 1
-        _tell_quiet(row, days)
     return count
 
 

@@ -72,11 +72,11 @@ def _dataset(request: Request, pk: Any) -> Dataset | None:
     return get_or_404(Dataset.objects, actor_of(request), pk=pk) if pk else None
 
 
-def _cleaned(source: type[Source], given: Mapping[str, Any]) -> dict[str, Any]:
+def _cleaned(request: Request, source: type[Source], given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings as the source's own form cleans them; what is wrong with each, by its name."""
     if unknown := sorted(set(given) - set(source.Form().fields)):
         raise serializers.ValidationError({"settings": {name: ["There is no such setting."] for name in unknown}})
-    form = source.Form(dict(given))
+    form = opening.form_of(source, actor_of(request).organisation, dict(given))
     if not form.is_valid():
         raise serializers.ValidationError({"settings": dict(form.errors)})
     return dict(form.cleaned_data)
@@ -126,7 +126,7 @@ class ImporterList(generics.ListAPIView[Importer]):
         given.is_valid(raise_exception=True)
         data = given.validated_data
         with told():
-            cleaned = _cleaned(opening.kind_of(data["kind"]), data["settings"])
+            cleaned = _cleaned(request, opening.kind_of(data["kind"]), data["settings"])
             row = services.add_importer(
                 actor=actor_of(request), name=data["name"], kind=data["kind"], settings=cleaned, treatment=data["treatment"],
                 dataset=_dataset(request, data.get("dataset")), zone=settings.TIME_ZONE,
@@ -153,7 +153,7 @@ class ImporterDetail(APIView):
         with told():
             source = opening.kind_of(row.kind)
             given = data.get("settings", {})
-            cleaned = _cleaned(source, {**row.settings, **row.secrets, **given})
+            cleaned = _cleaned(request, source, {**row.settings, **row.secrets, **given})
             if names := to_ask_again(source, row.settings, cleaned, given, row.secrets):
                 text = _("Enter it again: what was changed says where it is sent.")
                 raise serializers.ValidationError({"settings": {name: [text] for name in names}})

@@ -9,6 +9,7 @@ from zoneinfo import available_timezones
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from datasets.importing import opening
 from datasets.importing.base import Delivers, Source
 from datasets.importing.models import Schedule, Treatment
 from datasets.models import Dataset
@@ -71,10 +72,12 @@ class ImporterForm(forms.Form):
 
 
 def source_form(
-    source: type[Source], data: Mapping[str, Any] | None = None, *, kept: Mapping[str, Any], secrets: Mapping[str, Any]
-) -> forms.Form:
+    source: type[Source], organisation: Any, data: Mapping[str, Any] | None = None, *, kept: Mapping[str, Any],
+    secrets: Mapping[str, Any],
+) -> forms.Form:  # fmt: skip
     """The source's form. A secret that is kept is never shown; left empty, it stays (see `with_kept`)."""
-    form = source.Form(with_kept(source, data, secrets) if data is not None else None, initial=dict(kept))
+    full = with_kept(source, data, secrets) if data is not None else None
+    form = opening.form_of(source, organisation, full, initial=dict(kept))
     for name in source.secrets:
         field = form.fields[name]
         several = isinstance(field.widget, forms.Textarea)

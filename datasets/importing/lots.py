@@ -18,7 +18,6 @@ from datasets.models import Column, Role
 ROWS = 100_000
 BYTES = 64 * 1024 * 1024
 SECONDS = 60.0  # so that what a slow source has given is not asked for again after a kill
-TELLING = 50  # rows that all lack a field tell that it is gone, also where a source omits what has no value
 LONGEST = 2_000_000  # characters of a value, as of every table that is read
 READ_AS: dict[str, Any] = {"format": "csv", "encoding": "utf-8", "encoding_certain": True, "delimiter": ",", "skip": 1}
 
@@ -69,7 +68,7 @@ class Lot:
     def add(self, piece: Piece) -> None:
         """Write a piece's rows. Raises SourceError when a mapped field is in none of them."""
         present = {name for row in piece.rows for name in row}
-        if piece.rows and (lost := [name for name in self._asked(len(piece.rows)) if name not in present]):
+        if piece.rows and (lost := [name for name in self._asked() if name not in present]):
             text = _("The source no longer gives %(fields)s. Correct that there, or map the fields anew. Nothing was taken.")
             raise SourceError("field_lost", text % {"fields": ", ".join(f"“{name}”" for name in lost[:10])})
         self.unknown |= present - set(self.fields)
@@ -78,9 +77,9 @@ class Lot:
         self.faulty += piece.faulty
         self.cursor = piece.cursor
 
-    def _asked(self, rows: int) -> list[str]:
-        """The fields that must be there. Of a source that omits what has no value, few rows may lack some."""
-        if not self.omits or rows >= TELLING:
+    def _asked(self) -> list[str]:
+        """The fields that must be there. Of a source that omits what has no value, however many rows may lack a rare one."""
+        if not self.omits:
             return self.fields
         return [named(column) for column in self.mapping if column["role"] in (Role.PATIENT, Role.TARGET)]
 

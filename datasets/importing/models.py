@@ -172,6 +172,7 @@ class Delivery(models.Model):
     arrival = models.ForeignKey(
         "datasets.Arrival", null=True, blank=True, on_delete=models.CASCADE, related_name="deliveries"
     )
+    superseded = models.BooleanField(default=False, help_text="what failed of it is read again from the source")
     objects = OrganisationQuerySet.as_manager()
 
     class Meta:

@@ -2,7 +2,8 @@
 
 A name is resolved once, each of its addresses is judged, and the connection is made to a judged address and not to the name
 again, so that a name whose address changes in between (DNS rebinding) gains nothing. What is reached inside a hospital is what
-the administrator of this installation has listed (AIMASS_IMPORT_NETWORKS), and nothing else that is not on the public internet.
+the administrator of this installation has granted to the organisation (AIMASS_IMPORT_NETWORKS), and nothing else that is not on
+the public internet; so are the folders of this host (AIMASS_IMPORT_FOLDERS).
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
 
 from django.conf import settings
 from django.utils.translation import gettext as _
 
 from datasets.importing.errors import SourceError
+from datasets.importing.grants import granted
 
 Address = IPv4Address | IPv6Address
 CONNECT_SECONDS = 10.0
@@ -63,14 +66,17 @@ def valid_host(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Network:
-    """What may be reached. `private`: networks (CIDR) that the administrator of this installation allows."""
+    """What one organisation may reach. `private`: networks (CIDR), `folders`: of this host, that are granted to it."""
 
     private: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    organisation: str = ""  # its id, which the administrator of this installation needs to grant it something
 
     @classmethod
-    def of_installation(cls) -> Network:
+    def of(cls, organisation: Any) -> Network:
         """As the settings say."""
-        return cls(tuple(settings.IMPORT_NETWORKS))
+        networks, folders = (granted(entries, organisation.pk) for entries in (settings.IMPORT_NETWORKS, settings.IMPORT_FOLDERS))
+        return cls(networks, folders, str(organisation.pk))
 
     @cached_property
     def allowed(self) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -105,10 +111,11 @@ class Network:
             raise SourceError(
                 "address_refused",
                 _(
-                    "%(host)s lies in a private or special network, which importers may not reach. If it is a server of "
-                    "yours, the administrator of this installation can allow its network (AIMASS_IMPORT_NETWORKS)."
+                    "%(host)s lies in a private or special network, which your importers may not reach. If it is a server of "
+                    "yours, the administrator of this installation can allow its network (AIMASS_IMPORT_NETWORKS) for your "
+                    "organisation: %(organisation)s."
                 )
-                % {"host": host},
+                % {"host": host, "organisation": self.organisation},
             )
         return kept
 

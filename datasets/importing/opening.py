@@ -1,9 +1,10 @@
 """From an importer to its source, closed at the end whatever happens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from django import forms
 from django.utils.translation import gettext as _
 
 from datasets.importing.base import Source, SourceError
@@ -37,7 +38,7 @@ def opened(importer: Importer) -> Iterator[Source]:
     if importer.secret and not secrets:
         text = _("The saved password can't be read any more, as the server's key was changed. Enter it again in the settings.")
         raise SourceError("secret_lost", text)
-    source = kind(settings_of(importer, secrets), Network.of_installation())
+    source = kind(settings_of(importer, secrets), Network.of(importer.organisation))
     try:
         yield source
     finally:
@@ -47,3 +48,10 @@ def opened(importer: Importer) -> Iterator[Source]:
 def settings_of(importer: Importer, secrets: dict[str, Any]) -> dict[str, Any]:
     """What the source's form held."""
     return {**importer.settings, **secrets}
+
+
+def form_of(source: type[Source], organisation: Any, data: Mapping[str, Any] | None = None, **more: Any) -> forms.Form:
+    """The source's form, which knows as `network` what the organisation may reach."""
+    form: Any = source.Form(data, **more)
+    form.network = Network.of(organisation)
+    return form

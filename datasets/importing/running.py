@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -22,14 +23,15 @@ from accounts.actor import Actor
 from datasets import intake, temporary
 from datasets.arrivals import keeping, services
 from datasets.arrivals.found import Refused
-from datasets.importing import files, lots, opening
+from datasets.importing import files, lots, opening, pending
 from datasets.importing.base import Cursor, Delivers, Faulty, Source, SourceError
 from datasets.importing.erased import Erased
 from datasets.importing.files import Kept, Table
 from datasets.importing.models import Delivery, Importer, ImporterRun, Treatment
 from datasets.models import Dataset, Upload
+from jobs import services as jobs
 from jobs.clean import clean_json
-from jobs.handlers import JobContext, JobError
+from jobs.handlers import JobContext, JobError, JobStopped
 
 FAULTY_KEPT = 1_000
 BRIEF = 2_000  # characters
@@ -40,6 +42,10 @@ def brief(cursor: Cursor) -> dict[str, Any]:
     """A cursor as the history keeps it: that of a large folder has a megabyte, and every run would repeat it."""
     text = json.dumps(dict(cursor), sort_keys=True)
     return dict(cursor) if len(text) <= BRIEF else {"sha256": sha256(text.encode()).hexdigest(), "characters": len(text)}
+
+
+class Paused(Exception):
+    """A person has paused the importer since the job was queued."""
 
 
 class Run:
@@ -53,8 +59,8 @@ class Run:
 
     def perform(self) -> dict[str, Any]:
         """Take all that is new. Raises JobError, with the source's own text."""
-        self._begin()
         try:
+            self._begin()
             self._check()
             with opening.opened(self.importer) as source:
                 if source.delivers == Delivers.ROWS:
@@ -67,10 +73,17 @@ class Run:
         except Refused as refused:  # no room
             self._trouble(refused.code, refused.why)
             raise JobError(refused.why, engineer=f"not kept: {refused.code}") from refused
+        except Paused:
+            with suppress(jobs.NotPossible):
+                jobs.cancel(actor=self.actor, job=self.context.job)
+            raise JobStopped from None
         return {"importer": str(self.importer.pk), "run": self.row.pk, "read": self.row.rows_read, "files": self.row.files}
 
     def _begin(self) -> None:
         with self.context.fenced():
+            self._unchanged()
+            if pending.try_again(self.actor, self.importer):
+                self.importer.cursor = {}
             found = ImporterRun.objects.filter(importer=self.importer, job=self.context.job).first()
             self.row = found or ImporterRun.objects.create(
                 importer=self.importer,
@@ -158,6 +171,7 @@ class Run:
         for _attempt in range(TRIES):
             kept = keep()
             with self.context.fenced():
+                self._locked_dataset()
                 if not kept.alive():
                     continue
                 self._unchanged()
@@ -175,16 +189,24 @@ class Run:
         raise RuntimeError("what an importer kept was let go again and again")
 
     def _unchanged(self) -> None:
-        """Within the fence. Raises JobError: settings or mapping were changed while the source was read by the old ones."""
-        now = Importer.objects.select_for_update().filter(pk=self.importer.pk).values_list("revision", flat=True).first()
-        if now != self.importer.revision:
+        """Within the fence. Raises Paused, or JobError: settings or mapping were changed while the source was read by the old."""
+        now = Importer.objects.select_for_update().filter(pk=self.importer.pk).values_list("revision", "paused").first()
+        if now is None or now[0] != self.importer.revision:
             text = _("The importer was changed while it ran. It will start again with the new settings.")
             raise JobError(text, engineer="revision changed", retry=now is not None)
+        if now[1]:
+            raise Paused
+
+    def _locked_dataset(self) -> None:
+        """Before the importer's row, in the order in which an erasure locks them."""
+        if self.dataset is not None:
+            Dataset.objects.select_for_update().filter(pk=self.dataset.pk).first()
 
     def _upload(self, table: Table) -> None:
-        """An upload that needs no person: one has confirmed its mapping. None where the very same has been imported already."""
+        """An upload that needs no person: one has confirmed its mapping. None where the very same is imported already, or now."""
         before = Upload.objects.filter(deliveries__run__importer=self.importer, file=table.file, dataset=self.dataset)
-        if before.filter(state=Upload.State.IMPORTED, options__columns=table.options["columns"]).exists():
+        there = (Upload.State.IMPORTED, Upload.State.IMPORTING)
+        if before.filter(state__in=there, options__columns=table.options["columns"]).exists():
             self.row.rows_same += table.rows
             return
         upload = Upload(

@@ -1,6 +1,7 @@
 """What people do with importers: set one up, test it, map its fields, let it run, pause it, change it, remove it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import time
 from typing import Any
 
@@ -14,7 +15,7 @@ from django.utils.translation import gettext_noop
 from accounts import audit
 from accounts.actor import Actor
 from datasets import intake
-from datasets.importing import opening
+from datasets.importing import opening, pending
 from datasets.importing.base import Delivers
 from datasets.importing.clock import next_time
 from datasets.importing.models import Importer, Schedule, Treatment
@@ -63,6 +64,7 @@ def change_importer(
         row.options = {}
     if from_beginning:
         row.cursor = {}
+        pending.supersede(row)
     row.revision += 1
     _saved(row)
     audit.record(actor, "importer.changed", row, fields=changed, from_beginning=from_beginning)
@@ -171,9 +173,23 @@ def run_now(*, actor: Actor, importer: Importer) -> Job:
     return job
 
 
-@transaction.atomic
 def pause(*, actor: Actor, importer: Importer, paused: bool) -> Importer:
-    """Stop it from running, or let it go on. What runs now ends. Doing it twice is harmless."""
+    """Stop it from running, or let it go on. What waits is cancelled, what runs stops. Doing it twice is harmless."""
+    row = _paused(actor, importer, paused)
+    if paused:
+        _cancel(actor, f"importer:{row.pk}")
+    return row
+
+
+def _cancel(actor: Actor, key: str) -> None:
+    """Not within a lock on the importer: its run locks the job first."""
+    if (job := jobs.live_job(actor, key)) is not None:
+        with suppress(jobs.NotPossible):  # it has just ended
+            jobs.cancel(actor=actor, job=job)
+
+
+@transaction.atomic
+def _paused(actor: Actor, importer: Importer, paused: bool) -> Importer:
     row: Importer = Importer.objects.select_for_update().get(pk=importer.pk)
     if row.paused != paused:
         row.paused = paused
@@ -185,14 +201,12 @@ def pause(*, actor: Actor, importer: Importer, paused: bool) -> Importer:
     return row
 
 
-@transaction.atomic
 def remove_importer(*, actor: Actor, importer: Importer) -> None:
     """It runs no more, its secrets and history are gone; what it brought stays. Doing it twice is harmless."""
-    row = Importer.objects.select_for_update().filter(pk=importer.pk).first()
-    if row is None:
-        return
-    for key in (f"importer:{row.pk}", f"importer-look:{row.pk}:{row.revision}"):
-        if (job := jobs.live_job(actor, key)) is not None:
-            jobs.cancel(actor=actor, job=job)
-    audit.record(actor, "importer.removed", row, runs=row.runs.count())
-    row.delete()
+    for key in (f"importer:{importer.pk}", f"importer-look:{importer.pk}:{importer.revision}"):
+        _cancel(actor, key)
+    with transaction.atomic():
+        row = Importer.objects.select_for_update().filter(pk=importer.pk).first()
+        if row is not None:
+            audit.record(actor, "importer.removed", row, runs=row.runs.count())
+            row.delete()

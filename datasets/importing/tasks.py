@@ -3,13 +3,15 @@
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, Sum
+from django.db.models import Count, Q, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
-from datasets.importing import alarms, looking
+from datasets.arrivals.models import ArrivedFile, Outcome
+from datasets.arrivals.services import CONFIRMABLE
+from datasets.importing import alarms, looking, pending
 from datasets.importing.models import Importer, ImporterRun
 from datasets.importing.running import Run
 from datasets.models import Upload
@@ -18,6 +20,7 @@ from jobs.models import TERMINAL, Job
 from jobs.models import State as JobState
 
 RUN = ImporterRun.State
+NOT_TAKEN = ("all_faulty", "all_quarantined")
 SUMS = ("rows_added", "rows_duplicate", "rows_refused")
 
 
@@ -73,48 +76,81 @@ def conclude(pk: int) -> None:
         row.rows_duplicate += row.rows_same
         if row.importer.needs_dataset and row.files:
             row.rows_read = (uploads.aggregate(read=Sum("rows_read"))["read"] or 0) + row.rows_same
+            reports = uploads.values_list("report", flat=True)
+            row.rows_erased = sum(report.get("erased_rows", 0) for report in reports)
         over = row.job is None or row.job.state in TERMINAL
-        before, importing = row.state, uploads.filter(state=Upload.State.IMPORTING).exists()
-        if over and not importing and before in (RUN.RUNNING, RUN.FAILED):
-            _end(row, uploads)
+        before, waits = row.state, pending.waiting(row.deliveries).exists()
+        came = arrived(row)
+        if over and not waits and before in (RUN.RUNNING, RUN.FAILED):
+            _end(row, came)
         row.save()
-        if row.state != before:
-            if row.state != RUN.NOTHING:  # that it looked is in the log of jobs, every few minutes perhaps
-                _audit(row)
-            if row.state != RUN.CANCELLED:
-                _streak(row)
+        if row.state != before and row.state != RUN.NOTHING:  # that it looked is in the log of jobs, every few minutes perhaps
+            _audit(row)
+        if row.state != RUN.RUNNING:
+            _streak(row, something=row.state != before and bool(row.rows_added or came["taken"]))
 
 
-def _end(row: ImporterRun, uploads: Any) -> None:
+def arrived(row: ImporterRun) -> dict[str, int]:
+    """Of the files that were sorted out: how many were taken (or wait for a person's eyes alone), and how many held back."""
+    files = ArrivedFile.objects.filter(arrival__deliveries__run=row, discarded_at=None)
+    quarantined = Q(outcome=Outcome.QUARANTINED)
+    seen = quarantined & Q(code__in=CONFIRMABLE)
+    unpacked = Q(kind="archive", outcome=Outcome.IMPORTED)  # counts by its members
+    return files.exclude(unpacked).aggregate(
+        taken=Count("pk", filter=Q(outcome=Outcome.IMPORTED) | seen),
+        held=Count("pk", filter=quarantined & ~Q(code__in=CONFIRMABLE)),
+    )
+
+
+def _end(row: ImporterRun, came: dict[str, int]) -> None:
     row.finished_at = row.finished_at or timezone.now()
-    failed = uploads.filter(Q(state=Upload.State.FAILED) | Q(state=Upload.State.CANCELLED))
     if row.job is not None and row.job.state == JobState.FAILED:
         row.state, row.error_text = RUN.FAILED, row.error_text or row.job.error_person
     elif row.job is not None and row.job.state == JobState.CANCELLED:
         row.state = RUN.CANCELLED
-    elif failed.exists():
-        row.state, row.error_code = RUN.FAILED, "import_failed"
-        row.error_text = _("What came was kept, but its import failed. Open it below and try the job again.")
+    elif pending.broken(row.deliveries).exists():
+        _fail(row, "import_failed")
     elif row.faulty_count and not (row.files or row.rows_read):
-        row.state, row.error_code = RUN.FAILED, "all_faulty"
-        row.error_text = _("Nothing of what came could be taken. The reasons are listed below.")
+        _fail(row, "all_faulty")
+    elif came["held"] and not came["taken"]:
+        _fail(row, "all_quarantined")
     else:
-        brought = row.rows_added or row.rows_refused or row.faulty_count or row.deliveries.exclude(arrival=None).exists()
+        brought = row.rows_added or row.rows_refused or row.faulty_count or came["taken"]
         row.state, row.error_code, row.error_text = (RUN.DONE if brought else RUN.NOTHING), "", ""
 
 
-def _streak(row: ImporterRun) -> None:
-    """The importer's standing after this run, and its alarms: once when a streak of failures begins, once when it ends."""
+def _fail(row: ImporterRun, code: str) -> None:
+    row.state, row.error_code, row.error_text = RUN.FAILED, code, str(alarms.OWN[code])
+
+
+def fails(importer: Importer, newest: ImporterRun) -> bool:
+    """Whether its newest run failed, or something that came is not taken in yet."""
+    if newest.state == RUN.FAILED or pending.broken(pending.of(importer)).exists():
+        return True
+    # What could not be taken does not come again: that a later run found nothing does not mend it.
+    mended = importer.runs.filter(state=RUN.DONE).order_by("-pk").values_list("pk", flat=True).first() or 0
+    return bool(importer.runs.filter(state=RUN.FAILED, error_code__in=NOT_TAKEN, pk__gt=mended).exists())
+
+
+def _streak(row: ImporterRun, *, something: bool) -> None:
+    """The importer's standing after this run, and its alarms: once when a streak of failures begins, once when it ends.
+
+    An old run whose upload has been imported after all ends no streak while the newest run fails or works still.
+    """
     importer = Importer.objects.select_for_update().get(pk=row.importer_id)
-    failing = importer.failing_since is not None
-    if row.state == RUN.FAILED:
-        importer.failing_since = importer.failing_since or timezone.now()
-        if not failing:
+    newest = importer.runs.exclude(state=RUN.CANCELLED).order_by("-pk").first() or row
+    if fails(importer, newest):
+        if importer.failing_since is None:
+            importer.failing_since = timezone.now()
             alarms.tell_failed(row)
-    elif failing:
+    elif (
+        importer.failing_since is not None
+        and newest.state in (RUN.DONE, RUN.NOTHING)
+        and not pending.waiting(pending.of(importer)).exists()
+    ):
         importer.failing_since = None
-        alarms.tell_works(row)
-    if row.rows_added or row.deliveries.exclude(arrival=None).exists():
+        alarms.tell_works(newest)
+    if something:
         importer.came_at, importer.quiet_told_at = timezone.now(), None
     importer.save(update_fields=["failing_since", "came_at", "quiet_told_at"])
 

@@ -56,7 +56,7 @@ def importer_add(request: HttpRequest, kind: str) -> HttpResponse:
         raise Http404
     actor, sent = actor_of(request), posted(request)
     own = ImporterForm(sent, source=source, datasets=_datasets(actor), new=True, initial={"dataset": request.GET.get("dataset")})
-    form = source_form(source, sent, kept={}, secrets={})
+    form = source_form(source, actor.organisation, sent, kept={}, secrets={})
     if sent is not None and own.is_valid() & form.is_valid():
         try:
             row = services.add_importer(
@@ -83,7 +83,7 @@ def importer_settings(request: HttpRequest, pk: Any) -> HttpResponse:
         return redirect("datasets:importer", row.pk)
     initial = {"name": row.name, "treatment": row.treatment, "dataset": row.dataset_id}
     own = ImporterForm(sent, source=source, datasets=_datasets(actor), new=False, initial=initial)
-    form = source_form(source, sent, kept=row.settings, secrets=row.secrets)
+    form = source_form(source, actor.organisation, sent, kept=row.settings, secrets=row.secrets)
     valid = sent is not None and own.is_valid() & form.is_valid()
     for name in to_ask_again(source, row.settings, form.cleaned_data, sent, row.secrets) if valid and sent is not None else ():
         form.add_error(name, _("Enter it again: what was changed says where it is sent."))

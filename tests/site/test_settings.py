@@ -55,6 +55,8 @@ def start(**environment: str) -> subprocess.CompletedProcess[str]:
         ({"SECRET_KEY": "x", "DEBUG": "1"}, "AIMASS_DEMO"),
         ({"SECRET_KEY": "x", "AIMASS_WORKERS": "many"}, "many"),
         ({"SECRET_KEY": "x", "AIMASS_PATIENT_KEYS": "too-short"}, "AIMASS_PATIENT_KEYS"),
+        ({"SECRET_KEY": "x", "AIMASS_IMPORT_NETWORKS": "10.1.0.0/16"}, "AIMASS_IMPORT_NETWORKS"),
+        ({"SECRET_KEY": "x", "AIMASS_IMPORT_FOLDERS": "*=drops"}, "AIMASS_IMPORT_FOLDERS"),
     ],
 )
 def test_what_is_missing_or_unsafe_stops_the_start(environment: dict[str, str], said: str) -> None:

@@ -135,7 +135,7 @@ def keep_importer(who: Any, folder: Path, dataset: Any) -> tuple[Any, Any]:
     (drop / f"{MARK}.txt").write_text("A note.")
     os.utime(drop / f"{MARK}.txt", (1e9, 1e9))  # what has just changed may still be written
     given = {"folder": str(drop), "pattern": "", "subfolders": True}
-    with override_settings(IMPORT_FOLDERS=[str(drop)]):
+    with override_settings(IMPORT_FOLDERS=[f"*={drop}"]):
         importer = add_importer(
             actor=who, name=f"{MARK} drop", kind="folder", settings=given, treatment="arrival", dataset=dataset, zone="UTC"
         )

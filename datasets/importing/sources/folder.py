@@ -1,4 +1,5 @@
-"""A folder of this host, below one that the administrator of this installation has listed (AIMASS_IMPORT_FOLDERS).
+"""A folder of this host, below one that the administrator of this installation has granted to the organisation
+(AIMASS_IMPORT_FOLDERS).
 
 From the listed folder down each step is made by a handle and follows no link, so that what lies elsewhere is out of reach whoever
 may write there and whenever they swap a folder for a link.
@@ -8,17 +9,17 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from django import forms
-from django.conf import settings as installation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from datasets.importing.base import Faulty, FileFault, SourceError
+from datasets.importing.network import Network
 from datasets.importing.sources.files import Entry, FilesForm, FileSource
 
 STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -27,10 +28,10 @@ FILE = (
 )  # a pipe in a file's place would keep us waiting
 
 
-def below(folder: str) -> tuple[Path, tuple[str, ...]]:
-    """The listed folder that it lies in, and the steps from there. Raises ValueError where there is none."""
+def below(folder: str, granted: Iterable[str]) -> tuple[Path, tuple[str, ...]]:
+    """The granted folder that it lies in, and the steps from there. Raises ValueError where there is none."""
     path = Path(os.path.normpath(folder))
-    for listed in map(Path, installation.IMPORT_FOLDERS):
+    for listed in map(Path, granted):
         if path.is_relative_to(os.path.normpath(listed)):
             return listed, path.relative_to(os.path.normpath(listed)).parts
     raise ValueError(folder)
@@ -47,13 +48,14 @@ class FolderForm(FilesForm):
         ),
     )
     field_order = ("folder", "pattern", "subfolders")
+    network = Network()  # see opening.form_of
 
     def clean_folder(self) -> str:
         folder = str(self.cleaned_data["folder"])
         try:
-            below(folder)
+            below(folder, self.network.folders)
         except ValueError:
-            raise forms.ValidationError(_not_listed()) from None
+            raise forms.ValidationError(_not_listed(self.network)) from None
         return folder
 
 
@@ -105,9 +107,9 @@ class FolderSource(FileSource):
     def _top(self, further: tuple[str, ...] = ()) -> Iterator[int]:
         """A handle of the folder, or of one further down."""
         try:
-            listed, steps = below(str(self.settings["folder"]))
+            listed, steps = below(str(self.settings["folder"]), self.network.folders)
         except ValueError:
-            raise SourceError("forbidden", _not_listed()) from None
+            raise SourceError("forbidden", _not_listed(self.network)) from None
         handle = -1
         try:
             try:
@@ -140,7 +142,8 @@ def _gone(entry: Entry) -> FileFault:
     return FileFault("gone", _("It is gone, or can't be read by the portal's user."))
 
 
-def _not_listed() -> str:
+def _not_listed(network: Network) -> str:
     return _(
-        "This folder is not in one that the administrator of this installation has allowed (AIMASS_IMPORT_FOLDERS)."
-    )
+        "This folder is not in one that the administrator of this installation has allowed (AIMASS_IMPORT_FOLDERS) for your "
+        "organisation: %(organisation)s."
+    ) % {"organisation": network.organisation}

@@ -30,7 +30,8 @@ PASSWORD = "reader's long password"
 def source(kind: str, network: Network = HERE, **given: Any) -> Source:
     """Of what a person would fill into its form."""
     made = source_class(kind)
-    form = made.Form(data=given)
+    form: Any = made.Form(data=given)
+    form.network = network
     assert form.is_valid(), form.errors
     OPENED.append(made(form.cleaned_data, network))
     return OPENED[-1]
@@ -43,9 +44,10 @@ def sources_are_closed() -> Iterator[None]:
         OPENED.pop().close()
 
 
-def refused(kind: str, **given: Any) -> dict[str, list[str]]:
+def refused(kind: str, network: Network = HERE, **given: Any) -> dict[str, list[str]]:
     """What the form says."""
-    form = source_class(kind).Form(data=given)
+    form: Any = source_class(kind).Form(data=given)
+    form.network = network
     assert not form.is_valid()
     return {name: list(map(str, errors)) for name, errors in form.errors.items()}
 

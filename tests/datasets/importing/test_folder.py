@@ -8,18 +8,24 @@ from typing import Any
 import pytest
 
 from datasets.importing.base import FileFault, SourceError
-from datasets.importing.sources import files
+from datasets.importing.network import Network
+from datasets.importing.sources import files, source_class
 from tests.datasets.importing.conftest import drained, files_of, refused, source
 
 pytestmark = pytest.mark.once
 
 
 @pytest.fixture
-def inbox(tmp_path: Path, settings: Any) -> Path:
+def inbox(tmp_path: Path) -> Path:
     folder = tmp_path / "shared" / "inbox"
     folder.mkdir(parents=True)
-    settings.IMPORT_FOLDERS = [str(tmp_path / "shared")]
     return folder
+
+
+def granted(folder: Path) -> Network:
+    """As to an organisation that may read the folder "shared" which this one lies in."""
+    shared = next((each for each in (folder, *folder.parents) if each.name == "shared"), folder)
+    return Network(folders=(str(shared),), organisation="7c9e6679")
 
 
 def put(path: Path, content: bytes = b"x", age: float = 3600.0) -> Path:
@@ -30,7 +36,7 @@ def put(path: Path, content: bytes = b"x", age: float = 3600.0) -> Path:
 
 
 def of(folder: Path, **given: Any) -> Any:
-    return source("folder", folder=str(folder), **{"subfolders": True, **given})
+    return source("folder", granted(folder), folder=str(folder), **{"subfolders": True, **given})
 
 
 def test_check_preview_first_then_nothing_then_the_new(inbox: Path) -> None:
@@ -126,13 +132,13 @@ def test_nothing_outside_is_reached(inbox: Path, tmp_path: Path, settings: Any) 
     with pytest.raises(FileFault), real.open():
         pass
     for folder in ("/etc", str(inbox / ".." / ".." / "secret"), str(tmp_path), f"{tmp_path}/shared2", "relative"):
-        assert "AIMASS_IMPORT_FOLDERS" in refused("folder", folder=folder)["folder"][0]
+        said = refused("folder", granted(inbox), folder=folder)["folder"][0]
+        assert "AIMASS_IMPORT_FOLDERS" in said and "7c9e6679" in said
     escaped = of(inbox / "folder")  # below by its name, and a link
     with pytest.raises(SourceError) as caught:
         escaped.check()
     assert (caught.value.code, caught.value.passing) == ("not_found", True)
-    made = of(inbox)
-    settings.IMPORT_FOLDERS = []  # the administrator has thought better of it
+    made = source_class("folder")(of(inbox).settings, Network())  # the administrator has thought better of it
     with pytest.raises(SourceError) as caught:
         drained(made)
     assert caught.value.code == "forbidden"

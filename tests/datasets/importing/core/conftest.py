@@ -46,7 +46,7 @@ class Visits:
 @pytest.fixture
 def reachable(settings: Any) -> None:
     """What the administrator of the installation lists."""
-    settings.IMPORT_NETWORKS = ["127.0.0.0/8"]
+    settings.IMPORT_NETWORKS = ["*=127.0.0.0/8"]
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ class Drop:
 def drop(tmp_path: Path, settings: Any) -> Drop:
     folder = tmp_path / "drop"
     folder.mkdir()
-    settings.IMPORT_FOLDERS = [str(tmp_path)]
+    settings.IMPORT_FOLDERS = [f"*={tmp_path}"]
     return Drop(folder)
 
 

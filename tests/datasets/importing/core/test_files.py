@@ -77,8 +77,46 @@ def test_only_faulty_files_fail_the_run(of_folder: Make, drop: Drop, alice: Any,
     drop.put("broken.csv", "mrn,diagnosis\np1,ill\n")
     run = ran(row, who, run_jobs)
     assert (run.state, run.error_code, run.faulty_count) == ("failed", "all_faulty", 1)
+    assert ran(row, who, run_jobs).state == "nothing"  # which mends nothing of what could not be taken
     row.refresh_from_db()
     assert row.failing_since is not None
+    drop.put("wednesday.csv", table("p800,40,ill"))
+    assert ran(row, who, run_jobs).state == "done"
+    row.refresh_from_db()
+    assert row.failing_since is None
+
+
+def test_what_is_sorted_out_decides_how_the_run_ended(of_folder: Make, drop: Drop, alice: Any, run_jobs: Run) -> None:
+    drop.put("one.png", picture(1))
+    row, who = of_folder(), actor(alice)
+    assert ran(row, who, run_jobs).state == "done"
+    drop.put("same.png", picture(1))
+    run = ran(row, who, run_jobs)
+    assert (run.state, run.files) == ("nothing", 1)  # a duplicate is nothing new
+    drop.put("what.bin", bytes(range(256)) * 9)
+    run = ran(row, who, run_jobs)
+    assert (run.state, run.error_code) == ("failed", "all_quarantined")
+    row.refresh_from_db()
+    assert row.failing_since is not None
+
+
+def test_erased_patient_does_not_come_back_in_a_table(
+    of_folder: Make, drop: Drop, alice: Any, run_jobs: Run, settings: Any
+) -> None:
+    from datasets.erasure import erase_patient
+
+    drop.put("monday.csv", MANY)
+    row, who = of_folder("tables"), actor(alice)
+    mapped(who, row, run_jobs, TABLE)
+    ran(row, who, run_jobs)
+    row.refresh_from_db()
+    done = erase_patient(actor=who, dataset=row.dataset, patient_key="p001", reason="asked for it")
+    assert 1 in [count for _label, count in done.others]
+    settings.SECRET_KEY = "another key of the server, which forgets nobody"
+    drop.put("tuesday.csv", table("p001,31,ill", "p950,51,well", "p001,77,well"))
+    run = ran(row, who, run_jobs)
+    assert (run.state, run.rows_added, run.rows_erased, run.rows_refused) == ("done", 1, 2, 0)
+    assert {mrn for mrn, _age, _diagnosis in records(row)} & {"p001", "p950"} == {"p950"}
 
 
 def test_pictures_become_records_by_their_folders(of_folder: Make, drop: Drop, alice: Any, run_jobs: Run) -> None:

@@ -1,13 +1,14 @@
 """An importer of a real database: what comes comes once, whatever happens in between."""
 
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
 
 from accounts.models import AuditEvent, Notification
-from datasets.importing import running, services, tasks
+from datasets.importing import running, services, tasks, values
 from datasets.importing.models import Importer, ImporterRun
+from datasets.importing.sources import sql
 from datasets.models import Dataset, Upload
 from jobs.models import Job, State
 from tests.conftest import actor
@@ -81,6 +82,7 @@ def test_killed_before_any_step_nothing_is_lost_or_doubled(
     nightly: Importer, alice: Any, run_jobs: Run, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     monkeypatch.setattr(running.lots, "ROWS", 5)
+    monkeypatch.setattr(sql, "batches", partial(values.batches, size=5))  # of twelve rows: three pieces, three lots
     owner, name = STEPS[step]
     real, calls = getattr(owner, name), iter(range(100))
 
@@ -90,7 +92,7 @@ def test_killed_before_any_step_nothing_is_lost_or_doubled(
         return real(*args, **kwargs)
 
     job = services.run_now(actor=actor(alice), importer=nightly)
-    with monkeypatch.context() as patch, suppress(Killed):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(owner, name, killed)
         from jobs.runner import run_job
 
@@ -103,6 +105,7 @@ def test_killed_before_any_step_nothing_is_lost_or_doubled(
     run_jobs()
     run = nightly.runs.get()
     assert run.state == "done" and len(records(nightly)) == 12
+    assert Upload.objects.count() == 3 == run.deliveries.count()
     assert counts(ran(nightly, actor(alice), run_jobs))[2:] == (0, 0, 0)
     assert len(records(nightly)) == 12
 

@@ -53,7 +53,7 @@ class SftpServer:
 
         class Files(asyncssh.SFTPServer):
             async def read(self, file_obj: Any, offset: int, size: int) -> bytes:
-                name = Path(str(file_obj.name)).name
+                name = Path(os.fsdecode(file_obj.name)).name
                 if name in server.silent:
                     await asyncio.sleep(60)
                 if name in server.broken:

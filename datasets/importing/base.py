@@ -7,7 +7,7 @@ arrival of each piece and moves the cursor in the same transaction, so a piece c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -35,6 +35,7 @@ class Faulty:
 
     where: str  # "Patient/17", "row 12", "2026/ct.dcm"; never a patient's name
     reason: str
+    again: bool = False  # a file that is to come again in the next run
 
 
 @dataclass(frozen=True)
@@ -42,22 +43,28 @@ class RemoteFile:
     """A file of the source. `name` with its folders, as a person knows it; `open` gives its bytes when it is asked to.
 
     Opening, reading and leaving the block may raise FileFault (this file is gone, has changed meanwhile or is broken: count it
-    as faulty and go on) or SourceError (nothing can be read any more).
+    as faulty and go on) or SourceError (nothing can be read any more). What they raise as OSError is trouble with our own disk.
     """
 
     name: str
     size: int | None
     open: Callable[[], AbstractContextManager[IO[bytes]]]
+    last: bool = False  # whether it is given up where it can't be had this time either
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What came, up to a cursor. Of a source of rows `rows` (of strings, None where a value is missing), else `files`."""
+    """What came, up to a cursor. Of a source of rows `rows` (of strings, None where a value is missing), else `files`.
+
+    `cursor` is right where each of the files could be had. Else `behind` is asked for it, with the names of those that are to
+    come again, before the next piece; asked twice, what was said last counts.
+    """
 
     cursor: Cursor
     rows: Sequence[Mapping[str, str | None]] = ()
     files: Sequence[RemoteFile] = ()
     faulty: Sequence[Faulty] = ()
+    behind: Callable[[Collection[str]], Cursor] | None = None
 
 
 @dataclass(frozen=True)

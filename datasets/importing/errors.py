@@ -15,4 +15,7 @@ class SourceError(Exception):
 
 
 class FileFault(SourceError):
-    """Raised where one file is opened or read: that one can't be taken, the others can. It becomes a Faulty; the run goes on."""
+    """Raised where one file is opened or read: that one can't be taken, the others can. It becomes a Faulty; the run goes on.
+
+    `passing`: the next run asks for the file again. Else it is not taken until it changes.
+    """

@@ -64,16 +64,27 @@ def fetched(file: RemoteFile, faulty: list[Faulty]) -> Iterator[keeping.Copy | N
     copy = None
     with ExitStack() as until_used:
         try:
-            with file.open() as stream:  # left before the copy is used: only then is it certain that it did not change
+            # Left before the copy is used: only then is it certain that it did not change. `room` is for sources that make a
+            # copy of their own; trouble with what they read they tell themselves.
+            with keeping.room(), file.open() as stream:
                 copy = until_used.enter_context(keeping.copied(stream, settings.MAX_UPLOAD_BYTES))
         except FileFault as fault:
             copy = None
-            faulty.append(Faulty(file.name, str(fault)))
+            faulty.append(_fault(file, fault))
         except Refused as refused:
             if refused.code in NO_ROOM:
                 raise
             faulty.append(Faulty(file.name, refused.why))
         yield copy
+
+
+def _fault(file: RemoteFile, fault: FileFault) -> Faulty:
+    if not fault.passing:
+        return Faulty(file.name, str(fault))
+    if file.last:
+        text = _("It has been tried for days and is given up; it is taken once it has changed.")
+        return Faulty(file.name, f"{fault} {text}")
+    return Faulty(file.name, f"{fault} {_('It is tried again in the next run.')}", again=True)
 
 
 def _each(context: JobContext, piece: Piece, faulty: list[Faulty]) -> Iterator[tuple[RemoteFile, keeping.Copy]]:

@@ -95,20 +95,22 @@ class Answer:
     status: int
     headers: httpx.Headers
     body: bytes = field(repr=False)
+    named: str = ""  # as `Client.named`
 
     def json(self) -> Any:
         """Raises SourceError."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
-            raise SourceError("answer", _("%(url)s answers with something that is no JSON.") % {"url": shown(self.url)}) from None
+            where = {"url": self.named or shown(self.url)}
+            raise SourceError("answer", _("%(url)s answers with something that is no JSON.") % where) from None
 
 
 class Client:
     """Asks one origin with its credentials; other origins, after a redirect, without."""
 
     def __init__(self, network: Network, address: str, headers: Mapping[str, str] | None = None) -> None:
-        self.origin = origin(address)
+        self.origin, self.address = origin(address), configured(address)
         self.headers = dict(headers or {})  # go to the origin alone
         self.guarded = Guarded(network)
         self.http = httpx.Client(
@@ -128,15 +130,17 @@ class Client:
         """An answer of one of the accepted states. Raises SourceError."""
         with self.stream(url, headers=headers, accept=accept, seconds=seconds) as (response, chunks):
             body = b"".join(limited(chunks, most, url))
-            return Answer(str(response.url), response.status_code, response.headers, body)
+            return Answer(str(response.url), response.status_code, response.headers, body, self.named(url))
 
     def post(self, url: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Answer:
         """Send a form (for a token); a redirect is not followed."""
         sent = {**(headers or {}), "Accept": "application/json", "Accept-Encoding": "identity"}
         self.guarded.until = time.monotonic() + SECONDS
-        with told(url), self.http.stream("POST", url, data=dict(form), headers=sent) as response:
-            judge(response, (200,))
-            return Answer(url, response.status_code, response.headers, b"".join(limited(unpacked(response), LARGEST, url)))
+        named = self.named(url)
+        with told(named), self.http.stream("POST", url, data=dict(form), headers=sent) as response:
+            judge(response, (200,), named)
+            body = b"".join(limited(unpacked(response, named), LARGEST, url))
+            return Answer(url, response.status_code, response.headers, body, named)
 
     @contextmanager
     def stream(
@@ -153,21 +157,25 @@ class Client:
             same = origin(url) == self.origin
             own = {**(headers or {}), **self.headers} if same else {"Accept": (headers or {}).get("Accept", "*/*")}
             sent = {"Accept-Encoding": "identity", **own}
-            with told(url), self.http.stream("GET", url, headers=sent) as response:
+            named = self.named(url)
+            with told(named), self.http.stream("GET", url, headers=sent) as response:
                 if response.is_redirect and "location" in response.headers:
                     url = self._next(url, response.headers["location"])
                     continue
-                judge(response, accept)
-                yield response, unpacked(response)
+                judge(response, accept, named)
+                yield response, unpacked(response, named)
                 return
-        raise SourceError("answer", _("%(url)s leads from one address to another without end.") % {"url": shown(url)})
+        raise SourceError("answer", _("%(url)s leads from one address to another without end.") % {"url": self.named(url)})
 
-    @staticmethod
-    def _next(url: str, location: str) -> str:
+    def named(self, url: str) -> str:
+        """As errors name it: what was configured. What is added to that, or where it leads, may name a patient."""
+        return self.address if origin(url) == self.origin else shown(url)
+
+    def _next(self, url: str, location: str) -> str:
         target = urljoin(url, location)
         scheme = urlsplit(target).scheme
         if scheme not in {"http", "https"} or (scheme == "http" and urlsplit(url).scheme == "https"):
-            raise SourceError("answer", _("%(url)s leads on to an address that is not https.") % {"url": shown(url)})
+            raise SourceError("answer", _("%(url)s leads on to an address that is not https.") % {"url": self.named(url)})
         return target
 
     def close(self) -> None:
@@ -187,9 +195,14 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 def shown(url: str) -> str:
-    """An address as a person may see it: without its query, which may name a patient or hold a key."""
+    """An address as a person may see it: the origin alone, as path and query may name a patient or hold a key."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"[:200]
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"[:200]
+
+
+def configured(address: str) -> str:
+    """The same of an address that a person has entered: with its path."""
+    return (shown(address) + urlsplit(address).path)[:200]
 
 
 def limited(chunks: Iterable[bytes], most: int, url: str) -> Iterator[bytes]:
@@ -202,19 +215,19 @@ def limited(chunks: Iterable[bytes], most: int, url: str) -> Iterator[bytes]:
         yield chunk
 
 
-def unpacked(response: httpx.Response) -> Iterator[bytes]:
+def unpacked(response: httpx.Response, named: str) -> Iterator[bytes]:
     """Its bytes, in pieces that stay small whatever a packed answer claims. We ask for unpacked ones; not all servers listen."""
     encoding = response.headers.get("content-encoding", "identity").strip().casefold()
-    url = str(response.url)
+    where = {"url": named}
     if encoding in {"", "identity"}:
-        with told(url):
+        with told(named):
             yield from response.iter_raw(CHUNK)
         return
     if encoding not in {"gzip", "x-gzip", "deflate"}:
-        raise SourceError("answer", _("%(url)s packs its answers in a way that is not known here.") % {"url": shown(url)})
+        raise SourceError("answer", _("%(url)s packs its answers in a way that is not known here.") % where)
     opener = zlib.decompressobj(47)
     try:
-        with told(url):
+        with told(named):
             for chunk in response.iter_raw(CHUNK):
                 while chunk and not opener.eof:
                     if piece := opener.decompress(chunk, CHUNK):
@@ -224,12 +237,12 @@ def unpacked(response: httpx.Response) -> Iterator[bytes]:
                 raise zlib.error
     except zlib.error:
         text = _("%(url)s sends a packed answer that is broken.")
-        raise SourceError("answer", text % {"url": shown(url)}, passing=True) from None
+        raise SourceError("answer", text % where, passing=True) from None
 
 
-def judge(response: httpx.Response, accept: Iterable[int]) -> None:
+def judge(response: httpx.Response, accept: Iterable[int], named: str) -> None:
     """Raises SourceError with a sentence for what the server does not give."""
-    status, where = response.status_code, {"url": shown(str(response.url)), "status": response.status_code}
+    status, where = response.status_code, {"url": named, "status": response.status_code}
     if status in set(accept):
         return
     if status == 401:
@@ -244,9 +257,9 @@ def judge(response: httpx.Response, accept: Iterable[int]) -> None:
 
 
 @contextmanager
-def told(url: str) -> Iterator[None]:
+def told(named: str) -> Iterator[None]:
     """httpx's errors in sentences, without anything of the answer."""
-    where = {"url": shown(url)}
+    where = {"url": named}
     try:
         yield
     except httpx.TimeoutException:

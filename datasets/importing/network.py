@@ -32,6 +32,7 @@ NEVER = tuple(
     ip_network(network)
     for network in (
         *("0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32"),
+        "168.63.129.16/32",  # Azure's own, which looks like one of the public internet
         *("::/128", "fe80::/10", "ff00::/8", "fd00:ec2::254/128"),
     )
 )

@@ -7,7 +7,7 @@ had delivered does not.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
@@ -157,7 +157,7 @@ class Run:
         for piece in source.pieces(self.importer.cursor):
             self.context.stop_if_asked()
             keep = partial(way, self.context, self.importer, piece)
-            self._deliver(piece.cursor, keep, self._count_files)
+            self._deliver(piece.cursor, keep, self._count_files, piece.behind)
             self._tell(_("%(count)s files read") % {"count": f"{self.row.files:,}"})
 
     def _tell(self, count: str) -> None:
@@ -166,10 +166,18 @@ class Run:
     def _count_files(self, kept: Kept) -> None:
         self.row.files += kept.count
 
-    def _deliver(self, cursor: Cursor, keep: Callable[[], Kept], counted: Callable[[Kept], None]) -> None:
+    def _deliver(
+        self,
+        cursor: Cursor,
+        keep: Callable[[], Kept],
+        counted: Callable[[Kept], None],
+        behind: Callable[[Collection[str]], Cursor] | None = None,
+    ) -> None:
         """Keep what came, then make its uploads or its arrival and move the cursor, all or nothing."""
         for _attempt in range(TRIES):
             kept = keep()
+            if behind is not None:  # what could not be had is left out, and comes again
+                cursor = behind({fault.where for fault in kept.faulty if fault.again})
             with self.context.fenced():
                 self._locked_dataset()
                 if not kept.alive():

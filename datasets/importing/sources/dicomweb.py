@@ -2,7 +2,7 @@
 
 The cursor remembers the studies of the last days (a hash of each UID, with how many instances it had), as a study that is found
 today may get further series tomorrow, and one of last week may be sent late. What lies before the look-back is not asked for
-again.
+again. Instances that could not be had are remembered one by one, and asked for again without the rest of their study.
 
 dicomweb-client (MIT) was looked at: it goes by requests, which would be a second HTTP client with a guard of its own, and reads a
 whole answer into memory; what is needed of it are two addresses and a multipart reader.
@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 from typing import IO, Any, ClassVar
@@ -21,6 +22,7 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.conf import settings as installation
+from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -36,14 +38,17 @@ from datasets.importing.base import (
     RemoteFile,
     SourceError,
 )
-from datasets.importing.http import Client, limited, shown
+from datasets.importing.http import Client, configured, limited
 from datasets.importing.multipart import first_part
 from datasets.importing.network import Network
+from datasets.importing.sources import again
 from datasets.importing.sources.web import SECRETS, WebForm, client_of
 
 PAGE = 200  # studies or instances asked for at once
 MOST = 20_000  # studies within the look-back
 FILES = 200  # in one piece
+ATTEMPTED = 20_000  # instances that could not be had and are to come again
+REFUSED, PASSING = (400, 406, 410), (404, 500)  # what an instance that is listed may be answered with
 STUDY, SERIES, INSTANCE = "0020000D", "0020000E", "00080018"
 STUDY_DATE, COUNT, TRANSFER_SYNTAX = "00080020", "00201208", "*"
 UID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
@@ -112,8 +117,8 @@ class DicomwebSource:
         """Sign in and search for a study."""
         count = len(self._page("studies", self._filter(self._first_day()), 0, 2))
         if not count:
-            return _("%(url)s answers. No study fits yet.") % {"url": shown(self.address)}
-        return _("%(url)s answers, and there are studies that fit.") % {"url": shown(self.address)}
+            return _("%(url)s answers. No study fits yet.") % {"url": configured(self.address)}
+        return _("%(url)s answers, and there are studies that fit.") % {"url": configured(self.address)}
 
     def preview(self, most: int = 20) -> Preview:
         """The first instances."""
@@ -131,8 +136,8 @@ class DicomwebSource:
         return Preview(files=files[:most], faulty=faulty, notes=[note])
 
     def pieces(self, cursor: Cursor) -> Iterator[Piece]:
-        """The instances of studies that are new or have grown, a study or a part of one at a time."""
-        seen: dict[str, int] = dict(cursor.get("studies", {}))
+        """The instances of studies that are new or have grown, a study or a part of one at a time; and what failed before."""
+        seen = Seen(dict(cursor.get("studies", {})), dict(cursor.get("again", {})))
         today = timezone.localdate()
         first = self._first_day()
         if "day" in cursor:
@@ -148,28 +153,30 @@ class DicomwebSource:
                 continue
             mark = _mark(uid)
             current.add(mark)
-            claimed = _number(study, COUNT)
-            if mark in seen and claimed is not None and claimed == seen[mark]:
+            claimed, known = _number(study, COUNT), seen.counts.get(mark)
+            if claimed is not None and claimed == known and mark not in seen.again:
                 continue
             instances = self._instances(uid)
-            if seen.get(mark) == len(instances):
-                continue
-            files = [RemoteFile(name, None, partial(self._opened, where)) for name, where in instances]
-            for start in range(0, len(files), FILES):
-                last = start + FILES >= len(files)
+            count, tries = len(instances), seen.again.get(mark, {})
+            if known == count:
+                instances = [each for each in instances if _mark(each[0]) in tries]
+            if not instances:
+                seen.again.pop(mark, None)  # of instances that are no longer there
+            for start in range(0, len(instances), FILES):
+                part = instances[start : start + FILES]
                 # Cut off within a study it is read again from its start: what has come is a duplicate.
-                if last:
-                    seen[mark] = len(instances)
-                yield Piece(self._cursor(cursor, seen), files=files[start : start + FILES], faulty=faulty)
+                last = start + FILES >= len(instances)
+                names, before = [name for name, _where in part], seen.again.get(mark, {})
+                behind = partial(seen.behind, mark, names, before, count if last else None, cursor)
+                yield Piece(behind(()), files=[self._remote(*each, tries) for each in part], faulty=faulty, behind=behind)
                 faulty = []
         # All is read: the look-back counts from today, and what lies before it is forgotten.
-        end = {"day": today.isoformat(), "studies": {mark: count for mark, count in seen.items() if mark in current}}
-        if faulty or end != cursor:
+        end = {"day": today.isoformat(), **seen.shown(current)}
+        if faulty or end != {"again": {}, **cursor}:
             yield Piece(end, faulty=faulty)
 
-    @staticmethod
-    def _cursor(cursor: Cursor, seen: Mapping[str, int]) -> Cursor:
-        return {**cursor, "studies": dict(seen)}
+    def _remote(self, name: str, where: str, tries: again.Tries) -> RemoteFile:
+        return RemoteFile(name, None, partial(self._opened, where), again.is_last(tries, _mark(name)))
 
     def close(self) -> None:
         if self._client is not None:
@@ -224,32 +231,65 @@ class DicomwebSource:
         found = answer.json()
         if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
             text = _("%(url)s answers with something that is no list of DICOM JSON. Check the address.")
-            raise SourceError("answer", text % {"url": shown(url)})
+            raise SourceError("answer", text % {"url": configured(self.address)})
         return found
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[IO[bytes]]:
         url = f"{self.address}/{path}"
         accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-        broken = FileFault("broken", _("The server does not give this instance as a DICOM file."))
+        broken = FileFault("broken", _("The server does not give this instance as a DICOM file."), passing=True)
+        most = installation.MAX_UPLOAD_BYTES
         with temporary.file("arrived-") as kept:
-            with self.client.stream(url, headers={"Accept": accept}, accept=(200, 400, 404, 406, 410, 500)) as (response, chunks):
+            with self.client.stream(url, headers={"Accept": accept}, accept=(200, *REFUSED, *PASSING)) as (response, chunks):
                 if response.status_code != 200:
                     text = _("The server does not give this instance (%(status)d).")
-                    raise FileFault("gone", text % {"status": response.status_code})
+                    passing = response.status_code in PASSING
+                    raise FileFault("gone", text % {"status": response.status_code}, passing=passing)
                 kind = response.headers.get("content-type", "")
                 # A margin for what stands around the part; of the part itself the arrival's own limit counts.
-                bounded = limited(chunks, installation.MAX_UPLOAD_BYTES + 65536, url)
+                bounded = limited(chunks, most + 65536, url)
                 try:
                     for chunk in bounded if kind.startswith("application/dicom") else first_part(bounded, kind):
                         kept.write(chunk)
                 except ValueError:
                     raise broken from None
+                except SourceError as error:
+                    if error.code != "too_large":
+                        raise
+                    text = _("It is larger than %(most)s.") % {"most": filesizeformat(most)}
+                    raise FileFault("too_large", text) from None
             kept.seek(128)
             if kept.read(4) != b"DICM":
                 raise broken
             kept.seek(0)
             yield kept
+
+
+@dataclass
+class Seen:
+    """How many instances each study had, and which of them could not be had, by hashes of their UIDs."""
+
+    counts: dict[str, int]
+    again: dict[str, again.Tries]
+
+    def behind(
+        self, mark: str, names: Sequence[str], before: again.Tries, count: int | None, cursor: Cursor, refused: Collection[str]
+    ) -> Cursor:
+        """The cursor once a part of a study has come; with `count` its last part, of so many instances."""
+        left = again.after(before, map(_mark, names), {_mark(name) for name in refused}, most=ATTEMPTED)
+        self.again = {**{key: each for key, each in self.again.items() if key != mark}, **({mark: left} if left else {})}
+        if sum(map(len, self.again.values())) >= ATTEMPTED:  # else all of an archive would be remembered, one by one
+            text = _("The server does not give %(most)d of its instances and more. Ask who administers it.")
+            raise SourceError("refused", text % {"most": ATTEMPTED}, passing=True)
+        if count is not None:
+            self.counts[mark] = count
+        return {**cursor, **self.shown(self.counts)}
+
+    def shown(self, marks: Collection[str]) -> dict[str, Any]:
+        found = {"studies": {mark: count for mark, count in self.counts.items() if mark in marks}}
+        failed = {mark: dict(each) for mark, each in self.again.items() if mark in marks}
+        return {**found, "again": failed}
 
 
 def _uid(item: Mapping[str, Any], tag: str) -> str | None:

@@ -2,17 +2,20 @@
 
 The cursor holds a short hash of each file (path, size, time) that has been taken and is still listed. A time alone would not do:
 a file that is copied in later often keeps an older time. So the cursor grows with the folder, to 11 bytes a file, and the folder
-may hold at most MOST files; what has been taken can be moved away at the source.
+may hold at most MOST files; what has been taken can be moved away at the source. A file that could not be had is not among the
+taken ones and comes again (`again`). One whose time lies in the future tells nothing of when it was changed: it is taken once a
+later listing shows it unchanged.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import IO, Any, ClassVar
@@ -23,8 +26,18 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from datasets.importing.base import Cursor, Delivers, Faulty, Piece, Preview, RemoteFile, SourceError
+from datasets.importing.base import (
+    Cursor,
+    Delivers,
+    Faulty,
+    FileFault,
+    Piece,
+    Preview,
+    RemoteFile,
+    SourceError,
+)
 from datasets.importing.network import Network
+from datasets.importing.sources import again
 
 MOST = 100_000  # files in one folder with its subfolders
 FILES, BYTES = 100, 256 * 2**20  # in one piece
@@ -38,6 +51,8 @@ UNFINISHED = (
     ".crdownload",
 )  # as programs name what they are still writing
 HASH = 8  # bytes
+TOLD = 1_000  # faults of a listing that are remembered, so that each is told of once
+Ahead = Mapping[str, Sequence[Any]]  # hash of a path → hash of the file, when it was first listed so
 
 
 @dataclass(frozen=True)
@@ -107,50 +122,67 @@ class FileSource:
 
     def check(self) -> str:
         """Sign in and list."""
-        found, _faulty, _growing = self._listed()
-        total = sum(entry.size for entry in found)
-        count = ngettext("Found %(count)d file (%(size)s).", "Found %(count)d files (%(size)s).", len(found))
-        return count % {"count": len(found), "size": filesizeformat(total)}
+        found = self._listed()
+        files = [*found.settled, *found.ahead]
+        total = sum(entry.size for entry in files)
+        count = ngettext("Found %(count)d file (%(size)s).", "Found %(count)d files (%(size)s).", len(files))
+        return count % {"count": len(files), "size": filesizeformat(total)}
 
     def preview(self, most: int = 20) -> Preview:
         """The oldest files."""
-        found, faulty, growing = self._listed()
+        found = self._listed()
         notes = []
-        if growing:
+        if found.growing:
             text = ngettext(
                 "%(count)d file was changed less than a minute ago and waits for the next run.",
                 "%(count)d files were changed less than a minute ago and wait for the next run.",
-                growing,
+                found.growing,
             )
-            notes.append(text % {"count": growing})
-        faults = [Faulty(entry.shown, entry.fault()) for entry in found if entry.fault()]
+            notes.append(text % {"count": found.growing})
+        if found.ahead:
+            text = ngettext(
+                "%(count)d file has a time in the future; it is taken once it has stayed unchanged for a minute.",
+                "%(count)d files have a time in the future; they are taken once they have stayed unchanged for a minute.",
+                len(found.ahead),
+            )
+            notes.append(text % {"count": len(found.ahead)})
+        faults = [Faulty(entry.shown, entry.fault()) for entry in found.settled if entry.fault()]
         return Preview(
-            files=[e.shown for e in found if not e.fault()][:most],
-            faulty=[*faulty, *faults][:most],
+            files=[e.shown for e in found.settled if not e.fault()][:most],
+            faulty=[*found.faulty, *faults][:most],
             notes=notes,
         )
 
     def pieces(self, cursor: Cursor) -> Iterator[Piece]:
         """The files that have not been taken as they are now, oldest first."""
-        found, faulty, _growing = self._listed()
-        taken = unpacked(cursor.get("taken", "")) & {entry.digest() for entry in found}
-        known = set(cursor.get("faulty", ()))
-        faulty = [fault for fault in faulty if fault.where not in known]
-        seen = sorted({fault.where for fault in faulty} | known)[:100]
-        new = [entry for entry in found if entry.digest() not in taken]
-        for batch in _pieces(new):
-            taken |= {entry.digest() for entry in batch}
+        found = self._listed()
+        listed = {entry.digest() for entry in (*found.settled, *found.ahead)}
+        taken = unpacked(cursor.get("taken", "")) & listed
+        waits = [entry for entry in found.ahead if entry.digest() not in taken]
+        settled, ahead, restless = _settled(waits, cursor.get("ahead", {}), self.settle or 0)
+        faults, known = [*found.faulty, *restless], set(cursor.get("told", ()))
+        told = sorted({_key(fault.where) for fault in faults})[:TOLD]
+        keys = {coded(digest) for digest in listed}
+        tries = {key: each for key, each in cursor.get("again", {}).items() if key in keys}
+        state = Standing(taken, tries, {"told": told, "ahead": ahead})
+        faulty: list[Faulty] = [fault for fault in faults if _key(fault.where) not in known]
+        new = [entry for entry in (*found.settled, *settled) if entry.digest() not in taken]
+        for batch in _pieces(sorted(new, key=_by_time)):
+            behind = state.after(batch)
             yield Piece(
-                {"taken": packed(taken), "faulty": seen},
-                files=[self.remote(entry) for entry in batch if not entry.fault()],
+                behind(()),
+                files=[self.remote(entry, tries) for entry in batch if not entry.fault()],
                 faulty=[*faulty, *(Faulty(entry.shown, entry.fault()) for entry in batch if entry.fault())],
+                behind=behind,
             )
             faulty = []
-        if faulty:
-            yield Piece({"taken": packed(taken), "faulty": seen}, faulty=faulty)
+        if not new and (faulty or ahead != cursor.get("ahead", {})):
+            yield Piece(state.cursor, faulty=faulty)
 
-    def remote(self, entry: Entry) -> RemoteFile:
-        return RemoteFile(entry.path, entry.size, partial(self.opened, entry))
+    def remote(self, entry: Entry, tries: again.Tries) -> RemoteFile:
+        return RemoteFile(
+            entry.path, entry.size, partial(self.opened, entry), again.is_last(tries, coded(entry.digest()))
+        )
 
     def wanted(self, path: str) -> bool:
         """By its name. Hidden files and those that a program is still writing are nobody's."""
@@ -164,10 +196,8 @@ class FileSource:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _listed(self) -> tuple[list[Entry], list[Faulty], int]:
-        found: list[Entry] = []
-        faulty: list[Faulty] = []
-        growing, now = 0, time.time()
+    def _listed(self) -> Listing:
+        found, now = Listing([], [], []), time.time()
         for number, entry in enumerate(self.entries()):
             if number >= MOST:
                 text = _(
@@ -175,13 +205,111 @@ class FileSource:
                 )
                 raise SourceError("too_many", text % {"most": MOST})
             if isinstance(entry, Faulty):
-                faulty.append(entry)
+                found.faulty.append(entry)
             elif self.wanted(entry.path):
-                if self.settle is not None and entry.modified > now - self.settle:
-                    growing += 1
+                if len(entry.path) > LONGEST_NAME:  # a stranger's names don't fill our memory; it is told of, and not taken
+                    entry = replace(entry, path=f"{entry.path[:LONGEST_NAME]}…")
+                if self.settle is None or entry.modified <= now - self.settle:
+                    found.settled.append(entry)
+                elif entry.modified > now + self.settle:
+                    found.ahead.append(entry)
                 else:
-                    found.append(entry)
-        return sorted(found, key=lambda entry: (entry.modified, entry.path)), faulty, growing
+                    found.growing += 1
+        return replace(found, settled=sorted(found.settled, key=_by_time))
+
+
+@dataclass
+class Listing:
+    """What there is. `ahead`: files whose time lies in the future."""
+
+    settled: list[Entry]
+    ahead: list[Entry]
+    faulty: list[Faulty]
+    growing: int = 0
+
+
+@dataclass
+class Standing:
+    """What the cursor says, as a run goes on. `rest`: of the listing as a whole."""
+
+    taken: set[bytes]
+    tries: again.Tries
+    rest: Mapping[str, Any]
+
+    @property
+    def cursor(self) -> Cursor:
+        more = {name: value for name, value in {"again": dict(self.tries), **self.rest}.items() if value}
+        return {"taken": packed(self.taken), **more}
+
+    def after(self, batch: Sequence[Entry]) -> Callable[[Collection[str]], Cursor]:
+        """What `Piece.behind` is, for a piece of these files."""
+        before, digests = self.tries, {entry.path: entry.digest() for entry in batch}
+
+        def behind(refused: Collection[str]) -> Cursor:
+            left = {digests[name] for name in refused if name in digests}
+            self.taken = (self.taken | set(digests.values())) - left
+            self.tries = again.after(before, map(coded, digests.values()), {coded(digest) for digest in left})
+            return self.cursor
+
+        return behind
+
+
+class Exactly(io.RawIOBase):
+    """A file of the source to the length that was listed: one that has no end gets none of our disk.
+
+    `told` makes what the source's library raises a FileFault or SourceError, before it could be taken for trouble with our disk.
+    """
+
+    def __init__(self, read: Callable[[int], bytes], size: int, told: Callable[[Exception], SourceError]) -> None:
+        super().__init__()
+        self.source, self.left, self.told = read, size, told
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            part = self.source(min(len(buffer), self.left)) if self.left else b""
+        except Exception as error:
+            raise self.told(error) from None
+        if not part and self.left:
+            raise changed()
+        buffer[: len(part)] = part
+        self.left -= len(part)
+        return len(part)
+
+
+def changed() -> FileFault:
+    return FileFault("changed", _("It changed while it was read."), passing=True)
+
+
+def _by_time(entry: Entry) -> tuple[float, str]:
+    return entry.modified, entry.path
+
+
+def _settled(
+    waits: Iterable[Entry], before: Ahead, seconds: float
+) -> tuple[list[Entry], dict[str, Sequence[Any]], list[Faulty]]:
+    """Of files with a time in the future: those that stayed as they were, what to remember of all, and who keeps changing."""
+    settled, kept, restless, now = [], {}, [], int(time.time())
+    for entry in waits:
+        key, digest = _key(entry.path), coded(entry.digest())
+        was, since = before.get(key, ("", 0))
+        kept[key] = (was, since) if was == digest else (digest, now)
+        if was == digest and now - since >= seconds:
+            settled.append(entry)
+        elif was and was != digest:
+            reason = _("Its time lies in the future, and it keeps changing. It is taken once it stays as it is.")
+            restless.append(Faulty(entry.shown, reason))
+    return settled, {key: list(each) for key, each in kept.items()}, restless
+
+
+def _key(path: str) -> str:
+    return coded(hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=HASH).digest())
+
+
+def coded(digest: bytes) -> str:
+    return base64.b64encode(digest).decode().rstrip("=")
 
 
 def _pieces(entries: Iterable[Entry]) -> Iterator[Sequence[Entry]]:

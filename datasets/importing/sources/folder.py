@@ -7,12 +7,13 @@ may write there and whenever they swap a folder for a link.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, cast
 
 from django import forms
 from django.utils.translation import gettext as _
@@ -20,7 +21,7 @@ from django.utils.translation import gettext_lazy
 
 from datasets.importing.base import Faulty, FileFault, SourceError
 from datasets.importing.network import Network
-from datasets.importing.sources.files import Entry, FilesForm, FileSource
+from datasets.importing.sources.files import Entry, Exactly, FilesForm, FileSource, changed
 
 STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = (
@@ -72,22 +73,33 @@ class FolderSource(FileSource):
 
     def entries(self) -> Iterator[Entry | Faulty]:
         with self._top() as top:
-            unreadable: list[Faulty] = []
+            try:
+                yield from self._walked(top)
+            except OSError:
+                raise self._closed() from None
 
-            def unread(error: OSError) -> None:
-                unreadable.append(Faulty(str(error.filename or "."), _("This folder can't be read.")))
+    def _walked(self, top: int) -> Iterator[Entry | Faulty]:
+        unreadable: list[Faulty] = []
 
-            for where, folders, names, handle in os.fwalk(
-                ".", dir_fd=top, follow_symlinks=False, onerror=unread
-            ):
-                # Hidden folders and links to folders are left out, as hidden files and links to files are.
-                folders[:] = [each for each in folders if self.subfolders and not each.startswith(".")]
-                for name in names:
-                    with suppress(FileNotFoundError):  # gone since
-                        found = os.stat(name, dir_fd=handle, follow_symlinks=False)
-                        if stat.S_ISREG(found.st_mode):
-                            yield Entry(str(Path(where, name)), found.st_size, found.st_mtime)
-            yield from unreadable
+        def unread(error: OSError) -> None:
+            unreadable.append(Faulty(str(error.filename or "."), _("This folder can't be read.")))
+
+        for where, folders, names, handle in os.fwalk(".", dir_fd=top, follow_symlinks=False, onerror=unread):
+            # Hidden folders and links to folders are left out, as hidden files and links to files are.
+            folders[:] = [each for each in folders if self.subfolders and not each.startswith(".")]
+            for name in names:
+                path = str(Path(where, name))
+                try:
+                    found = os.stat(name, dir_fd=handle, follow_symlinks=False)
+                except FileNotFoundError:  # gone since
+                    continue
+                except OSError as error:  # the others can be read
+                    if self.wanted(path):
+                        yield Faulty(Entry(path, 0, 0).shown, str(_unreadable(error)))
+                    continue
+                if stat.S_ISREG(found.st_mode):
+                    yield Entry(path, found.st_size, found.st_mtime)
+        yield from unreadable
 
     @contextmanager
     def opened(self, entry: Entry) -> Iterator[IO[bytes]]:
@@ -100,7 +112,7 @@ class FolderSource(FileSource):
                 raise _gone(entry) from None
             with os.fdopen(handle, "rb") as file:
                 _check(entry, handle)
-                yield file
+                yield cast(IO[bytes], Exactly(file.read, entry.size, _unreadable))
                 _check(entry, handle)
 
     @contextmanager
@@ -110,36 +122,46 @@ class FolderSource(FileSource):
             listed, steps = below(str(self.settings["folder"]), self.network.folders)
         except ValueError:
             raise SourceError("forbidden", _not_listed(self.network)) from None
-        handle = -1
+        handle, fault = -1, self._closed()
         try:
             try:
                 handle = os.open(listed, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                for step in (*steps, *further):
+                for number, step in enumerate((*steps, *further)):
+                    if number >= len(steps):  # its folder is there, and others of its files may be
+                        fault = FileFault("gone", _("Its folder is gone."), passing=True)
                     outer, handle = handle, os.open(step, STEP, dir_fd=handle)
                     os.close(outer)
             except OSError:
-                if further:
-                    raise FileFault("gone", _("Its folder is gone.")) from None
-                text = _(
-                    "The folder %(folder)s can't be read: it is missing, a link, or closed to the portal's user."
-                )
-                raise SourceError(
-                    "not_found", text % {"folder": self.settings["folder"]}, passing=True
-                ) from None
+                raise fault from None
             yield handle
         finally:
             if handle >= 0:
                 os.close(handle)
 
+    def _closed(self) -> SourceError:
+        text = _("The folder %(folder)s can't be read: it is missing, a link, or closed to the portal's user.")
+        return SourceError("not_found", text % {"folder": self.settings["folder"]}, passing=True)
+
 
 def _check(entry: Entry, handle: int) -> None:
-    found = os.fstat(handle)
+    try:
+        found = os.fstat(handle)
+    except OSError as error:  # a network drive that went away
+        raise _unreadable(error) from None
     if not stat.S_ISREG(found.st_mode) or (found.st_size, found.st_mtime) != (entry.size, entry.modified):
-        raise FileFault("changed", _("It changed while it was read; the next run takes it."))
+        raise changed()
 
 
 def _gone(entry: Entry) -> FileFault:
-    return FileFault("gone", _("It is gone, or can't be read by the portal's user."))
+    return FileFault("gone", _("It is gone, or can't be read by the portal's user."), passing=True)
+
+
+def _unreadable(error: Exception) -> FileFault:
+    """Of one file, on a disk that reads others: a bad sector, a drive that is out of order."""
+    if not isinstance(error, OSError):
+        raise error
+    text = _("It can't be read (%(error)s). Look at the disk that it lies on.")
+    return FileFault("broken", text % {"error": os.strerror(error.errno or errno.EIO)}, passing=True)
 
 
 def _not_listed(network: Network) -> str:

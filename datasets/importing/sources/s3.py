@@ -135,21 +135,31 @@ class S3Source(FileSource):
         with temporary.file("arrived-") as kept:
             try:
                 sent = {**headers, "If-Match": entry.mark} if entry.mark else headers
-                with self.client.stream(url, headers=sent, accept=(200, 404, 412)) as (response, chunks):
-                    if response.status_code != 200:
-                        raise FileFault("changed", _("It is gone or has changed since it was listed."))
+                with self.client.stream(url, headers=sent, accept=(200, 403, 404, 412, 500)) as (response, chunks):
+                    self._judge(response.status_code)
                     if response.headers.get("content-encoding", "identity") != "identity":
                         chunks = response.iter_raw()  # the object as it is kept: its hash and size are of that
                     for chunk in limited(chunks, entry.size, url):
                         kept.write(chunk)
+            except FileFault:
+                raise
             except SourceError as error:
-                if isinstance(error, FileFault) or error.code == "too_large":
-                    raise FileFault("changed", _("It is gone or has changed since it was listed.")) from None
+                if error.code == "too_large":
+                    raise _changed() from None
                 raise self._told(error) from None
             if kept.tell() != entry.size:
-                raise FileFault("changed", _("It is gone or has changed since it was listed."))
+                raise _changed()
             kept.seek(0)
             yield kept
+
+    @staticmethod
+    def _judge(status: int) -> None:
+        """Of one object, of a bucket that could be listed. Raises FileFault."""
+        if status in (403, 500):
+            text = _("The server does not give this object (%(status)d).")
+            raise FileFault("refused", text % {"status": status}, passing=True)
+        if status != 200:
+            raise _changed()
 
     def _signed(self, path: str, query: Mapping[str, str]) -> tuple[str, dict[str, str]]:
         keys = str(self.settings["access_key"]), str(self.settings.get("secret_key") or "")
@@ -172,6 +182,10 @@ class S3Source(FileSource):
 
     def close(self) -> None:
         self.client.close()
+
+
+def _changed() -> FileFault:
+    return FileFault("changed", _("It is gone or has changed since it was listed."), passing=True)
 
 
 def _time(text: str) -> float:

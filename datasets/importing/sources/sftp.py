@@ -23,11 +23,21 @@ from django.utils.translation import gettext_lazy
 from datasets.importing import watching
 from datasets.importing.base import Faulty, FileFault, SourceError
 from datasets.importing.network import Network, valid_host
-from datasets.importing.sources.files import MOST, Entry, FilesForm, FileSource
+from datasets.importing.sources.files import (
+    LONGEST_NAME,
+    MOST,
+    Entry,
+    Exactly,
+    FilesForm,
+    FileSource,
+    changed,
+)
 
 SILENCE = 30.0  # seconds without a byte
 SIGN_IN_SECONDS = 30.0
 DEEPEST = 20
+BROKEN = (paramiko.SSHException, EOFError, OSError)  # what paramiko raises
+ROUNDS = 256  # of bcrypt, which opens a key: some seconds
 
 
 class SftpForm(FilesForm):
@@ -50,7 +60,7 @@ class SftpForm(FilesForm):
         label=gettext_lazy("Private key"),
         widget=forms.Textarea,
         required=False,
-        max_length=20_000,
+        max_length=10_000,  # three times one of RSA with 4,096 bits
         help_text=gettext_lazy("In OpenSSH's or PEM format. The password above opens it, if it has one."),
     )
     folder = forms.CharField(
@@ -70,14 +80,11 @@ class SftpForm(FilesForm):
             raise forms.ValidationError(_("A fingerprint is SHA256: and 43 letters, digits and signs."))
         return given
 
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or {}
-        if cleaned.get("private_key"):
-            try:
-                key_of(cleaned["private_key"], cleaned.get("password") or "")
-            except SourceError as error:
-                self.add_error("private_key", str(error))
-        return cleaned
+    def clean_private_key(self) -> str:
+        given = str(self.cleaned_data["private_key"])
+        if given.strip() and not looks_like_key(given):
+            raise forms.ValidationError(_("This is no private key in OpenSSH's or PEM format."))
+        return given
 
 
 class SftpSource(FileSource):
@@ -113,14 +120,18 @@ class SftpSource(FileSource):
                     yield Entry(inner, int(found.st_size or 0), float(found.st_mtime or 0))
                 elif stat.S_ISDIR(mode) and self.subfolders and not name.startswith(".") and "/" not in name:
                     folders.append(inner)
-        except (FileNotFoundError, PermissionError):
+        except OSError as error:
+            if not isinstance(self._broken(error), FileFault):  # the connection, not this folder
+                raise
             if path:
                 yield Faulty(Entry(path, 0, 0).shown, _("This folder can't be read."))
                 return
             text = _("The folder %(folder)s is not on %(host)s, or this user may not read it.")
             raise SourceError("not_found", text % {"folder": self.folder, "host": self.host}) from None
         for inner in folders:
-            if depth >= DEEPEST:
+            if len(inner) > LONGEST_NAME:
+                yield Faulty(Entry(inner, 0, 0).shown, _("Its name is too long or has characters that are no text."))
+            elif depth >= DEEPEST:
                 yield Faulty(Entry(inner, 0, 0).shown, _("Folders are read to a depth of %(most)d.") % {"most": DEEPEST})
             else:
                 yield from self._listed_below(client, inner, depth + 1)
@@ -130,14 +141,33 @@ class SftpSource(FileSource):
         with self._told():
             client, path = self._signed_in(), f"{self.folder}/{entry.path}"
             try:
-                with client.open(path, "rb") as file:
-                    file.prefetch(entry.size)
-                    yield cast(IO[bytes], Exactly(file, entry.size))
+                file = client.open(path, "rb")
+            except OSError as error:
+                raise self._broken(error) from None
+            with file:
+                file.prefetch(entry.size)
+                yield cast(IO[bytes], Exactly(file.read, entry.size, self._broken))
+                try:
                     now = client.stat(path)
-            except (FileNotFoundError, PermissionError):
-                raise FileFault("gone", _("It is gone, or this user may not read it.")) from None
+                except OSError as error:
+                    raise self._broken(error) from None
             if (now.st_size, float(now.st_mtime or 0)) != (entry.size, entry.modified):
-                raise FileFault("changed", _("It changed while it was read; the next run takes it."))
+                raise changed()
+
+    def _broken(self, error: Exception) -> SourceError:
+        """What went wrong with a file: with it alone, where the server says so, or with the connection."""
+        if isinstance(error, FileNotFoundError | PermissionError):
+            return FileFault("gone", _("It is gone, or this user may not read it."), passing=True)
+        if not isinstance(error, BROKEN):
+            raise error
+        if isinstance(error, OSError) and error.errno is None and self._is_open():  # the server's answer to this request
+            return FileFault("broken", _("The server can't read it."), passing=True)
+        self.close()  # else the next file would wait for the answers to this one
+        return self._sentence(error)
+
+    def _is_open(self) -> bool:
+        channel = self._client.get_channel() if self._client else None
+        return channel is not None and not channel.closed and self._transport is not None and self._transport.is_active()
 
     def _signed_in(self) -> paramiko.SFTPClient:
         if self._client is None:
@@ -175,20 +205,23 @@ class SftpSource(FileSource):
     @contextmanager
     def _told(self) -> Iterator[None]:
         """paramiko's errors in sentences."""
-        where = {"host": self.host}
         try:
             yield
         except SourceError:
             raise
-        except paramiko.AuthenticationException:
-            text = _("%(host)s refuses the user, the password or the key. Enter them again.")
-            raise SourceError("sign_in", text % where) from None
-        except TimeoutError:
-            raise SourceError("timeout", _("%(host)s takes too long to answer.") % where, passing=True) from None
-        except (paramiko.SSHException, EOFError, OSError):
+        except BROKEN as error:
             self.close()
-            text = _("The connection to %(host)s broke off, or what it speaks is not SFTP.")
-            raise SourceError("unreachable", text % where, passing=True) from None
+            raise self._sentence(error) from None
+
+    def _sentence(self, error: Exception) -> SourceError:
+        where = {"host": self.host}
+        if isinstance(error, paramiko.AuthenticationException):
+            text = _("%(host)s refuses the user, the password or the key. Enter them again.")
+            return SourceError("sign_in", text % where)
+        if isinstance(error, TimeoutError):
+            return SourceError("timeout", _("%(host)s takes too long to answer.") % where, passing=True)
+        text = _("The connection to %(host)s broke off, or what it speaks is not SFTP.")
+        return SourceError("unreachable", text % where, passing=True)
 
     def close(self) -> None:
         for held in (self._client, self._transport):
@@ -198,34 +231,43 @@ class SftpSource(FileSource):
         self._client = self._transport = None
 
 
-class Exactly(io.RawIOBase):
-    """A remote file to the length that was listed: one that has no end gets none of our disk."""
-
-    def __init__(self, file: paramiko.SFTPFile, size: int) -> None:
-        super().__init__()
-        self.file, self.left = file, size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        part = self.file.read(min(len(buffer), self.left)) if self.left else b""
-        if not part and self.left:
-            raise FileFault("changed", _("It changed while it was read; the next run takes it."))
-        buffer[: len(part)] = part
-        self.left -= len(part)
-        return len(part)
-
-
 def fingerprint(key: paramiko.PKey) -> str:
     """As `ssh-keygen -l` and all SSH programs write it."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
 
 
+def looks_like_key(text: str) -> bool:
+    """By its shape alone: to open it may take long, which no web worker waits for."""
+    shape = r"-----BEGIN (OPENSSH|RSA|EC) PRIVATE KEY-----\s.+\s-----END \1 PRIVATE KEY-----"
+    return re.fullmatch(shape, plain(text), re.DOTALL) is not None
+
+
+def plain(text: str) -> str:
+    return text.replace("\r\n", "\n").strip()
+
+
+def rounds_of(text: str) -> int:
+    """How often bcrypt is repeated to open a key in OpenSSH's format; 0 without a password. Raises ValueError."""
+    if not text.startswith("-----BEGIN OPENSSH"):
+        return 0  # PEM's own way asks for one round of MD5
+    body = io.BytesIO(base64.b64decode("".join(text.splitlines()[1:-1]), validate=True))
+    if body.read(15) != b"openssh-key-v1\0":
+        raise ValueError(text[:20])
+    _cipher, _kdf, options = (body.read(int.from_bytes(body.read(4))) for _part in range(3))
+    salt = int.from_bytes(options[:4])
+    return int.from_bytes(options[4 + salt : 8 + salt])
+
+
 def key_of(text: str, password: str) -> paramiko.PKey:
-    """Raises SourceError."""
-    text = text.replace("\r\n", "\n").strip() + "\n"
+    """Raises SourceError. For jobs alone: who pastes a key says how much work it is to open it."""
+    text = plain(text) if looks_like_key(text) else ""
+    try:
+        rounds = rounds_of(text)
+    except ValueError:
+        rounds, text = 0, ""
+    if rounds > ROUNDS:
+        raise SourceError("sign_in", _("The private key asks for more than %(most)d rounds of bcrypt.") % {"most": ROUNDS})
     for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
         with suppress(paramiko.SSHException, ValueError, IndexError, TypeError, UnicodeError):
-            return cast(paramiko.PKey, kind.from_private_key(io.StringIO(text), password or None))
+            return cast(paramiko.PKey, kind.from_private_key(io.StringIO(text + "\n"), password or None))
     raise SourceError("sign_in", _("The private key can't be read: it is not Ed25519, ECDSA or RSA, or its password is wrong."))

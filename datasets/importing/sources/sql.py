@@ -36,8 +36,8 @@ class SqlForm(forms.Form):
         label=gettext_lazy("Address"),
         max_length=500,
         help_text=gettext_lazy(
-            "A SQLAlchemy address without the password, such as postgresql://reader@db.hospital.example:5432/warehouse "
-            "(or mysql://…). Use a user who may only read."
+            "A SQLAlchemy address without the password, such as postgresql://reader@db.hospital.example:5432/warehouse. "
+            "Use a user who may only read."
         ),
     )
     password = forms.CharField(
@@ -76,7 +76,7 @@ class SqlForm(forms.Form):
             raise forms.ValidationError(_("This is no SQLAlchemy address.")) from None
         kind, _sign, driver = url.drivername.partition("+")
         if kind not in SERVERS or driver not in {"", DRIVERS[kind]}:
-            raise forms.ValidationError(_("Only postgresql:// and mysql:// (also for MariaDB) can be read."))
+            raise forms.ValidationError(_("Only postgresql:// can be read."))
         if url.password:
             raise forms.ValidationError(
                 _("Leave the password out of the address and enter it below, where it is kept encrypted.")
@@ -100,7 +100,7 @@ class SqlSource:
     kind: ClassVar[str] = "sql"
     label: ClassVar[Any] = gettext_lazy("SQL database")
     explained: ClassVar[Any] = gettext_lazy(
-        "Rows of one query that only reads, from PostgreSQL, MySQL or MariaDB."
+        "Rows of one query that only reads, from PostgreSQL."
     )
     delivers: ClassVar[Delivers] = Delivers.ROWS
     Form: ClassVar[type[forms.Form]] = SqlForm

@@ -1,5 +1,6 @@
 """The servers that importers read from: real ones, on 127.0.0.1."""
 
+import fcntl
 import json
 import os
 import pwd
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +18,8 @@ from typing import Any
 import psycopg2
 import pytest
 
-from datasets.importing.base import Cursor, Piece, Source
+from datasets.importing.base import Cursor, Faulty, Piece, Source
+from datasets.importing.files import fetched
 from datasets.importing.network import Network
 from datasets.importing.sources import source_class
 from demo.processes import free_port
@@ -61,6 +64,34 @@ def drained(of: Source, cursor: Cursor | None = None) -> tuple[list[Piece], Curs
         pieces.append(piece)
     of.close()
     return pieces, cursor
+
+
+def taken(of: Source, cursor: Cursor | None = None) -> tuple[dict[str, bytes], list[Faulty], Cursor]:
+    """Files as a run takes them: what came, what could not be had, and the cursor behind it."""
+    cursor, came, faulty = cursor or {}, {}, []
+    for piece in of.pieces(cursor):
+        failed = list(piece.faulty)
+        for file in piece.files:
+            with fetched(file, failed) as copy:
+                if copy is not None:
+                    came[file.name] = copy.path.read_bytes()
+        cursor = piece.behind({each.where for each in failed if each.again}) if piece.behind else piece.cursor
+        cursor = json.loads(json.dumps(cursor))
+        faulty += failed
+    return came, faulty, cursor
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Nobody else can open the file, as where another program holds it: a lease, which binds root too."""
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    handle = os.open(path, os.O_RDWR)
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        yield
+    finally:
+        os.close(handle)
+        signal.signal(signal.SIGIO, before)
 
 
 def rows_of(pieces: list[Piece]) -> list[dict[str, str | None]]:

@@ -1,6 +1,7 @@
 """An SFTP server by asyncssh, which shares no code with the paramiko that it is asked by."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ class SftpServer:
         self.fingerprint = self.key.get_fingerprint()
         self.client_key = asyncssh.generate_private_key("ssh-ed25519")
         self.commands = 0
+        self.broken: set[str] = set()  # names of files that it can't read
+        self.silent: set[str] = set()  # of which it never sends a byte
         self.connections: set[Any] = set()
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -48,10 +51,20 @@ class SftpServer:
             def validate_public_key(self, username: str, key: Any) -> bool:
                 return username == USER and key == server.client_key.convert_to_public()
 
+        class Files(asyncssh.SFTPServer):
+            async def read(self, file_obj: Any, offset: int, size: int) -> bytes:
+                name = Path(os.fsdecode(file_obj.name)).name
+                if name in server.silent:
+                    await asyncio.sleep(60)
+                if name in server.broken:
+                    raise asyncssh.SFTPFailure("the disk is broken")
+                data: bytes = os.pread(file_obj.fileno(), size, offset)
+                return data
+
         async def listen() -> Any:
             return await asyncssh.create_server(
                 Rules, "127.0.0.1", 0, server_host_keys=[self.key],
-                sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=str(self.folder)),
+                sftp_factory=lambda channel: Files(channel, chroot=str(self.folder)),
             )  # fmt: skip
 
         self.thread.start()

@@ -18,7 +18,7 @@ from datasets.importing.network import Network
 from datasets.importing.sources import dicomweb
 from demo.processes import free_port
 from tests.datasets.dicom.files import slice_of
-from tests.datasets.importing.conftest import HERE, drained, files_of, refused, source
+from tests.datasets.importing.conftest import HERE, drained, files_of, refused, source, taken
 from tests.datasets.importing.web import Reply, Request, serving
 from tests.datasets.receiving.conftest import bytes_of
 from tests.jobs.process_site import until
@@ -165,7 +165,7 @@ WHOLE = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + bytes(128) + b"DICM"
         ((404, {}, b""), FileFault), ((500, {}, b""), FileFault), ((200, MULTIPART, WHOLE[:-12]), FileFault),
         ((200, MULTIPART, b"x" * 200_000), FileFault), ((200, {"Content-Type": "text/html"}, WHOLE), FileFault),
         ((200, MULTIPART, WHOLE.replace(b"DICM", b"HTML")), FileFault), ((200, {"Content-Type": "multipart/related"}, WHOLE), FileFault),
-        ((200, MULTIPART, (b"--b\r\n\r\n" + b"x" * 65536 for _number in range(100))), SourceError),
+        ((200, MULTIPART, (b"--b\r\n\r\n" + b"x" * 65536 for _number in range(100))), FileFault),
         ((401, {}, b""), SourceError), ((503, {}, b""), SourceError),
     ],
 )  # fmt: skip
@@ -179,6 +179,41 @@ def test_hostile_files(file: Reply, error: type[Exception], settings: Any) -> No
         with pytest.raises(error) as caught, piece.files[0].open():
             pass
         assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(("status", "again"), [(500, True), (404, True), (406, False)])
+def test_an_instance_that_failed_comes_again_alone(status: int, again: bool) -> None:
+    instances, broken = [instance("1.2.3.1.1"), instance("1.2.3.1.2")], True
+
+    def answer(request: Request) -> Reply:
+        if broken and request.path.endswith("1.2.3.1.2"):
+            return status, {}, b""
+        return answering([study(count=2)], instances, (200, MULTIPART, WHOLE))(request)
+
+    with serving(answer) as web:
+        came, faulty, cursor = taken(of(web.url))
+        assert [name.rpartition("/")[2] for name in came] == ["1.2.3.1.1.dcm"]
+        assert [fault.again for fault in faulty] == [again]
+        assert "1.2.3" not in json.dumps(cursor)
+        broken = False
+        came, faulty, cursor = taken(of(web.url), cursor)
+        assert [name.rpartition("/")[2] for name in came] == (["1.2.3.1.2.dcm"] if again else [])
+        assert faulty == []
+        assert taken(of(web.url), cursor) == ({}, [], cursor)
+
+
+def test_one_instance_that_is_too_large_blocks_no_other(settings: Any) -> None:
+    settings.MAX_UPLOAD_BYTES = 100_000
+
+    def answer(request: Request) -> Reply:
+        large = b"--b\r\n\r\n" + bytes(128) + b"DICM" + bytes(300_000) + b"\r\n--b--\r\n"
+        file = large if request.path.endswith("1.2.3.1.1") else WHOLE
+        return answering([study(count=2)], [instance("1.2.3.1.1"), instance("1.2.3.1.2")], (200, MULTIPART, file))(request)
+
+    with serving(answer) as web:
+        came, faulty, _cursor = taken(of(web.url))
+        assert [name.rpartition("/")[2] for name in came] == ["1.2.3.1.2.dcm"]
+        assert [fault.again for fault in faulty] == [False]
 
 
 def test_a_part_is_read_whatever_its_chunks() -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from datasets.importing.base import FileFault, SourceError
+from datasets.importing.base import Faulty, FileFault, SourceError
+from datasets.importing.files import fetched
 from datasets.importing.network import Network
-from datasets.importing.sources import files, source_class
-from tests.datasets.importing.conftest import drained, files_of, refused, source
+from datasets.importing.sources import again, files, source_class
+from tests.datasets.importing.conftest import drained, files_of, held, refused, source, taken
 
 pytestmark = pytest.mark.once
 
@@ -154,3 +155,63 @@ def test_a_folder_that_is_too_full_or_not_there(inbox: Path, monkeypatch: pytest
     with pytest.raises(SourceError) as caught:
         of(inbox / "missing").check()
     assert caught.value.passing
+
+
+def test_what_could_not_be_read_comes_again(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "FILES", 2)
+    for number, name in enumerate("abc"):
+        put(inbox / name, name.encode(), 300 - number)
+    with held(inbox / "a"):
+        came, faulty, cursor = taken(of(inbox))
+        assert came == {"b": b"b", "c": b"c"}
+        assert [(fault.where, fault.again) for fault in faulty] == [("a", True)]
+        assert faulty[0].reason.endswith("It is tried again in the next run.")
+    came, faulty, cursor = taken(of(inbox), cursor)
+    assert (came, faulty) == ({"a": b"a"}, [])
+    assert list(cursor) == ["taken"]
+    assert taken(of(inbox), cursor) == ({}, [], cursor)
+
+
+def test_what_is_never_readable_is_given_up_and_told(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(inbox / "a")
+    monkeypatch.setattr(again, "TRIES", 2)
+    cursor: Any = {}
+    with held(inbox / "a"):
+        cursor = taken(of(inbox), cursor)[2]
+        _came, faulty, cursor = taken(of(inbox), cursor)
+        assert faulty[0].again  # often enough, and not for long enough
+        monkeypatch.setattr(again, "DAYS", 0)
+        _came, faulty, cursor = taken(of(inbox), cursor)
+        assert not faulty[0].again and "given up" in faulty[0].reason
+        assert taken(of(inbox), cursor) == ({}, [], cursor)
+    put(inbox / "a", b"new")
+    assert taken(of(inbox), cursor)[0] == {"a": b"new"}
+
+
+def test_a_disk_that_can_not_be_read_is_not_ours_that_can_not_be_written(settings: Any) -> None:
+    path = Path("/sys/devices/virtual/net/lo/speed")  # a file of 4,096 bytes whose reading fails
+    if not path.exists():
+        pytest.skip("no such file here")
+    settings.IMPORT_FOLDERS = [str(path.parent)]
+    found, failed = path.stat(), list[Faulty]()
+    with fetched(of(path.parent).remote(files.Entry("speed", found.st_size, found.st_mtime), {}), failed) as copy:
+        assert copy is None
+    assert failed[0].again and failed[0].reason.startswith("It can't be read (Invalid argument).")
+
+
+def test_a_time_in_the_future_is_no_reason_to_wait_for_ever(inbox: Path) -> None:
+    put(inbox / "ahead.csv", b"first", -3600)
+    assert "in the future" in of(inbox).preview().notes[0]
+    came, faulty, cursor = taken(of(inbox))
+    assert (came, faulty) == ({}, [])
+    assert taken(of(inbox), cursor)[0] == {}  # a second later it may still be growing
+    put(inbox / "ahead.csv", b"grown", -7200)
+    came, faulty, cursor = taken(of(inbox), minute_later(cursor))
+    assert came == {} and "keeps changing" in faulty[0].reason
+    came, faulty, cursor = taken(of(inbox), minute_later(cursor))
+    assert (came, faulty) == ({"ahead.csv": b"grown"}, [])
+    assert taken(of(inbox), minute_later(cursor))[0] == {}
+
+
+def minute_later(cursor: Any) -> Any:
+    return {**cursor, "ahead": {key: [mark, since - 61] for key, (mark, since) in cursor.get("ahead", {}).items()}}

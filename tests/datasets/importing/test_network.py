@@ -18,7 +18,7 @@ from tests.datasets.importing.conftest import HERE
 from tests.datasets.importing.web import Reply, Request, serving
 
 pytestmark = pytest.mark.once
-REFUSED = ["127.0.0.1", "127.8.8.8", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "169.254.0.1", "100.64.0.1", "192.0.0.1", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.2.3", "240.0.0.1", "255.255.255.255", "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "64:ff9b::127.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "2002:7f00:1::", "2002:a00:1::", "2002:a9fe:a9fe::", "2001:0:7f00:1::", "fc00::1", "fd12:3456::1", "fd00:ec2::254", "fe80::1", "fe80::1%eth0", "fec0::1", "ff02::1", "ff0e::1", "2001:db8::1", "100::1", "nonsense", "1.2.3"]
+REFUSED = ["127.0.0.1", "127.8.8.8", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "169.254.0.1", "100.64.0.1", "192.0.0.1", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.2.3", "240.0.0.1", "255.255.255.255", "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "64:ff9b::127.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "2002:7f00:1::", "2002:a00:1::", "2002:a9fe:a9fe::", "2001:0:7f00:1::", "fc00::1", "fd12:3456::1", "fd00:ec2::254", "fe80::1", "fe80::1%eth0", "fec0::1", "ff02::1", "ff0e::1", "2001:db8::1", "100::1", "nonsense", "1.2.3", "168.63.129.16", "::ffff:168.63.129.16"]
 PUBLIC = ["8.8.8.8", "1.1.1.1", "193.0.6.139", "2606:4700:4700::1111", "2a00:1450:4001::1", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"]
 
 
@@ -37,7 +37,7 @@ def test_what_the_administrator_lists_is_reached_and_nothing_beside_it() -> None
     assert [network.permits(text) for text in ("10.1.2.3", "::ffff:10.1.2.3", "fd12::1", "8.8.8.8")] == [True] * 4
     assert [network.permits(text) for text in ("10.2.0.1", "::ffff:10.2.0.1", "fd13::1", "127.0.0.1")] == [False] * 4
     everything = Network(("0.0.0.0/0", "::/0"))
-    never = ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "224.0.0.1", "fe80::1", "0.0.0.0", "::", "fd00:ec2::254"]
+    never = ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "224.0.0.1", "fe80::1", "0.0.0.0", "::", "fd00:ec2::254", "168.63.129.16"]
     assert not any(everything.permits(text) for text in never)  # a cloud's credentials, whatever the list says
 
 
@@ -176,7 +176,7 @@ def test_hostile_answers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         client = Client(HERE, web.url)
         began = time.monotonic()
         with pytest.raises(SourceError) as caught:
-            client.get(f"{web.url}/Patient?name=Meyer", seconds=2, most=8 * 2**20)
+            client.get(f"{web.url}/Patient/Meyer-17?name=Meyer", seconds=2, most=8 * 2**20)
         assert (caught.value.code, caught.value.passing) == (code, passing)
         assert "Meyer" not in str(caught.value)
         assert time.monotonic() - began < 8
@@ -197,3 +197,23 @@ def test_what_is_no_http_server_and_what_is_nothing() -> None:
         with pytest.raises(SourceError):
             client.get(bad)
     client.close()
+
+
+def test_errors_name_what_was_configured_alone() -> None:
+    """Neither what a source adds to the address nor where a server leads, as both may name a patient."""
+
+    def answer(request: Request) -> Reply:
+        if request.path == "/base/lead":
+            return 302, {"Location": f"http://localhost:{web.port}/Meyer/1.2.840.17"}, b""
+        return (200, {}, b"no JSON") if request.path == "/base/Meyer.json" else (404, {}, b"")
+
+    with serving(answer) as web:
+        client = Client(HERE, f"{web.url}/base?key=secret")
+        for path, named in {"Meyer?name=Meyer": f"{web.url}/base", "lead": f"http://localhost:{web.port}"}.items():
+            with pytest.raises(SourceError) as caught:
+                client.get(f"{web.url}/base/{path}")
+            assert str(caught.value) == f"There is nothing at {named} (404). Check the address."
+        with pytest.raises(SourceError) as caught:
+            client.get(f"{web.url}/base/Meyer.json").json()
+        assert str(caught.value) == f"{web.url}/base answers with something that is no JSON."
+        client.close()

@@ -1,6 +1,7 @@
 """The S3 source against moto's server, which checks each request's signature and the user's policy."""
 
 import json
+import resource
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +15,11 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
+from datasets.arrivals.found import Refused
 from datasets.importing.base import FileFault, SourceError
 from datasets.importing.network import Network
 from datasets.importing.sources import files, s3
-from tests.datasets.importing.conftest import HERE, drained, files_of, refused, source
+from tests.datasets.importing.conftest import HERE, drained, files_of, refused, source, taken
 from tests.datasets.importing.web import serving
 
 pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore::DeprecationWarning:moto", "ignore::DeprecationWarning:botocore")]
@@ -79,7 +81,7 @@ def bucket(server: Bucket) -> Bucket:
     return server
 
 
-def of(bucket: Bucket, network: Network = HERE, **given: Any) -> Any:
+def of(bucket: Bucket, /, network: Network = HERE, **given: Any) -> Any:
     usual = {"address": bucket.url, "region": "eu-central-1", "bucket": "arrivals", "prefix": "in", "subfolders": True, **bucket.keys}
     return source("s3", network, **{**usual, **given})
 
@@ -181,3 +183,33 @@ def test_an_object_without_end(tmp_path: Path) -> None:
         (piece,) = made.pieces({})
         with pytest.raises(FileFault), piece.files[0].open():
             pass
+
+
+def test_an_object_that_is_refused_comes_again_and_blocks_no_other() -> None:
+    status = 403
+
+    def answer(request: Any) -> Any:
+        if "list-type" in request.query:
+            second = f"<Contents><Key>in/b</Key><Size>1</Size>{TIME}</Contents>"
+            return 200, {}, LIST.format("false", 1, TIME, second).encode()
+        return (200, {}, b"x") if request.path.endswith("b") else (status, {}, b"x")
+
+    with serving(answer) as web:
+        given = {"address": web.url, "region": "r", "bucket": "abc", "prefix": "in", "access_key": "k", "subfolders": True}
+        came, faulty, cursor = taken(source("s3", **given))
+        assert (list(came), [(fault.where, fault.again) for fault in faulty]) == (["b"], [("a", True)])
+        status = 200
+        assert list(taken(source("s3", **given), cursor)[0]) == ["a"]
+
+
+def test_a_full_disk_of_ours_is_told_as_that(bucket: Bucket) -> None:
+    bucket.put("in/large.bin", bytes(200_000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    made = of(bucket, pattern="large.bin")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(Refused) as caught:
+            taken(made)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.code == "disk_full"

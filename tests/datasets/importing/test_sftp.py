@@ -1,7 +1,9 @@
 """The SFTP source against a server by asyncssh."""
 
+import base64
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,10 @@ from typing import Any
 import pytest
 
 from datasets.importing.base import FileFault, SourceError
+from datasets.importing.files import fetched
 from datasets.importing.network import Network
-from datasets.importing.sources import files
-from tests.datasets.importing.conftest import HERE, drained, files_of, refused, source
+from datasets.importing.sources import files, sftp
+from tests.datasets.importing.conftest import HERE, drained, files_of, refused, source, taken
 from tests.datasets.importing.sftp_server import PASSWORD, USER, SftpServer, sftp_server
 from tests.datasets.importing.test_folder import put
 
@@ -63,8 +66,8 @@ def test_cut_off_and_gone_on(server: SftpServer, out: Path, monkeypatch: pytest.
     first, second = half.pieces({})
     assert files_of([first]) == {"a": b"a"}
     server.cut_off()
-    with pytest.raises(SourceError) as caught, second.files[0].open() as stream:
-        stream.read()
+    with pytest.raises(SourceError) as caught, fetched(second.files[0], []):
+        pass
     assert not isinstance(caught.value, FileFault)
     assert (caught.value.code, caught.value.passing) == ("unreachable", True)
     made = of(server, out)
@@ -87,12 +90,52 @@ def test_the_host_key_is_confirmed_by_a_person(server: SftpServer, out: Path) ->
 def test_signs_in_by_key(server: SftpServer, out: Path) -> None:
     key = server.client_key.export_private_key().decode()
     assert of(server, out, password="", private_key=key).check().startswith("Found 0")
-    locked = server.client_key.export_private_key(passphrase="opens it", rounds=2).decode()
+    locked = server.client_key.export_private_key(passphrase="opens it", rounds=50).decode()
     assert of(server, out, password="opens it", private_key=locked).check().startswith("Found 0")
+    with pytest.raises(SourceError) as caught:  # a page that is waited for opens no key: the connection test does
+        of(server, out, password="wrong", private_key=locked).check()
+    assert caught.value.code == "sign_in"
     usual = {"host": "h", "port": 22, "user": USER, "folder": "/x"}
-    assert set(refused("sftp", **usual, private_key=locked, password="wrong")) == {"private_key"}
     assert set(refused("sftp", **usual, private_key="no key")) == {"private_key"}
     assert set(refused("sftp", **{**usual, "host": "a b", "port": 0}, fingerprint="MD5:00")) == {"host", "port", "fingerprint"}
+
+
+def test_a_key_does_not_say_how_long_we_work(server: SftpServer, out: Path) -> None:
+    locked = server.client_key.export_private_key(passphrase="opens it", rounds=50).decode()
+    head, *lines, tail = locked.strip().splitlines()
+    body = base64.b64decode("".join(lines))
+    assert sftp.rounds_of(locked) == 50
+    options = body.index(b"bcrypt") + len("bcrypt") + 4  # the length of the salt, the salt, the rounds
+    place = options + 4 + int.from_bytes(body[options : options + 4])
+    slow = body[:place] + (2**31).to_bytes(4) + body[place + 4 :]
+    began = time.monotonic()
+    for text in (base64.encodebytes(slow).decode(), "!" + base64.encodebytes(slow).decode()):
+        with pytest.raises(SourceError) as caught:
+            of(server, out, password="opens it", private_key=f"{head}\n{text}{tail}").check()
+        assert caught.value.code == "sign_in"
+    assert time.monotonic() - began < 10
+
+
+def test_a_file_that_the_server_can_not_read_fails_alone_and_comes_again(server: SftpServer, out: Path) -> None:
+    put(out / "a", b"a", 300)
+    put(out / "b", b"b", 200)
+    server.broken.add("a")
+    came, faulty, cursor = taken(of(server, out))
+    server.broken.clear()
+    assert came == {"b": b"b"}
+    assert [(fault.where, fault.again) for fault in faulty] == [("a", True)]
+    assert taken(of(server, out), cursor)[0] == {"a": b"a"}
+
+
+def test_silence_is_the_servers_and_passes(server: SftpServer, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sftp, "SILENCE", 1.0)
+    put(out / "a", b"a", 300)
+    server.silent.add("a")
+    with pytest.raises(SourceError) as caught:
+        taken(of(server, out))
+    server.silent.clear()
+    assert (caught.value.code, caught.value.passing) == ("timeout", True)
+    assert not isinstance(caught.value, FileFault)
 
 
 def test_wrong_password_missing_folder_refused_address(server: SftpServer, out: Path) -> None:

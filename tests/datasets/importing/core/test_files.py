@@ -12,6 +12,7 @@ from datasets.arrivals.models import Arrival, ArrivedFile
 from datasets.importing.models import Importer
 from datasets.models import Upload
 from tests.conftest import actor
+from tests.datasets.importing.conftest import held
 from tests.datasets.importing.core.conftest import HEADER, Drop, Run, mapped, ran, records
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +50,19 @@ def test_files_are_sorted_out_once(of_folder: Make, drop: Drop, alice: Any, run_
     drop.put("two.png", picture(2))
     run = ran(row, who, run_jobs)
     assert (run.files, ArrivedFile.objects.count()) == (1, 3)
+
+
+def test_a_file_that_could_not_be_read_comes_with_the_next_run(of_folder: Make, drop: Drop, alice: Any, run_jobs: Run) -> None:
+    drop.put("one.png", picture(1))
+    late = drop.put("two.png", picture(2))
+    row, who = of_folder(), actor(alice)
+    with held(late):
+        run = ran(row, who, run_jobs)
+        assert (run.state, run.files, run.faulty_count) == ("done", 1, 1)
+        assert run.faulty[0]["where"] == "two.png"
+    run = ran(row, who, run_jobs)
+    assert (run.files, run.faulty_count) == (1, 0)
+    assert sorted(ArrivedFile.objects.values_list("name", flat=True)) == ["one.png", "two.png"]
 
 
 def test_each_new_table_is_read_by_the_mapping(of_folder: Make, drop: Drop, alice: Any, run_jobs: Run) -> None:

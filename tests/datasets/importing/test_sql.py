@@ -3,6 +3,7 @@
 import logging
 import socket
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -235,6 +236,8 @@ def test_a_server_that_falls_silent_is_left(labs: Database, monkeypatch: pytest.
     with listening, pytest.raises(SourceError) as caught:
         of(labs, address=labs.address.replace(str(labs.port), str(listening.getsockname()[1]))).preview()
     for each in both:
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
         each.close()
     assert (caught.value.code, caught.value.passing) == ("unreachable", True)
 

@@ -2,11 +2,14 @@
 
     sex = Patient.gender                              of the record's patient
     hb = Observation[718-7]                           the latest with that code (also as a component), its value
-    unit = Observation[718-7].valueQuantity.unit      any FHIRPath from there
+    hb = Observation[718-7|g/dL]                      only where it is in that unit (system|code|unit with the system)
+    unit = Observation[718-7].valueQuantity.unit      any FHIRPath from there, of the functions that always end
     diagnoses = Condition[*].code.coding.code         of all, joined
     report = DiagnosticReport.conclusion              of the base resource where it is of that type, else of the latest
 
 What has a date counts for a record only up to the record's own date: what was found later can't have been known.
+What is void (entered in error, refuted, cancelled) counts for nothing. A column of a code keeps to the unit that it had first:
+values in two units would become one column of numbers that mean nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +28,19 @@ from datasets.importing.values import text_of
 
 Resource = Mapping[str, Any]
 TYPES = ("Patient", "Condition", "Observation", "DiagnosticReport", "ImagingStudy", "DocumentReference")
-LINE = re.compile(r"(?P<type>[A-Za-z]+)(\[(?P<which>[^\]\s]{1,120})\])?(\.(?P<path>.+))?")
+LINE = re.compile(r"(?P<type>[A-Za-z]+)(\[(?P<which>(?:[^\[\]\s]|\[[^\[\]\s]*\]){1,120})\])?(\.(?P<path>.+))?")
 COLUMNS = 200
+LONGEST, DEEPEST = 300, 8  # characters of a path, and brackets within brackets
+# Those that give at most as much as they are given, in a time that the resource bounds. Left out: what repeats, walks through all
+# that there is, joins what it doubles, or takes a regular expression.
+FUNCTIONS = frozenset({
+    "where", "select", "exists", "empty", "not", "all", "any", "count", "first", "last", "tail", "skip", "take",
+    "single", "distinct", "isDistinct", "ofType", "as", "is", "iif", "hasValue", "getValue", "extension", "toString",
+    "toInteger", "toDecimal", "toDate", "toDateTime", "toTime", "toBoolean", "toQuantity", "upper", "lower", "trim",
+    "length", "substring", "startsWith", "endsWith", "contains", "indexOf", "abs", "round", "floor", "ceiling",
+    "truncate", "allTrue", "anyTrue", "allFalse", "anyFalse",
+})  # fmt: skip
+VOID = {"entered-in-error", "cancelled", "refuted"}
 DATES = {
     "Patient": (),
     "Condition": ("recordedDate", "onsetDateTime"),
@@ -80,6 +94,21 @@ class Column:
     which: str  # "": the latest, "*": all, else a code, or system|code
     path: str  # FHIRPath; empty: the resource's own value
 
+    @property
+    def code(self) -> str:
+        """Of `which`, without the unit."""
+        parts = self.which.split("|")
+        return "|".join(parts[: 2 if ":" in parts[0] else 1])
+
+    @property
+    def unit(self) -> str:
+        """Of `which`; empty: the one that comes first."""
+        return "|".join(self.which.split("|")[2 if ":" in self.which.split("|")[0] else 1 :])
+
+
+class Mixed(Exception):
+    """A value in another unit than the column has; the text tells what to do."""
+
 
 def default(base: str) -> str:
     """The mapping of a base resource where a person gives none."""
@@ -101,10 +130,9 @@ def parse(text: str) -> list[Column]:
             text = _("Line %(number)d is not “column = Resource.path” with one of %(types)s.")
             raise ValueError(text % {"number": number, "types": ", ".join(TYPES)})
         column = Column(name, match["type"], match["which"] or "", (match["path"] or "").strip())
-        try:
-            compiled(column.path)
-        except Exception:  # the library raises bare ones
-            raise ValueError(_("Line %(number)d: the path is no FHIRPath that is known here.") % {"number": number}) from None
+        if not harmless(column.path):
+            text = _("Line %(number)d: the path is no FHIRPath of at most %(most)d characters that is known here.")
+            raise ValueError(text % {"number": number, "most": LONGEST})
         columns.append(column)
     if not 1 <= len(columns) <= COLUMNS or len({column.name for column in columns}) < len(columns):
         raise ValueError(_("A mapping has 1 to %(most)d columns, each with a name of its own.") % {"most": COLUMNS})
@@ -112,36 +140,101 @@ def parse(text: str) -> list[Column]:
 
 
 @lru_cache(1000)
+def harmless(path: str) -> bool:
+    """Whether it is a FHIRPath of functions that end. It is only read, never evaluated: that is for a job."""
+    from fhirpathpy.parser import parse as parse_path
+
+    depth = deepest = 0
+    for sign in path:
+        depth += (sign in "([{") - (sign in ")]}")
+        deepest = max(deepest, depth)
+    if len(path) > LONGEST or deepest > DEEPEST or not path.isprintable():
+        return False
+    if not path:
+        return True
+    try:
+        waiting: list[Any] = [parse_path(path)]
+    except Exception:  # the library raises bare ones
+        return False
+    while waiting:
+        node = waiting.pop()
+        waiting += node.get("children") or ()
+        if node.get("type") == "ExternalConstantTerm":
+            return False
+        if node.get("type") == "Functn" and node["children"][0].get("text") not in FUNCTIONS:
+            return False
+    return True
+
+
+@lru_cache(1000)
 def compiled(path: str) -> Callable[[Any], list[Any]] | None:
-    """Raises Exception for what is no FHIRPath. Evaluated once, so that an unknown function is found now."""
+    """Raises Exception for what is no FHIRPath."""
     if not path:
         return None
     from fhirpathpy import compile as compile_path
 
     made: Callable[[Any], list[Any]] = compile_path(path)
-    made({"resourceType": "Basic"})
     return made
 
 
-def row(columns: Sequence[Column], base: Resource, others: Mapping[str, Sequence[Resource]]) -> dict[str, str | None]:
-    """The record. `others`: the same patient's resources by type. Raises Exception where a resource is not what FHIR says."""
+def is_void(resource: Resource) -> bool:
+    """Whether it says of itself that it does not hold."""
+    if resource.get("status") in VOID or resource.get("docStatus") in VOID:
+        return True
+    concept = resource.get("verificationStatus")
+    return isinstance(concept, Mapping) and any(each.get("code") in VOID for each in concept.get("coding") or ())
+
+
+def row(
+    columns: Sequence[Column], base: Resource, others: Mapping[str, Sequence[Resource]], units: dict[str, str]
+) -> dict[str, str | None]:
+    """The record. `others`: the same patient's resources by type. `units`: of the columns so far, to which is added.
+
+    Raises Mixed, and Exception where a resource is not what FHIR says.
+    """
     until = date_of(base)
     found: dict[str, str | None] = {}
+    fresh: dict[str, str] = {}
     for column in columns:
         candidates: Sequence[Any] = [base] if column.type == base["resourceType"] else others.get(column.type, ())
         if column.type != base["resourceType"] and until:
             candidates = [each for each in candidates if date_of(each) <= until]  # no date: "" comes first
         candidates = sorted(candidates, key=date_of, reverse=True)
-        if column.which not in {"", "*"}:
-            candidates = [part for each in candidates for part in with_code(each, column.which)]
+        coded = column.which not in {"", "*"}
+        if coded:
+            candidates = [part for each in candidates for part in with_code(each, column.code)]
+        if column.unit:
+            candidates = [each for each in candidates if column.unit in units_of(each)]
         values: list[Any] = []
         for each in candidates:
-            values += [value for value in values_of(each, column.path) if value not in values]
+            got = values_of(each, column.path)
+            if coded and not column.unit and not column.path and (unit := next(iter(units_of(each)), "")):
+                known = units.get(column.name) or fresh.setdefault(column.name, unit)
+                if known not in units_of(each):
+                    raise Mixed(_mixed(column, unit, known))
+            values += [value for value in got if value not in values]
             if values and column.which != "*":
                 break
         texts = [text for value in values if (text := text_of(value)) is not None]
         found[column.name] = "; ".join(texts) or None
+    units.update(fresh)
     return found
+
+
+def _mixed(column: Column, unit: str, known: str) -> str:
+    text = _(
+        "%(column)s is in %(unit)s here and was in %(known)s so far. "
+        "Say which one you want, as in %(type)s[%(code)s|%(known)s]."
+    )
+    return text % {"column": column.name, "unit": unit[:40], "known": known[:40], "type": column.type, "code": column.code}
+
+
+def units_of(resource: Resource) -> list[str]:
+    """What the unit of its value is called, its UCUM code first."""
+    quantity = resource.get("valueQuantity")
+    if not isinstance(quantity, Mapping):
+        return []
+    return [unit for name in ("code", "unit") if isinstance(unit := quantity.get(name), str) and unit]
 
 
 def values_of(resource: Resource, path: str) -> list[Any]:
@@ -154,7 +247,8 @@ def own_value(resource: Resource) -> Any:
     if resource.get("resourceType") == "DocumentReference":
         return "\n".join(filter(None, (attached(item.get("attachment") or {}) for item in resource.get("content") or ()))) or None
     if isinstance(quantity := resource.get("valueQuantity"), Mapping):
-        return quantity.get("value")
+        value = text_of(quantity.get("value"))
+        return f"{quantity['comparator']}{value}" if value and quantity.get("comparator") else quantity.get("value")
     if isinstance(concept := resource.get("valueCodeableConcept"), Mapping):
         return concept.get("text") or next((each.get("code") for each in concept.get("coding") or ()), None)
     for name in ("valueString", "valueInteger", "valueBoolean", "valueDateTime", "valueTime"):

@@ -23,7 +23,7 @@ FREE = frozenset(
     {
         *("query", "cursor_column", "pattern", "subfolders", "prefix", "resource", "filter", "mapping"),
         *("format", "records", "paging", "paging_name", "first_page", "since_parameter", "since_field"),
-        *("modality", "description", "since", "look_back"),
+        *("modality", "description", "since", "look_back", "overlap_minutes", "overlap_numbers"),
     }
 )
 

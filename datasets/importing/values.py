@@ -12,6 +12,7 @@ from typing import Any
 
 LONGEST = 1_000_000  # characters in one cell
 ROWS = 1000  # in one piece
+HEAVY = 8_000_000  # characters in one piece
 
 Row = Mapping[str, str | None]
 
@@ -80,13 +81,20 @@ class Together:
         return made
 
 
-def batches(items: Iterable[Any], size: int = ROWS) -> Iterator[Sequence[Any]]:
-    """In lists of at most so many."""
+def weight(item: Any) -> int:
+    """The characters of a row; of anything else nothing worth counting."""
+    return sum(len(value) for value in item.values() if value is not None) if isinstance(item, Mapping) else 0
+
+
+def batches(items: Iterable[Any], size: int = ROWS, most: int = HEAVY) -> Iterator[Sequence[Any]]:
+    """In lists of at most so many, and of few where they are large."""
     batch: list[Any] = []
+    heavy = 0
     for item in items:
         batch.append(item)
-        if len(batch) == size:
+        heavy += weight(item)
+        if len(batch) == size or heavy >= most:
             yield batch
-            batch = []
+            batch, heavy = [], 0
     if batch:
         yield batch

@@ -1,19 +1,22 @@
 """A feed: records that an HTTP address gives as JSON, page by page, or as CSV.
 
 What is new is told by the server (ETag, Last-Modified), by a parameter that asks for what came since, or by a hash of the whole.
-The cursor moves on with the last piece: the order in which a feed gives its records says nothing.
+The cursor moves on with the last piece: the order in which a feed gives its records says nothing. What came since is asked for
+from a little before the last value on (see `overlap`); which records of that time have come is remembered.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin
 
 import httpx
 from django import forms
@@ -26,17 +29,20 @@ from datasets.importing import http
 from datasets.importing.base import Cursor, Delivers, Faulty, Piece, Preview, SourceError
 from datasets.importing.http import Answer, Client, limited, origin, shown
 from datasets.importing.network import Network
-from datasets.importing.sources.web import SECRETS, WebForm, client_of
+from datasets.importing.sources import overlap
+from datasets.importing.sources.web import SECRETS, WebForm, client_of, named, with_parameter
 from datasets.importing.values import ROWS, Row, batches, digest, text_of
 from datasets.readers.base import ReadError
 from datasets.readers.delimited import DelimitedTable
 
 PAGES = 10_000  # of one run
-AT_LAST = 1000  # records with the last value that are remembered, so that they do not come again
+AT_LAST = 5000  # records of the overlap that are remembered, so that they do not come again
+LOOK_SECONDS = 30.0  # for a preview, which then shows what has come
+NUMBER = r"-?\d{1,18}(\.\d+)?"
 DEEPEST = 3  # objects within a record become columns "a.b.c"; what lies deeper is kept as JSON
 
 
-class FeedForm(WebForm):
+class FeedForm(WebForm, overlap.NumbersForm):
     """What a person fills in."""
 
     format = forms.ChoiceField(label=gettext_lazy("Format"), choices=[("json", "JSON"), ("csv", "CSV")])
@@ -61,14 +67,17 @@ class FeedForm(WebForm):
         label=gettext_lazy("Name of that field or parameter"),
         required=False,
         max_length=200,
-        help_text=gettext_lazy("Such as links.next, page or offset."),
+        help_text=gettext_lazy(
+            "Such as links.next, page or offset. "
+            "Counted pages shift when records go while they are read: take another way if there is one."
+        ),
     )
     first_page = forms.IntegerField(label=gettext_lazy("First page"), initial=1, required=False, min_value=0, max_value=1)
     since_parameter = forms.CharField(
         label=gettext_lazy("Parameter that asks for what is new"),
         required=False,
         max_length=200,
-        help_text=gettext_lazy("Such as updated_since. It is sent with the last value of the field below."),
+        help_text=gettext_lazy("Such as updated_since. It is sent with the last value of the field below, less the overlap."),
     )
     since_field = forms.CharField(
         label=gettext_lazy("Field with the time of the last change"),
@@ -76,6 +85,9 @@ class FeedForm(WebForm):
         max_length=200,
         help_text=gettext_lazy("A time or a number that grows, such as updated_at."),
     )
+
+    field_order = (*WebForm.base_fields, "format", "records", "paging", "paging_name", "first_page", "since_parameter",
+                   "since_field", *overlap.NumbersForm.base_fields)  # fmt: skip
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
@@ -118,11 +130,16 @@ class FeedSource:
         """Ask for the first page."""
         preview = self.preview(5)
         text = _("%(url)s gives records with %(count)d fields.") if preview.rows else _("%(url)s answers, with no record yet.")
-        return text % {"url": shown(self.address), "count": len(preview.fields)}
+        return text % {"url": named(self.address), "count": len(preview.fields)}
 
     def preview(self, most: int = 20) -> Preview:
         """The first records."""
-        made = list(islice(self._records({}, {}), most))
+        until = time.monotonic() + LOOK_SECONDS
+        made = []
+        for each in islice(self._records({}, {}), most):
+            made.append(each)
+            if time.monotonic() > until:
+                break
         rows = [row for row in made if not isinstance(row, Faulty)]
         fields = list(dict.fromkeys(name for row in rows for name in row))
         return Preview(fields, rows, faulty=[row for row in made if isinstance(row, Faulty)])
@@ -153,8 +170,8 @@ class FeedSource:
         known = {"If-None-Match": cursor.get("etag", ""), "If-Modified-Since": cursor.get("modified", "")}
         headers = {name: value for name, value in known.items() if value}
         url = self.address
-        if self.settings.get("since_parameter") and cursor.get("since"):
-            url = with_parameter(url, self.settings["since_parameter"], str(cursor["since"]))
+        if self.settings.get("since_parameter") and (begin := Since(self.settings, cursor).begin()):
+            url = with_parameter(url, self.settings["since_parameter"], begin)
         if self.settings["format"] == "csv":
             yield from self._csv(url, headers, cursor, found)
         else:
@@ -164,10 +181,12 @@ class FeedSource:
         number, page, first, total = 0, int(self.settings.get("first_page") or 0), url, hashlib.sha256()
         paging = self.settings.get("paging") or "none"
         asked: set[str] = set()
-        previous = b""
+        previous, before, overlaps = b"", [], False
         for _number in range(PAGES):
             if paging in {"page", "offset"}:
-                url = with_parameter(first, self.settings["paging_name"], str(page if paging == "page" else number))
+                # An offset begins with the last record that has come: if it is another one now, the list has shifted.
+                overlaps = paging == "offset" and len(before) > 1
+                url = with_parameter(first, self.settings["paging_name"], str(page if paging == "page" else number - overlaps))
             asked.add(url)
             sent = {"Accept": "application/json", **(headers if url == first else {})}
             answer = self.client.get(url, headers=sent, accept=(200, 304))
@@ -184,6 +203,11 @@ class FeedSource:
                 total.update(answer.body)
                 if not self._changed(found, total.hexdigest(), cursor):
                     return
+            again, previous = paging in {"page", "offset"} and answer.body == previous, answer.body
+            if overlaps and not again and items[:1] != before[-1:]:
+                text = _("The records of %(url)s changed their places while they were read. It is tried again later.")
+                raise SourceError("shifted", text % {"url": shown(url)}, passing=True)
+            before, items = items, items[overlaps:]
             for item in items:
                 number += 1
                 yield record(item, number)
@@ -191,7 +215,6 @@ class FeedSource:
             target = self._next(answer, body, items, url)
             if target is None:
                 return
-            again, previous = paging in {"page", "offset"} and answer.body == previous, answer.body
             if target in asked or again:
                 raise SourceError("answer", _("%(url)s leads to a page that it has given before.") % {"url": shown(url)})
             url = target
@@ -244,39 +267,74 @@ class FeedSource:
 
 
 class Since:
-    """The greatest value of the field so far, and which records had it."""
+    """The greatest value of the field so far, and which records there were from a little before it on."""
 
     def __init__(self, settings: Mapping[str, Any], cursor: Cursor) -> None:
-        self.field = settings.get("since_field") or ""
-        self.before, self.known = cursor.get("since"), set(cursor.get("at", ()))
-        self.value, self.at = self.before, list(cursor.get("at", ()))
+        self.field, self.settings = settings.get("since_field") or "", settings
+        self.value: str | None = cursor.get("since")
+        self.known: dict[str, str] = {each[0]: each[1] for each in cursor.get("at", ())}  # their values, by their hash
+        self.at = dict(self.known)
+        self.least: str | None = cursor.get("from")  # where more had come than is remembered: the first that is
+
+    def begin(self) -> str | None:
+        """From where on to ask."""
+        if self.value is None:
+            return None
+        begin = earlier(self.value, self.settings)
+        return self.least if self.least is not None and order(self.least) > order(begin) else begin
 
     def is_new(self, row: Row) -> bool:
-        """Whether it has not come with the cursor's value already; remembers it."""
+        """Whether it has not come already; remembers it."""
         value = row.get(self.field) if self.field else None
         if value is None:
             return True
         mark = f"{digest(row):016x}"
         now = order(value)
-        if self.value is None or now > order(self.value):
-            self.value, self.at = value, [mark]
-        elif value == self.value and mark not in self.at:
-            self.at = [*self.at, mark][-AT_LAST:]
-        return not (value == self.before and mark in self.known)
+        self.at[mark] = value
+        ahead = now[0] == 1 and now[1] > overlap.limit().timestamp()
+        if not ahead and (self.value is None or now > order(self.value)):
+            self.value = value
+        if len(self.at) > 4 * AT_LAST:
+            self._forget()
+        return mark not in self.known
+
+    def _forget(self) -> None:
+        """Only what may be given again is remembered, the latest of it."""
+        begin = self.begin()
+        kept = [item for item in self.at.items() if begin is None or order(item[1]) >= order(begin)]
+        kept.sort(key=lambda item: order(item[1]))
+        if len(kept) > AT_LAST:
+            kept = kept[-AT_LAST:]
+            self.least = kept[0][1]
+        self.at = dict(kept)
 
     def cursor(self) -> dict[str, Any]:
-        return {"since": self.value, "at": self.at} if self.value is not None else {}
+        self._forget()
+        found = {"since": self.value, "from": self.least, "at": [[mark, value] for mark, value in self.at.items()]}
+        return {name: value for name, value in found.items() if value}
 
 
 def order(value: str) -> tuple[int, float]:
     """Times and numbers in their order. Raises SourceError for others, which may name a patient."""
-    if re.fullmatch(r"-?\d{1,18}(\.\d+)?", value):
+    if re.fullmatch(NUMBER, value):
         return 0, float(value)
     try:
-        return 1, datetime.fromisoformat(value).timestamp()
+        at = datetime.fromisoformat(value)
+        return 1, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, OSError):
         text = _("The field with the time of the last change holds something that is neither a time nor a number.")
         raise SourceError("answer", text) from None
+
+
+def earlier(value: str, settings: Mapping[str, Any]) -> str:
+    """The value less the overlap, written as it was."""
+    if re.fullmatch(NUMBER, value):
+        return format(overlap.back(Decimal(value), settings), "f")
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        return str(overlap.back(date.fromisoformat(value), settings))
+    at = overlap.back(datetime.fromisoformat(value), settings)
+    text = at.isoformat("T" if "T" in value else " ")
+    return text.removesuffix("+00:00") + "Z" if value.endswith("Z") else text
 
 
 def state_of(headers: httpx.Headers) -> dict[str, str]:
@@ -336,9 +394,3 @@ def links(headers: httpx.Headers) -> Iterable[dict[str, str]]:
     for target, rest in re.findall(r"<([^>]{1,4000})>([^,<]*)", headers.get("link", "")):
         rel = re.search(r'rel="?([^";\s]+)', rest)
         yield {"url": target, "rel": rel.group(1).casefold() if rel else ""}
-
-
-def with_parameter(url: str, name: str, value: str) -> str:
-    parts = urlsplit(url)
-    others = [(key, each) for key, each in parse_qsl(parts.query, keep_blank_values=True) if key != name]
-    return urlunsplit(parts._replace(query=urlencode([*others, (name, value)])))

@@ -1,14 +1,16 @@
 """A database: one query that only reads, by a SQLAlchemy address; new rows by a column that grows.
 
-The cursor is the column's last value, with how many rows had it and a sum over them. Rows of that same value are looked at
-again next time: where one has been added the group comes once more, whole, and what is known of it goes by its hash; else none
-of it comes.
+The cursor is the column's last value, with how many rows lie in the overlap before it (see `overlap`) and a sum over them. Those
+are looked at again next time: where one has been added or changed, all of the overlap comes once more, and what is known of it
+goes by its hash; else none of it comes. Values later than tomorrow are taken without moving the cursor, with a sum of their own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -22,14 +24,16 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from datasets.importing.base import Cursor, Delivers, Faulty, Piece, Preview, SourceError
 from datasets.importing.network import Network, valid_host
-from datasets.importing.sources.sql_servers import AFTER, SERVERS, Rows, Server, lost
+from datasets.importing.sources import overlap
+from datasets.importing.sources.sql_servers import AFTER, SERVERS, UPTO, Rows, Server, Values, lost
 from datasets.importing.values import Row, Together, batches, text_of
 
 LOOK_SECONDS, READ_SECONDS = 30, 600  # that the database may take for a look, and for a part of a run
+COUNT_SECONDS, COUNTED = 5, 1000  # for the count of rows without a value, and up to where it is counted
 DRIVERS = {"postgresql": "psycopg2", "mysql": "pymysql", "mariadb": "pymysql"}
 
 
-class SqlForm(forms.Form):
+class SqlForm(overlap.NumbersForm):
     """What a person fills in."""
 
     address = forms.CharField(
@@ -64,9 +68,12 @@ class SqlForm(forms.Form):
         max_length=128,
         help_text=gettext_lazy(
             "A column of the query whose value grows with each new or changed row: a number, a date or a time. Only rows from "
-            "its last value on are read. Empty: all rows are read each time, and known ones are left out."
+            "a little before its last value on are read (the overlap). "
+            "Empty: all rows are read each time, and known ones are left out."
         ),
     )
+
+    field_order = ("address", "password", "tls", "query", "cursor_column", "overlap_minutes", "overlap_numbers")
 
     def clean_address(self) -> str:
         given = self.cleaned_data["address"].strip()
@@ -89,7 +96,7 @@ class SqlForm(forms.Form):
 
     def clean_query(self) -> str:
         query = str(self.cleaned_data["query"]).strip().rstrip(";").strip()
-        if AFTER in query or "\0" in query:
+        if AFTER in query or UPTO in query or "\0" in query:
             raise forms.ValidationError(_("The query must be one SELECT that only reads."))
         return query
 
@@ -115,99 +122,137 @@ class SqlSource:
         self.server: Server = SERVERS[kind](
             url, str(settings.get("password") or ""), settings.get("tls") or "checked", network
         )
-        self.query, self.column = settings["query"], (settings.get("cursor_column") or "").strip()
+        self.settings, self.query, self.column = settings, settings["query"], (settings.get("cursor_column") or "").strip()
         self.engine = self.server.engine()
 
     def check(self) -> str:
         """Connect, and run the query for its first row."""
-        preview = self.preview(1)
+        with self._connection(LOOK_SECONDS) as connection:
+            preview = self._first(connection, 1)
         text = _("Connected to %(host)s. The query gives %(count)d columns.") % {
             "host": self.server.host,
             "count": len(preview.fields),
         }
-        return " ".join(
-            [text, *preview.notes] if preview.rows else [text, _("It gives no row yet."), *preview.notes]
-        )
+        return text if preview.rows else " ".join([text, _("It gives no row yet.")])
 
     def preview(self, most: int = 20) -> Preview:
         """The first rows as the query gives them."""
-        notes = []
         with self._connection(LOOK_SECONDS) as connection:
-            names, rows = self.server.rows(connection, self._around(f"LIMIT {most:d}"), None)
-            self._check_names(names)
-            shown: list[Row] = []
-            faulty = []
-            for number, values in enumerate(rows, 1):
-                row = _row(names, values, number)
-                faulty.append(row) if isinstance(row, Faulty) else shown.append(row)
-            if self.column and (without := self._without_value(connection)):
-                notes.append(
-                    _("%(count)d rows have no value in %(column)s and are never read.")
-                    % {"count": without, "column": self.column}
-                )
-        return Preview(list(names), shown, faulty=faulty, notes=notes)
+            seen = self._first(connection, most)
+            notes = [self._without_value(connection)] if self.column else []
+        return replace(seen, notes=[_("%(count)s rows have no value in %(column)s and are never read.")
+                                    % {"count": count, "column": self.column} for count in notes if count])  # fmt: skip
+
+    def _first(self, connection: Connection, most: int) -> Preview:
+        names, rows = self.server.rows(connection, self._around(f"LIMIT {most:d}"), {})
+        self._check_names(names)
+        made = [_row(names, values, number) for number, values in enumerate(rows, 1)]
+        shown = [row for row in made if not isinstance(row, Faulty)]
+        return Preview(list(names), shown, faulty=[row for row in made if isinstance(row, Faulty)])
 
     def pieces(self, cursor: Cursor) -> Iterator[Piece]:
         """The rows that are new, in the order of the cursor column."""
         with self._connection(READ_SECONDS) as connection:
             if not self.column:
-                names, rows = self.server.rows(connection, self._around(), None)
+                names, rows = self.server.rows(connection, self._around(), {})
                 self._check_names(names)
                 made = (_row(names, values, number) for number, values in enumerate(rows, 1))
                 yield from (_piece({}, batch) for batch in batches(made))
                 return
-            column = f"q.{self.engine.dialect.identifier_preparer.quote_identifier(self.column)}"
-            after = (cursor["kind"], cursor["after"]) if "after" in cursor else None
-            sign = ">="
-            if after is not None:
-                names, rows = self._where(connection, f"{column} = {AFTER}", column, after)
-                group = Together.of(
-                    row for n, v in enumerate(rows, 1) if not isinstance(row := _row(names, v, n), Faulty)
-                )
-                sign = ">" if group == Together(cursor["count"], int(cursor["sum"])) else ">="
-            condition = f"{column} IS NOT NULL" if after is None else f"{column} {sign} {AFTER}"
-            names, rows = self._where(connection, condition, column, after)
-            yield from self._grouped(names, rows, cursor)
-            if after is None and (without := self._without_value(connection)):
-                reason = _("%(count)d rows have no value here and are not read.") % {"count": without}
-                yield Piece(self._last, faulty=[Faulty(self.column, reason)])
+            last, held = cursor, None
+            for piece in self._new(connection, cursor):
+                if held is not None:
+                    yield held
+                last, held = piece.cursor, piece
+            if held is not None:  # the last one knows what there is in the overlap before it
+                yield replace(held, cursor=self._closed(connection, last))
+            if not cursor and (without := self._without_value(connection)):
+                reason = _("%(count)s rows have no value here and are not read.") % {"count": without}
+                yield Piece(self._closed(connection, last) if held is not None else last, faulty=[Faulty(self.column, reason)])
+
+    def _new(self, connection: Connection, cursor: Cursor) -> Iterator[Piece]:
+        """What is new, by what the last cursor said of the overlap and of values in the future."""
+        condition = ["q.{column} IS NOT NULL"]
+        values: dict[str, tuple[str, str]] = {}
+        if "after" in cursor:
+            after = _value(cursor["kind"], cursor["after"])
+            known = "count" in cursor and self._overlap(connection, cursor) == Together(cursor["count"], int(cursor["sum"]))
+            condition = [f"q.{{column}} {'>' if known else '>='} {AFTER}"]
+            values[AFTER] = _marked(after if known else overlap.back(after, self.settings), self.column)
+        if "ahead" in cursor and (most := _limit(cursor["kind"])) is not None:
+            count, total = cursor["ahead"]
+            if self._together(connection, f"q.{{column}} > {UPTO}", {UPTO: most}) == Together(count, int(total)):
+                condition.append(f"q.{{column}} <= {UPTO}")
+                values[UPTO] = most
+        names, rows = self._where(connection, " AND ".join(condition), values)
+        yield from self._moving(names, rows, cursor)
+
+    def _moving(self, names: Sequence[str], rows: Rows, cursor: Cursor) -> Iterator[Piece]:
+        """Pieces, each with the value at its end, as far as that is not in the future."""
+        at = next(number for number, name in enumerate(names) if name.casefold() == self.column.casefold())
+        value = reached = most = None
+
+        def made() -> Iterator[Row | Faulty]:
+            nonlocal value, reached, most
+            for number, values in enumerate(rows, 1):
+                value = values[at]
+                most = most or overlap.latest(value)
+                if most is None or value <= most:
+                    reached = value
+                yield _row(names, values, number)
+
+        for batch in batches(made()):
+            kind, text = _marked(value, self.column)
+            if reached is not None:
+                kind, text = _marked(reached, self.column)
+                yield _piece({"kind": kind, "after": text}, batch)
+            else:
+                yield _piece({"kind": kind, **{name: cursor[name] for name in ("kind", "after") if name in cursor}}, batch)
+
+    def _closed(self, connection: Connection, cursor: Cursor) -> Cursor:
+        """A cursor with what there is in the overlap before it, and in the future. One state of the database tells all."""
+        found = dict(cursor)
+        if "after" in cursor:
+            group = self._overlap(connection, cursor)
+            found |= {"count": group.count, "sum": str(group.total)}
+        if (most := _limit(cursor["kind"])) is not None:
+            ahead = self._together(connection, f"q.{{column}} > {UPTO}", {UPTO: most})
+            found |= {"ahead": [ahead.count, str(ahead.total)]} if ahead.count else {}
+        return found
+
+    def _overlap(self, connection: Connection, cursor: Cursor) -> Together:
+        """What there is from a little before the cursor up to it."""
+        kind, after = cursor["kind"], cursor["after"]
+        begin = overlap.back(_value(kind, after), self.settings)
+        condition = f"q.{{column}} >= {AFTER} AND q.{{column}} <= {UPTO}"
+        return self._together(connection, condition, {AFTER: _marked(begin, self.column), UPTO: (kind, after)})
+
+    def _together(self, connection: Connection, condition: str, values: Values) -> Together:
+        names, rows = self._where(connection, condition, values)
+        made = (_row(names, each, number) for number, each in enumerate(rows, 1))
+        return Together.of(row for row in made if not isinstance(row, Faulty))
+
+    def _where(self, connection: Connection, condition: str, values: Values) -> tuple[Sequence[str], Rows]:
+        column = self.engine.dialect.identifier_preparer.quote_identifier(self.column)
+        rest = f"WHERE {condition.replace('{column}', column)} ORDER BY q.{column}"
+        names, rows = self.server.rows(connection, self._around(rest), values)
+        self._check_names(names)
+        return names, rows
 
     def close(self) -> None:
         """Each use has closed its own connection."""
         self.engine.dispose()
 
-    def _where(
-        self, connection: Connection, condition: str, column: str, after: Any
-    ) -> tuple[Sequence[str], Rows]:
-        names, rows = self.server.rows(connection, self._around(f"WHERE {condition} ORDER BY {column}"), after)
-        self._check_names(names)
-        return names, rows
-
-    def _grouped(self, names: Sequence[str], rows: Rows, cursor: Cursor) -> Iterator[Piece]:
-        """Pieces, each with the value at its end and what of that value has come."""
-        self._last: Cursor = cursor
-        at = next(number for number, name in enumerate(names) if name.casefold() == self.column.casefold())
-        value, group = None, Together()
-        for batch in batches(enumerate(rows, 1)):
-            made = []
-            for number, values in batch:
-                row = _row(names, values, number)
-                if values[at] != value:
-                    value, group = values[at], Together()
-                if not isinstance(row, Faulty):
-                    group.add(row)
-                made.append(row)
-            kind, text = _marked(value, self.column)
-            self._last = {"kind": kind, "after": text, "count": group.count, "sum": str(group.total)}
-            yield _piece(self._last, made)
-
     def _around(self, rest: str = "", what: str = "*") -> str:
         return f"SELECT {what} FROM ({self.query}\n) AS q {rest}"  # noqa: S608  # the server takes one statement that reads
 
-    def _without_value(self, connection: Connection) -> int:
-        column = f"q.{self.engine.dialect.identifier_preparer.quote_identifier(self.column)}"
-        _names, rows = self.server.rows(connection, self._around(f"WHERE {column} IS NULL", "count(*) AS n"), None)
-        return int(next(iter(rows))[0])
+    def _without_value(self, connection: Connection) -> str:
+        """How many rows have none, as text. Empty where there are none, or where to count them takes long."""
+        column = self.engine.dialect.identifier_preparer.quote_identifier(self.column)
+        some = self._around(f"WHERE q.{column} IS NULL LIMIT {COUNTED + 1:d}", "1 AS one")
+        found = self.server.attempt(connection, f"SELECT count(*) AS n FROM ({some}) AS few", COUNT_SECONDS)  # noqa: S608
+        count = int(found[0]) if found else 0
+        return f"{COUNTED}+" if count > COUNTED else str(count or "")
 
     def _check_names(self, names: Sequence[str]) -> None:
         twice = sorted({name for name in names if list(names).count(name) > 1})
@@ -272,7 +317,7 @@ def _marked(value: Any, column: str) -> tuple[str, str]:
             return "int", str(value)
         case Decimal() if value.is_finite():
             return "decimal", format(value, "f")
-        case float():
+        case float() if math.isfinite(value):
             return "float", repr(value)
         case datetime():
             return ("naive" if value.tzinfo is None else "aware"), value.isoformat()
@@ -283,3 +328,23 @@ def _marked(value: Any, column: str) -> tuple[str, str]:
         _("%(name)s can't be the cursor: its values are neither numbers, dates nor times.")
         % {"name": column},
     )
+
+
+def _value(kind: str, text: str) -> Any:
+    """A cursor's value as it was."""
+    match kind:
+        case "int":
+            return int(text)
+        case "decimal":
+            return Decimal(text)
+        case "float":
+            return float(text)
+        case "date":
+            return date.fromisoformat(text)
+    return datetime.fromisoformat(text)
+
+
+def _limit(kind: str) -> tuple[str, str] | None:
+    """What the cursor can't pass, of this kind."""
+    most = {"date": overlap.limit().date(), "aware": overlap.limit(), "naive": overlap.limit().replace(tzinfo=None)}.get(kind)
+    return None if most is None else (kind, most.isoformat())

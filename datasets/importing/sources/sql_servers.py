@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from django.utils.translation import gettext as _
@@ -15,10 +16,13 @@ from datasets.importing import tls, watching
 from datasets.importing.errors import SourceError
 from datasets.importing.network import CONNECT_SECONDS, Network
 
-FETCH = 1000  # rows at once
-AFTER = "{the cursor's value}"
+FETCH = 1000  # rows at once, where they are small
+FIRST = 20  # rows at first, before it is known how large they are
+HELD = 8_000_000  # characters that are fetched at once
+AFTER, UPTO = "{the cursor's value}", "{the latest value}"  # in a query: for values that are sent beside it
 
 Rows = Iterator[Sequence[Any]]
+Values = Mapping[str, tuple[str, str]]  # kind and text by AFTER and UPTO
 
 
 class Server:
@@ -47,8 +51,12 @@ class Server:
         """A transaction that reads one state of the data and can't write."""
         raise NotImplementedError
 
-    def rows(self, connection: Connection, query: str, after: Any) -> tuple[Sequence[str], Rows]:
-        """The names of the columns, and the rows from a server-side cursor. AFTER in the query stands for the value."""
+    def rows(self, connection: Connection, query: str, values: Values) -> tuple[Sequence[str], Rows]:
+        """The names of the columns, and the rows from a server-side cursor. AFTER and UPTO in the query stand for values."""
+        raise NotImplementedError
+
+    def attempt(self, connection: Connection, query: str, seconds: int) -> Sequence[Any] | None:
+        """The first row of what may be left undone: None where it takes longer. The transaction goes on either way."""
         raise NotImplementedError
 
     def told(self, error: DBAPIError) -> SourceError:
@@ -83,25 +91,40 @@ class PostgreSQL(Server):
         self._run(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         self._run(connection, f"SET LOCAL statement_timeout = {seconds * 1000:d}")
 
-    def rows(self, connection: Connection, query: str, after: Any) -> tuple[Sequence[str], Rows]:
+    def attempt(self, connection: Connection, query: str, seconds: int) -> Sequence[Any] | None:
+        self._run(connection, "SAVEPOINT attempt")
+        try:
+            self._run(connection, f"SET LOCAL statement_timeout = {seconds * 1000:d}")
+            return next(self.rows(connection, query, {})[1], None)
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) != "57014":
+                raise
+            return None
+        finally:
+            with suppress(DBAPIError):  # where the connection is lost, the first error tells
+                self._run(connection, "ROLLBACK TO SAVEPOINT attempt")  # takes back the time limit and the cursor, too
+
+    def rows(self, connection: Connection, query: str, values: Values) -> tuple[Sequence[str], Rows]:
         # The query is handed over as a value, and PL/pgSQL opens a cursor for it: that takes one statement and no more, whatever
         # the text says. In a statement of ours a text that closes a bracket could begin another statement.
-        if after is not None:
-            kind, text = after
-            query = query.replace(AFTER, f"current_setting('aimass.after')::{self.CASTS[kind]}")
-            self._run(connection, "SELECT set_config('aimass.after', %s, true)", (text,))
+        for mark, name in ((AFTER, "aimass.after"), (UPTO, "aimass.upto")):
+            if mark in values:
+                kind, text = values[mark]
+                query = query.replace(mark, f"current_setting('{name}')::{self.CASTS[kind]}")
+                self._run(connection, "SELECT set_config(%s, %s, true)", (name, text))
         self._run(connection, "SELECT set_config('aimass.query', %s, true)", (query,))
         self._run(
             connection,
             "DO $$ DECLARE given refcursor := 'aimass'; BEGIN OPEN given FOR EXECUTE current_setting('aimass.query'); END $$",
         )
-        first = self._run(connection, f"FETCH FORWARD {FETCH:d} FROM aimass")
+        first = self._run(connection, f"FETCH FORWARD {FIRST:d} FROM aimass")
 
         def fetched() -> Rows:
             part = first.fetchall()
             while part:
+                number = fitting(part)
                 yield from part
-                part = self._run(connection, f"FETCH FORWARD {FETCH:d} FROM aimass").fetchall()
+                part = self._run(connection, f"FETCH FORWARD {number:d} FROM aimass").fetchall()
             self._run(connection, "CLOSE aimass")
 
         return list(first.keys()), fetched()
@@ -168,28 +191,40 @@ class MySQL(Server):
         return tls.unchecked() if self.encryption == "encrypted" else tls.context()
 
     def begin(self, connection: Connection, seconds: int) -> None:
-        version = str(connection.exec_driver_sql("SELECT VERSION()").scalar())
-        limit = (
-            f"max_statement_time = {seconds:d}"
-            if "mariadb" in version.casefold()
-            else f"max_execution_time = {seconds * 1000:d}"
-        )
+        self.seconds, self.version = seconds, str(connection.exec_driver_sql("SELECT VERSION()").scalar()).casefold()
         connection.rollback()
         connection.exec_driver_sql(
-            f"SET SESSION {limit}, SESSION sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'"
+            f"SET SESSION {self.limit(seconds)}, SESSION sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'"
         )
         connection.rollback()
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         connection.exec_driver_sql("START TRANSACTION READ ONLY, WITH CONSISTENT SNAPSHOT")
 
-    def rows(self, connection: Connection, query: str, after: Any) -> tuple[Sequence[str], Rows]:
+    def limit(self, seconds: int) -> str:
+        return f"max_statement_time = {seconds:d}" if "mariadb" in self.version else f"max_execution_time = {seconds * 1000:d}"
+
+    def attempt(self, connection: Connection, query: str, seconds: int) -> Sequence[Any] | None:
+        limit, before = (self.limit(each) for each in (seconds, self.seconds))
+        connection.exec_driver_sql(f"SET SESSION {limit}")
+        try:
+            return next(self.rows(connection, query, {})[1], None)
+        except DBAPIError as error:
+            if not getattr(error.orig, "args", ()) or error.orig.args[0] not in {1969, 3024}:  # type: ignore[union-attr]
+                raise
+            return None
+        finally:
+            with suppress(DBAPIError):
+                connection.exec_driver_sql(f"SET SESSION {before}")
+
+    def rows(self, connection: Connection, query: str, values: Values) -> tuple[Sequence[str], Rows]:
         query = query.replace("%", "%%")
-        values: tuple[Any, ...] = ()
-        if after is not None:
-            values = (after[1].replace("T", " ") if after[0] in {"naive", "aware"} else after[1],)
-            query = query.replace(AFTER, "%s")
-        found = connection.execution_options(stream_results=True).exec_driver_sql(query, values)
-        return list(found.keys()), iter(found.yield_per(FETCH))
+        sent = []
+        for mark in sorted((each for each in (AFTER, UPTO) if each in values), key=query.index):  # each stands in it once
+            kind, text = values[mark]
+            sent.append(text.replace("T", " ") if kind in {"naive", "aware"} else text)
+            query = query.replace(mark, "%s")
+        found = connection.execution_options(stream_results=True).exec_driver_sql(query, tuple(sent))
+        return list(found.keys()), iter(found.yield_per(FIRST))
 
     def told(self, error: DBAPIError) -> SourceError:
         arguments = getattr(error.orig, "args", ())
@@ -217,6 +252,12 @@ class MySQL(Server):
         if code in {0, 2002, 2003, 2006, 2013, 2014, 2026, 2055}:
             return lost(self.host)
         return failed(str(code))
+
+
+def fitting(part: Sequence[Sequence[Any]]) -> int:
+    """How many rows to fetch next, by the size of the last ones: fewer where they are wide, at most four times as many."""
+    size = sum(len(value) for values in part for value in values if isinstance(value, str | bytes | memoryview))
+    return max(1, min(FETCH, 4 * len(part), HELD * len(part) // max(1, size)))
 
 
 # MySQL is not among them: it has not been run against a server yet, and is not offered until it has.

@@ -4,6 +4,7 @@ No FHIR server comes as a package that runs here (HAPI needs a JVM); the resourc
 """
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -22,20 +23,33 @@ def codes_of(resource: dict[str, Any], combined: bool) -> set[str]:
     return {coding["code"] for part in parts for coding in part.get("code", {}).get("coding", ())}
 
 
-class FhirServer:
-    """Answers as a function of `web.serving`. `bearer`: the token that it asks for. `sorts`: whether it knows `_sort`."""
+def asked(text: str) -> set[str]:
+    """Codes, some of them with their system before."""
+    return {each.rpartition("|")[2] for each in text.split(",")}
 
-    def __init__(self, bearer: str = "", *, sorts: bool = True) -> None:
-        self.bearer, self.sorts = bearer, sorts
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+class FhirServer:
+    """Answers as a function of `web.serving`. `bearer`: the token that it asks for.
+
+    `sorts`: whether it knows `_sort`, and says so. `lies`: it says that it sorts and does not. `after`: called after each answer to a search.
+    """
+
+    def __init__(self, bearer: str = "", *, sorts: bool = True, lies: bool = False) -> None:
+        self.bearer, self.sorts, self.lies = bearer, sorts, lies
+        self.after: Callable[[], None] = lambda: None
         self.kept: dict[tuple[str, str], dict[str, Any]] = {}
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
 
-    def put(self, resource: dict[str, Any], *, same_moment: bool = False) -> dict[str, Any]:
-        if not same_moment:
+    def put(self, resource: dict[str, Any], *, same_moment: bool = False, at: datetime | None = None) -> dict[str, Any]:
+        if not same_moment and at is None:
             self.now += timedelta(seconds=1)
         key = (resource["resourceType"], resource["id"])
         version = int(self.kept[key]["meta"]["versionId"]) + 1 if key in self.kept else 1
-        meta = {"versionId": str(version), "lastUpdated": self.now.strftime("%Y-%m-%dT%H:%M:%S.123+00:00")}
+        meta = {"versionId": str(version), "lastUpdated": (at or self.now).strftime("%Y-%m-%dT%H:%M:%S.123+00:00")}
         self.kept[key] = {**resource, "meta": {**resource.get("meta", {}), **meta}}
         return self.kept[key]
 
@@ -63,7 +77,8 @@ class FhirServer:
             found.sort(key=lambda each: each["meta"]["lastUpdated"], reverse=sort.startswith("-"))
         offset, count = int(request.query.get("_offset", 0)), min(20, int(request.query["_count"]))
         base = f"http://{request.headers['host']}/fhir/"
-        links = [{"relation": "self", "url": f"{base}{name}"}]
+        known = {each: value for each, value in request.query.items() if self.sorts or self.lies or each != "_sort"}
+        links = [{"relation": "self", "url": f"{base}{name}?{urlencode(known)}"}]
         if offset + count < len(found):
             links.append({"relation": "next", "url": f"{base}{name}?{urlencode({**request.query, '_offset': offset + count})}"})
         entries: list[dict[str, Any]] = [
@@ -73,6 +88,7 @@ class FhirServer:
         hint = {"resourceType": "OperationOutcome", "issue": [{"severity": "information", "code": "informational"}]}
         entries.append({"resource": hint, "search": {"mode": "outcome"}})
         bundle = {"resourceType": "Bundle", "type": "searchset", "total": len(found), "link": links, "entry": entries}
+        self.after()
         return self._answer(200, bundle)
 
     def _fits(self, each: dict[str, Any], query: dict[str, str]) -> bool:
@@ -80,10 +96,11 @@ class FhirServer:
         since = query.get("_lastUpdated", "")
         return (
             ("patient" not in query or subject == f"Patient/{query['patient'].removeprefix('Patient/')}")
-            and ("code" not in query or bool(codes_of(each, False) & set(query["code"].split(","))))
-            and ("combo-code" not in query or bool(codes_of(each, True) & set(query["combo-code"].split(","))))
+            and ("code" not in query or bool(codes_of(each, False) & asked(query["code"])))
+            and ("combo-code" not in query or bool(codes_of(each, True) & asked(query["combo-code"])))
+            and ("_id" not in query or each["id"] in query["_id"].split(","))
             and ("gender" not in query or each.get("gender") == query["gender"])
-            and (not since or each["meta"]["lastUpdated"] >= since.removeprefix("ge"))
+            and (not since or moment(each["meta"]["lastUpdated"]) >= moment(since.removeprefix("ge")))
         )
 
     @staticmethod

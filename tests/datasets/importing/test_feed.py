@@ -4,6 +4,7 @@ import base64
 import json
 import logging
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -73,13 +74,40 @@ def test_pages_and_since(paging: dict[str, Any]) -> None:
         assert [row["id"] for row in rows] == [str(n) for n in range(25)]
         assert rows[5] == {"id": "5", "patient.id": "p5", "patient.sex": "f", "value": "1.25", "tags": None, "note": None,
                            "updated": "2026-01-01T00:01:00+00:00"}  # fmt: skip
-        asked = len(web.requests)
         assert drained(of(f"{web.url}/paged", **given), cursor)[0] == []
-        assert len(web.requests) - asked <= 2  # the last moment's alone
         feed.records += [{**feed.make(24), "id": "same moment"}, feed.make(26 * 3)]
         pieces, later = drained(of(f"{web.url}/paged", **given), cursor)
         assert [row["id"] for row in rows_of(pieces)] == ["same moment", "78"]
         assert drained(of(f"{web.url}/paged", **given), later)[0] == []
+
+
+@pytest.mark.parametrize(("last", "late", "new"), [
+    ("2026-01-05T10:00:00Z", "2026-01-05T09:15:00Z", "2026-01-05T11:00:00Z"), ("2026-01-05", "2026-01-04", "2026-01-06"),
+    ("2026-01-05 10:00:00", "2026-01-05 09:15:00", "2026-01-05 11:00:00"), (5000, 4100, 5001),
+])  # fmt: skip
+def test_what_is_stored_late_comes_and_a_future_silences_nothing(last: Any, late: Any, new: Any) -> None:
+    records = [{"id": "a", "t": last}]
+
+    def answer(request: Request) -> Reply:
+        since = type(last)(request.query.get("since", "0"))
+        return 200, {}, json.dumps([each for each in records if each["t"] >= since]).encode()
+
+    def ids(cursor: Any) -> tuple[list[str | None], Any]:
+        pieces, moved = drained(of(web.url, since_parameter="since", since_field="t"), cursor)
+        return [row["id"] for row in rows_of(pieces)], moved
+
+    with serving(answer) as web:
+        got, cursor = ids({})
+        assert got == ["a"]
+        records += [{"id": "late", "t": late}, *([] if isinstance(last, int) else [{"id": "open", "t": "9999-12-31"}])]
+        got, cursor = ids(cursor)
+        assert got == [each["id"] for each in records[1:]]
+        assert str(cursor["since"]) == str(last)
+        assert ids(cursor)[0] == []
+        records.append({"id": "new", "t": new})
+        got, cursor = ids(cursor)
+        assert got == ["new"]
+        assert ids(cursor)[0] == []
 
 
 def test_check_and_preview() -> None:
@@ -93,6 +121,24 @@ def test_check_and_preview() -> None:
         with pytest.raises(SourceError) as caught:
             source("feed", Network(), address=web.url, sign_in="none", format="json", paging="none").check()
         assert caught.value.code == "address_refused"
+
+
+def test_records_that_shift_while_they_are_counted_are_noticed() -> None:
+    feed = Records()
+
+    def answer(request: Request) -> Reply:
+        reply = feed(request)
+        if request.query.get("offset") == "9":  # by the next page one of those that have come is gone
+            del feed.records[2]
+        return reply
+
+    with serving(answer) as web, pytest.raises(SourceError) as caught:
+        drained(of(f"{web.url}/paged", records="data.items", paging="offset", paging_name="offset"))
+    assert (caught.value.code, caught.value.passing) == ("shifted", True)
+    for count in (0, 1, 2, 10, 11, 20):
+        with serving(Records(count)) as web:
+            pieces, _cursor = drained(of(f"{web.url}/paged", records="data.items", paging="offset", paging_name="offset"))
+            assert [row["id"] for row in rows_of(pieces)] == [str(n) for n in range(count)]
 
 
 def test_cut_off_it_begins_again_and_nothing_is_lost() -> None:
@@ -141,6 +187,79 @@ def test_client_credentials() -> None:
         with pytest.raises(SourceError) as caught:
             of(f"{web.url}/all", secret="wrong", **given).check()
         assert caught.value.code == "sign_in"
+
+
+def test_a_token_that_ends_is_asked_for_anew() -> None:
+    """The server takes each token for two requests, says that it lasts long, and has five pages."""
+    feed = Records(45)
+    used = {"token": 0, "requests": 0, "life": 3600, "most": 0}
+
+    def answer(request: Request) -> Reply:
+        if request.path == "/token":
+            used.update(token=used["token"] + 1, requests=0)
+            return 200, {}, json.dumps({"access_token": f"token-{used['token']}", "expires_in": used["life"]}).encode()
+        used["requests"] += 1
+        if request.headers.get("authorization") != f"Bearer token-{used['token']}" or used["requests"] > used["most"]:
+            return 401, {}, b"no"
+        return feed(request)
+
+    given = {"records": "data.items", "paging": "link", "sign_in": "client", "user": "importer", "secret": "s3cret"}
+    for life, most, tokens in [(3600, 2, 3), (30, 99, 1)]:
+        used.update(token=0, requests=0, life=life, most=most)
+        with serving(answer) as web:
+            assert len(rows_of(drained(of(f"{web.url}/paged", token_address=f"{web.url}/token", **given))[0])) == 45
+        assert used["token"] == tokens
+    used["most"] = 0  # never taken: it is not asked for again and again
+    with serving(answer) as web, pytest.raises(SourceError) as caught:
+        of(f"{web.url}/paged", token_address=f"{web.url}/token", **given).check()
+    assert (caught.value.code, sum(request.path == "/token" for request in web.requests)) == ("sign_in", 1)
+
+
+def test_a_token_is_replaced_before_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed, now = Records(25), [1000.0]
+
+    def answer(request: Request) -> Reply:
+        if request.path == "/token":
+            return 200, {}, b'{"access_token": "token", "expires_in": 90}'
+        now[0] += 45
+        return feed(request)
+
+    with serving(answer) as web:
+        given = {"records": "data.items", "paging": "link", "sign_in": "client", "user": "i"}
+        made = of(f"{web.url}/paged", token_address=f"{web.url}/token", **given)
+        monkeypatch.setattr("datasets.importing.sources.web.time", SimpleNamespace(monotonic=lambda: now[0]))
+        assert len(rows_of(drained(made)[0])) == 25
+    assert [request.path for request in web.requests] == ["/token", "/paged", "/paged", "/token", "/paged"]
+
+
+def test_a_key_in_a_parameter(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    feed = Records()
+
+    def answer(request: Request) -> Reply:
+        return feed(request) if request.query.get("api_key") == "k/1&2" else (401, {}, b"no")
+
+    with serving(answer) as web:
+        given = {"records": "data.items", "paging": "link", "sign_in": "parameter", "parameter": "api_key"}
+        made = of(f"{web.url}/paged?kind=labs", secret="k/1&2", **given)
+        assert "k/1" not in made.check()
+        assert len(rows_of(drained(made)[0])) == 25
+        with pytest.raises(SourceError) as caught:
+            of(f"{web.url}/paged", secret="wrong", **given).check()
+        assert (caught.value.code, "wrong" in str(caught.value)) == ("sign_in", False)
+    assert "k/1" not in caplog.text
+    assert "k%2F1" not in caplog.text
+
+
+def test_a_key_in_the_address_is_refused() -> None:
+    good = {"sign_in": "none", "format": "json", "paging": "none"}
+    names = "api_key apikey key X-API-Key token access_token authToken sig X-Amz-Signature client_secret"
+    for name in names.split():
+        found = refused("feed", address=f"https://feed.example/x?kind=labs&{name}=abc123", **good)
+        assert list(found) == ["address"], name
+        assert "abc123" not in str(found)
+    for name in ("keyword", "design", "monkey", "kind", "signed_after", "author", "tokenize"):
+        source("feed", address=f"https://feed.example/x?{name}=a", **good)
 
 
 def test_csv_and_what_the_server_says_of_its_state() -> None:
@@ -207,7 +326,8 @@ def test_the_form() -> None:
     for changed, fields in [
         ({"address": "ftp://feed.example"}, ["address"]), ({"address": "https://user:pass@feed.example"}, ["address"]),
         ({"address": "https://feed.example:99999"}, ["address"]), ({"address": "https://[::"}, ["address"]),
-        ({"sign_in": "basic"}, ["user"]), ({"sign_in": "key"}, ["header"]), ({"sign_in": "client", "user": "x"}, ["token_address"]),
+        ({"sign_in": "basic"}, ["user"]), ({"sign_in": "key"}, ["header"]), ({"sign_in": "parameter"}, ["parameter"]),
+        ({"sign_in": "client", "user": "x"}, ["token_address"]),
         ({"sign_in": "key", "header": "X: y\r\nHost"}, ["header"]), ({"sign_in": "bearer", "secret": "a\nb c"}, ["secret"]),
         ({"sign_in": "bearer", "secret": "ключ"}, ["secret"]), ({"paging": "next"}, ["paging_name"]),
         ({"since_field": "x"}, ["since_field"]), ({"format": "csv", "paging": "link"}, ["paging"]),

@@ -1,6 +1,7 @@
 """The FHIR source against a server with the resources of carebundle (US Core R4), and against servers that misbehave."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from carebundle import generate_bundle
 from datasets.importing import fhir_mapping
 from datasets.importing.base import SourceError
 from datasets.importing.network import Network
-from datasets.importing.sources import fhir
+from datasets.importing.sources import fhir_reading
 from tests.datasets.importing.conftest import HERE, drained, refused, rows_of, source
 from tests.datasets.importing.fhir_server import FhirServer
 from tests.datasets.importing.web import Reply, Request, serving
@@ -92,6 +93,7 @@ def test_observations_first_nothing_the_new_and_the_same_moment(server: FhirServ
         assert len(pieces) > 3  # a piece for each of the server's pages
         assert [row["code"] for row in rows] == ["; ".join(one["code"] for one in each["code"]["coding"]) for each in observations]
         assert sum(request.path.startswith("/fhir/Patient/") for request in web.requests) == PATIENTS  # asked once each
+        assert not any("_offset" in request.query for request in web.requests)  # by the moment, which nothing shifts
         assert drained(of(web.url, "Observation", mapping=mapping), cursor)[0] == []
         server.put({**observations[0], "id": "same-moment"}, same_moment=True)
         server.put({**observations[1], "valueQuantity": {"value": 1.5}})  # a new version
@@ -115,6 +117,169 @@ def test_cut_off_and_gone_on(server: FhirServer, sorts: bool) -> None:
         assert set(ids) == {identity for kind, identity in server.kept if kind == "Observation"}
         assert (len(ids) == len(set(ids))) is sorts
         assert drained(of(web.url, "Observation", mapping="id = Observation.id"), cursor)[0] == []
+
+
+OBSERVATION = {"resourceType": "Observation", "status": "final"}
+IDS = {"resource": "Observation", "mapping": "id = Observation.id"}
+
+
+def ids_of(pieces: Any) -> list[str | None]:
+    return [row["id"] for row in rows_of(pieces)]
+
+
+@pytest.mark.parametrize("kind", ["sorts", "does not sort", "lies"])
+def test_a_resource_that_changes_while_it_is_read_shifts_nothing_away(kind: str) -> None:
+    """One of the first page moves to the end, after that page: by an offset, the first of the second page would be left out."""
+    server = FhirServer(sorts=kind == "sorts", lies=kind == "lies")
+    numbered = [server.put({**OBSERVATION, "id": f"o{number}"}) for number in range(50)]
+    changes = [numbered[3]]
+
+    def changed() -> None:
+        if changes and server.sorts:
+            server.put(changes.pop())
+
+    if kind == "lies":
+        server.kept = dict(reversed(server.kept.items()))
+    server.after = changed
+    with serving(server) as web:
+        pieces, cursor = drained(of(web.url, **IDS))
+        assert set(ids_of(pieces)) == {f"o{number}" for number in range(50)}
+        assert [piece.cursor.get("since") is None for piece in pieces][:-1] == [kind != "sorts"] * (len(pieces) - 1)
+        assert drained(of(web.url, **IDS), cursor)[0] == []
+
+
+def test_many_of_one_moment_are_followed() -> None:
+    server = FhirServer()
+    for number in range(65):
+        server.put({**OBSERVATION, "id": f"o{number}"}, same_moment=number % 45 != 0)
+    with serving(server) as web:
+        pieces, cursor = drained(of(web.url, **IDS))
+        assert ids_of(pieces) == [f"o{number}" for number in range(65)]
+        assert drained(of(web.url, **IDS), cursor)[0] == []
+
+
+def test_what_is_stored_late_comes_and_a_future_silences_nothing() -> None:
+    server = FhirServer()
+    start = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    server.put({**OBSERVATION, "id": "a"}, at=start)
+    with serving(server) as web:
+        cursor = drained(of(web.url, **IDS))[1]
+        server.put({**OBSERVATION, "id": "late"}, at=start - timedelta(minutes=50))
+        server.put({**OBSERVATION, "id": "later than the overlap"}, at=start - timedelta(minutes=70))
+        server.put({**OBSERVATION, "id": "future"}, at=datetime(9999, 12, 31, tzinfo=UTC))
+        pieces, cursor = drained(of(web.url, **IDS), cursor)
+        assert ids_of(pieces) == ["late", "future"]
+        assert drained(of(web.url, **IDS), cursor)[0] == []
+        server.put({**OBSERVATION, "id": "new"}, at=start + timedelta(minutes=1))
+        pieces, cursor = drained(of(web.url, **IDS), cursor)
+        assert ids_of(pieces) == ["new"]
+        assert drained(of(web.url, **IDS), cursor)[0] == []
+
+
+def test_more_than_is_remembered_shortens_the_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.importing.sources.fhir_reading.AT_LAST", 10)
+    server = FhirServer()
+    for number in range(50):
+        server.put({**OBSERVATION, "id": f"o{number}"})
+    with serving(server) as web:
+        pieces, cursor = drained(of(web.url, **IDS))
+        assert (len(ids_of(pieces)), len(cursor["at"])) == (50, 10)
+        assert drained(of(web.url, **IDS), cursor)[0] == []
+
+
+def test_a_patient_outside_the_search_stays_outside() -> None:
+    server = FhirServer()
+    for identity, gender in [("w", "female"), ("m", "male")]:
+        server.put({"resourceType": "Patient", "id": identity, "gender": gender})
+    given = {"filter": "gender=female", "mapping": "id = Patient.id\nhb = Observation[718-7]"}
+    code = {"coding": [{"system": "http://loinc.org", "code": "718-7"}]}
+    with serving(server) as web:
+        pieces, cursor = drained(of(web.url, **given))
+        assert rows_of(pieces) == [{"id": "w", "hb": None}]
+        # There was no Observation at all when it began: those that come now are noticed.
+        for identity in ("w", "m"):
+            server.put({**OBSERVATION, "id": f"hb-{identity}", "subject": {"reference": f"Patient/{identity}"}, "code": code,
+                        "valueQuantity": {"value": 11.5}})  # fmt: skip
+        pieces, cursor = drained(of(web.url, **given), cursor)
+        assert rows_of(pieces) == [{"id": "w", "hb": "11.5"}]
+        assert drained(of(web.url, **given), cursor)[0] == []
+
+
+def test_what_is_void_counts_for_nothing() -> None:
+    server = FhirServer()
+    subject = {"reference": "Patient/1"}
+    code = {"coding": [{"system": "http://loinc.org", "code": "718-7"}]}
+    server.put({"resourceType": "Patient", "id": "1"})
+    for number, status in enumerate(["final", "entered-in-error", "cancelled", "amended"]):
+        server.put({"resourceType": "Observation", "id": f"o{number}", "status": status, "subject": subject, "code": code,
+                    "effectiveDateTime": f"2026-01-0{4 - number}", "valueQuantity": {"value": number}})  # fmt: skip
+    for number, status in enumerate(["confirmed", "refuted", "entered-in-error"]):
+        server.put({"resourceType": "Condition", "id": f"c{number}", "subject": subject, "code": {"coding": [{"code": f"C{number}"}]},
+                    "verificationStatus": {"coding": [{"code": status}]}})  # fmt: skip
+    with serving(server) as web:
+        (piece,), _cursor = drained(of(web.url, mapping="all = Observation[*]\nc = Condition[*].code.coding.code"))
+        assert piece.rows == [{"all": "0; 3", "c": "C0"}]
+        (piece,), _cursor = drained(of(web.url, "Observation", mapping="v = Observation"))
+        assert [row["v"] for row in piece.rows] == ["0", "3"]
+        assert [fault.where for fault in piece.faulty] == ["Observation/o1", "Observation/o2"]
+
+
+def test_a_column_keeps_to_one_unit_and_a_comparator_stays() -> None:
+    server = FhirServer()
+    code = {"coding": [{"system": "http://loinc.org", "code": "1988-5"}]}
+
+    def put(identity: str, **quantity: Any) -> None:
+        server.put({"resourceType": "Patient", "id": identity})
+        server.put({**OBSERVATION, "id": f"o{identity}", "subject": {"reference": f"Patient/{identity}"}, "code": code,
+                    "valueQuantity": quantity})  # fmt: skip
+
+    put("1", value=4.5, unit="mg/L")
+    put("2", value=5, comparator="<", unit="milligrams per litre", code="mg/L")
+    put("3", value=0.7, unit="mg/dL")
+    mapping = "id = Patient.id\ncrp = Observation[1988-5]"
+    with serving(server) as web:
+        (piece,), cursor = drained(of(web.url, mapping=mapping))
+        assert [row["crp"] for row in piece.rows] == ["4.5", "<5"]
+        assert [(fault.where, fault.reason) for fault in piece.faulty] == [("Patient/3",
+            "crp is in mg/dL here and was in mg/L so far. Say which one you want, as in Observation[1988-5|mg/L].")]  # fmt: skip
+        put("4", value=0.8, unit="mg/dL")  # the next run knows the unit of the first
+        (piece, *_more), _cursor = drained(of(web.url, mapping=mapping), cursor)
+        assert [fault.where for fault in piece.faulty] == ["Patient/4"]
+        for unit, expected in [("mg/dL", [None, None, "0.7", "0.8"]), ("mg/L", ["4.5", "<5", None, None])]:
+            for which in (f"1988-5|{unit}", f"http://loinc.org|1988-5|{unit}"):
+                (piece,), _cursor = drained(of(web.url, mapping=f"crp = Observation[{which}]"))
+                assert [row["crp"] for row in piece.rows] == expected
+    assert fhir_mapping.parse("p = Observation[8480-6|mm[Hg]]")[0].unit == "mm[Hg]"
+
+
+def test_a_slow_server_is_previewed_as_far_as_it_comes(server: FhirServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.importing.sources.fhir.LOOK_SECONDS", 0.0)
+    with serving(server) as web:
+        preview = of(web.url).preview(200)
+    assert (len(preview.rows), preview.notes) == (1, ["The server is slow: only the first 1 are shown."])
+
+
+def test_little_is_held_in_memory(server: FhirServer, resources: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.importing.sources.fhir.HELD", 5)
+    with serving(server) as web:
+        made = of(web.url)
+        sizes = []
+        for _piece in made.pieces({}):
+            sizes.append(len(made._held))
+        assert sizes
+        assert max(sizes) == 1  # each has more than five by itself
+
+
+def test_a_path_is_read_and_never_evaluated_by_the_form() -> None:
+    """Evaluated, the first would have no end."""
+    for path in ("Patient.(1).repeat($this + 1)", "Patient.name.repeat($this)", "Patient.descendants()", "Patient.select(%resource)",
+                 "Patient.name.given.matches('(a+)+$')", "Patient.name.`repeat`($this)", "Patient.a" + ".a" * 200,
+                 "Patient." + "(" * 20 + "name" + ")" * 20, "Patient.name.combine(name)", "Patient.name.replace('', 'aa')"):  # fmt: skip
+        with pytest.raises(ValueError, match="Line 1"):
+            fhir_mapping.parse(f"x = {path}")
+    for path in ("Patient.name.where(use = 'official').given.first()", "Condition[*].code.coding.where(system.contains('icd')).code",
+                 "Patient.extension('http://x/race').value", "Observation[718-7].value.ofType(Quantity).value"):  # fmt: skip
+        assert fhir_mapping.parse(f"x = {path}")
 
 
 def test_only_what_was_known_at_the_time_counts() -> None:
@@ -230,4 +395,4 @@ def test_the_form_and_the_mapping() -> None:
         assert fhir_mapping.parse(fhir_mapping.default(base))
     assert fhir_mapping.sortable("2026-01-01T00:00:00+08:00") < fhir_mapping.sortable("2026-01-01T00:00:00Z")
     assert fhir_mapping.sortable("2025") < fhir_mapping.sortable("2026-01") < fhir_mapping.sortable("2026-02-01")
-    assert fhir.patient_of({"resourceType": "Observation", "subject": {"reference": "https://x/Patient/7/_history/2"}}) == "7"
+    assert fhir_reading.patient_of({"resourceType": "Observation", "subject": {"reference": "https://x/Patient/7/_history/2"}}) == "7"

@@ -3,6 +3,7 @@
 import logging
 import socket
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -46,35 +47,89 @@ def test_reads_all_then_nothing_then_the_new(labs: Database, column: str) -> Non
     assert [len(piece.rows) for piece in pieces] == [1000, 1000, 500]
     assert {row["id"] for row in rows} == {str(n) for n in range(1, 2501)}
     assert drained(of(labs, cursor_column=column), cursor) == ([], cursor)
-    labs.run("INSERT INTO labs (name, result, at) VALUES ('new', 9999.5, '2027-01-01Z')")
+    labs.run("INSERT INTO labs (name, result, at) VALUES ('new', 9999.5, '2026-02-01Z')")
     pieces, later = drained(of(labs, cursor_column=column), cursor)
     assert [row["name"] for row in rows_of(pieces)] == ["new"]
     assert drained(of(labs, cursor_column=column), later)[0] == []
 
 
 def test_what_shares_the_cursor_value_is_neither_lost_nor_repeated_for_ever(labs: Database) -> None:
-    _pieces, cursor = drained(of(labs, cursor_column="at"))
+    given = {"cursor_column": "at", "overlap_minutes": "0"}
+    _pieces, cursor = drained(of(labs, **given))
     labs.run("INSERT INTO labs (name, at) SELECT 'late', max(at) FROM labs")
-    pieces, later = drained(of(labs, cursor_column="at"), cursor)
+    pieces, later = drained(of(labs, **given), cursor)
     names = [row["name"] for row in rows_of(pieces)]
     assert sorted(names) == sorted([*(f"p{n}" for n in range(2490, 2500)), "late"])  # the group, once more
-    assert drained(of(labs, cursor_column="at"), later)[0] == []
+    assert drained(of(labs, **given), later)[0] == []
+
+
+LATE = {
+    "at": "'2026-01-01Z'::timestamptz + 245 * interval '1 second'", "taken": "'2025-12-31'", "id": "2000", "result": "7.5",
+    "since": "'2026-01-01'::timestamp + 245 * interval '1 second'",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("column", LATE)
+def test_what_is_stored_late_with_an_earlier_value_comes(labs: Database, column: str) -> None:
+    labs.run("ALTER TABLE labs ADD since timestamp; UPDATE labs SET since = at AT TIME ZONE 'UTC'")
+    labs.run("DELETE FROM labs WHERE id = 2000")
+    given = {"cursor_column": column, "query": QUERY.replace(" FROM", ", since FROM")}
+    _pieces, cursor = drained(of(labs, **given))
+    assert drained(of(labs, **given), cursor) == ([], cursor)
+    labs.run(f"INSERT INTO labs (name, {column}) VALUES ('late', {LATE[column]})")
+    pieces, later = drained(of(labs, **given), cursor)
+    assert "late" in [row["name"] for row in rows_of(pieces)]
+    assert later["after"] == cursor["after"]
+    assert drained(of(labs, **given), later) == ([], later)
+
+
+@pytest.mark.parametrize("column", ["at", "taken"])
+def test_a_value_in_the_future_does_not_silence_it(labs: Database, column: str) -> None:
+    labs.run(f"INSERT INTO labs (name, {column}) VALUES ('open', '9999-12-31')")
+    given = {"cursor_column": column}
+    pieces, cursor = drained(of(labs, **given))
+    assert "open" in [row["name"] for row in rows_of(pieces)]
+    assert cursor["after"].startswith("2026-01-01")
+    assert drained(of(labs, **given), cursor) == ([], cursor)  # not again and again
+    labs.run(f"INSERT INTO labs (name, {column}) VALUES ('new', '2026-03-01')")
+    pieces, later = drained(of(labs, **given), cursor)
+    assert [row["name"] for row in rows_of(pieces)] == ["new"]
+    labs.run(f"INSERT INTO labs (name, {column}) VALUES ('open too', '2500-01-01')")
+    pieces, last = drained(of(labs, **given), later)
+    assert sorted(str(row["name"]) for row in rows_of(pieces)) == ["open", "open too"]
+    assert drained(of(labs, **given), last) == ([], last)
 
 
 def test_goes_on_where_it_was_cut_off(labs: Database) -> None:
-    half = of(labs, cursor_column="at")
-    first = next(half.pieces({}))
-    half.close()
-    rest, _cursor = drained(of(labs, cursor_column="at"), first.cursor)
-    ids = [row["id"] for row in [*first.rows, *rows_of(rest)]]
-    assert len(ids) == len(set(ids)) == 2500  # 1000 rows end between two values
-    labs.run("UPDATE labs SET at = '2026-06-01Z'")  # all of one value: the first thousand are a part of it
-    half = of(labs, cursor_column="at")
-    first = next(half.pieces({}))
-    half.close()
-    rest, cursor = drained(of(labs, cursor_column="at"), first.cursor)
-    assert {row["id"] for row in rows_of(rest)} == {str(n) for n in range(1, 2501)}
-    assert drained(of(labs, cursor_column="at"), cursor)[0] == []
+    for change in ("", "UPDATE labs SET at = '2026-06-01Z'"):  # all of one value: the first thousand are a part of it
+        if change:
+            labs.run(change)
+        half = of(labs, cursor_column="at")
+        got = half.pieces({})
+        first = next(got)
+        got.close()
+        assert len(first.rows) == 1000
+        rest, cursor = drained(of(labs, cursor_column="at"), first.cursor)
+        assert {row["id"] for row in [*first.rows, *rows_of(rest)]} == {str(n) for n in range(1, 2501)}
+        assert drained(of(labs, cursor_column="at"), cursor)[0] == []
+
+
+def test_wide_rows_come_in_small_pieces(labs: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.importing.sources.sql_servers.HELD", 1_000_000)
+    query = "SELECT n AS id, repeat('x', 900000) AS scan FROM generate_series(1, 40) AS n"
+    pieces, _cursor = drained(of(labs, query=query, cursor_column="id"))
+    assert [row["id"] for row in rows_of(pieces)] == [str(n) for n in range(1, 41)]
+    assert max(len(piece.rows) for piece in pieces) == 9  # 8 million characters and not a thousand rows
+
+
+def test_a_count_that_takes_long_is_left_out(labs: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.importing.sources.sql.COUNT_SECONDS", 1)
+    labs.run("CREATE OR REPLACE FUNCTION slow(n int) RETURNS int AS 'SELECT n FROM pg_sleep(0.2)' LANGUAGE sql VOLATILE")
+    query = "SELECT slow(id) AS n, id FROM labs WHERE id <= 10"
+    assert of(labs, query=query, cursor_column="n").preview().notes == []
+    pieces, cursor = drained(of(labs, query=query, cursor_column="n"))
+    assert len(rows_of(pieces)) == 10
+    assert cursor["after"] == "10"
 
 
 def test_rows_without_a_cursor_value_are_told_of(labs: Database) -> None:
@@ -161,9 +216,12 @@ def test_a_server_that_falls_silent_is_left(labs: Database, monkeypatch: pytest.
     monkeypatch.setattr("datasets.importing.sources.sql.LOOK_SECONDS", 1)
     listening = socket.create_server(("127.0.0.1", 0))
 
+    both: list[socket.socket] = []
+
     def relay() -> None:
         client, _address = listening.accept()
         server = socket.create_connection(("127.0.0.1", labs.port))
+        both.extend((client, server))
 
         def pump(from_: socket.socket, to: socket.socket, until: bytes = b"") -> None:
             while data := from_.recv(65536):
@@ -177,6 +235,10 @@ def test_a_server_that_falls_silent_is_left(labs: Database, monkeypatch: pytest.
     threading.Thread(target=relay, daemon=True).start()
     with listening, pytest.raises(SourceError) as caught:
         of(labs, address=labs.address.replace(str(labs.port), str(listening.getsockname()[1]))).preview()
+    for each in both:
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+        each.close()
     assert (caught.value.code, caught.value.passing) == ("unreachable", True)
 
 

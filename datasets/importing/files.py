@@ -84,7 +84,8 @@ def _fault(file: RemoteFile, fault: FileFault) -> Faulty:
     if file.last:
         text = _("It has been tried for days and is given up; it is taken once it has changed.")
         return Faulty(file.name, f"{fault} {text}")
-    return Faulty(file.name, f"{fault} {_('It is tried again in the next run.')}", again=True)
+    again = _("It is tried again in the next run.")
+    return Faulty(file.name, f"{fault} {again}", again=True)
 
 
 def _each(context: JobContext, piece: Piece, faulty: list[Faulty]) -> Iterator[tuple[RemoteFile, keeping.Copy]]:

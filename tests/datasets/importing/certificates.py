@@ -24,7 +24,9 @@ def make(folder: Path, name: str) -> tuple[Path, Path, Path]:
             .not_valid_before(now - datetime.timedelta(days=1))
             .not_valid_after(now + datetime.timedelta(days=2))
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(subject.replace(" ", "-").replace("'", ""))]), False)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.DNSName(subject.replace(" ", "-").replace("'", ""))]), False
+            )
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), False)
         )

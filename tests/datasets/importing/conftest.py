@@ -147,7 +147,9 @@ def database() -> Iterator[Database]:
     process = subprocess.Popen([programs / "postgres", "-D", data, *options], **user, **quiet)
 
     def run(statement: str, database: str = "warehouse") -> None:
-        connection = psycopg2.connect(host="127.0.0.1", port=port, user="postgres", password="postgres' own", dbname=database)
+        connection = psycopg2.connect(
+            host="127.0.0.1", port=port, user="postgres", password="postgres' own", dbname=database
+        )
         connection.autocommit = True
         try:
             connection.cursor().execute(statement)

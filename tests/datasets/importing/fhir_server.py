@@ -35,7 +35,8 @@ def moment(text: str) -> datetime:
 class FhirServer:
     """Answers as a function of `web.serving`. `bearer`: the token that it asks for.
 
-    `sorts`: whether it knows `_sort`, and says so. `lies`: it says that it sorts and does not. `after`: called after each answer to a search.
+    `sorts`: whether it knows `_sort`, and says so. `lies`: it says that it sorts and does not.
+    `after`: called after each answer to a search.
     """
 
     def __init__(self, bearer: str = "", *, sorts: bool = True, lies: bool = False) -> None:
@@ -44,12 +45,17 @@ class FhirServer:
         self.kept: dict[tuple[str, str], dict[str, Any]] = {}
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
 
-    def put(self, resource: dict[str, Any], *, same_moment: bool = False, at: datetime | None = None) -> dict[str, Any]:
+    def put(
+        self, resource: dict[str, Any], *, same_moment: bool = False, at: datetime | None = None
+    ) -> dict[str, Any]:
         if not same_moment and at is None:
             self.now += timedelta(seconds=1)
         key = (resource["resourceType"], resource["id"])
         version = int(self.kept[key]["meta"]["versionId"]) + 1 if key in self.kept else 1
-        meta = {"versionId": str(version), "lastUpdated": (at or self.now).strftime("%Y-%m-%dT%H:%M:%S.123+00:00")}
+        meta = {
+            "versionId": str(version),
+            "lastUpdated": (at or self.now).strftime("%Y-%m-%dT%H:%M:%S.123+00:00"),
+        }
         self.kept[key] = {**resource, "meta": {**resource.get("meta", {}), **meta}}
         return self.kept[key]
 
@@ -70,24 +76,44 @@ class FhirServer:
         unknown = [each for each in request.all if each not in (*SEARCHABLE[name], *CONTROL)]
         if unknown:
             return self._outcome(400, "invalid", f"Unknown search parameter {unknown[0]}")
-        found = [each for (kind, _id), each in self.kept.items() if kind == name and self._fits(each, request.query)]
+        found = [
+            each
+            for (kind, _id), each in self.kept.items()
+            if kind == name and self._fits(each, request.query)
+        ]
         if request.query.get("_summary") == "count":
             return self._answer(200, {"resourceType": "Bundle", "type": "searchset", "total": len(found)})
         if self.sorts and (sort := request.query.get("_sort")):
             found.sort(key=lambda each: each["meta"]["lastUpdated"], reverse=sort.startswith("-"))
         offset, count = int(request.query.get("_offset", 0)), min(20, int(request.query["_count"]))
         base = f"http://{request.headers['host']}/fhir/"
-        known = {each: value for each, value in request.query.items() if self.sorts or self.lies or each != "_sort"}
+        known = {
+            each: value for each, value in request.query.items() if self.sorts or self.lies or each != "_sort"
+        }
         links = [{"relation": "self", "url": f"{base}{name}?{urlencode(known)}"}]
         if offset + count < len(found):
-            links.append({"relation": "next", "url": f"{base}{name}?{urlencode({**request.query, '_offset': offset + count})}"})
+            links.append(
+                {
+                    "relation": "next",
+                    "url": f"{base}{name}?{urlencode({**request.query, '_offset': offset + count})}",
+                }
+            )
         entries: list[dict[str, Any]] = [
             {"fullUrl": f"{base}{name}/{each['id']}", "resource": each, "search": {"mode": "match"}}
             for each in found[offset : offset + count]
         ]
-        hint = {"resourceType": "OperationOutcome", "issue": [{"severity": "information", "code": "informational"}]}
+        hint = {
+            "resourceType": "OperationOutcome",
+            "issue": [{"severity": "information", "code": "informational"}],
+        }
         entries.append({"resource": hint, "search": {"mode": "outcome"}})
-        bundle = {"resourceType": "Bundle", "type": "searchset", "total": len(found), "link": links, "entry": entries}
+        bundle = {
+            "resourceType": "Bundle",
+            "type": "searchset",
+            "total": len(found),
+            "link": links,
+            "entry": entries,
+        }
         self.after()
         return self._answer(200, bundle)
 
@@ -111,7 +137,8 @@ class FhirServer:
             for name, known in SEARCHABLE.items()
         ]  # fmt: skip
         return {
-            "resourceType": "CapabilityStatement", "status": "active", "date": "2026-01-01", "kind": "instance", "fhirVersion": "4.0.1",
+            "resourceType": "CapabilityStatement", "status": "active", "date": "2026-01-01", "kind": "instance",
+            "fhirVersion": "4.0.1",
             "format": ["json"], "rest": [{"mode": "server", "resource": resources}],
         }  # fmt: skip
 

@@ -26,7 +26,8 @@ from tests.jobs.process_site import until
 pytestmark = pytest.mark.once
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 needs_orthanc = pytest.mark.skipif(
-    not shutil.which("Orthanc") or not PLUGIN.exists(), reason="Orthanc is not installed (apt-get install orthanc orthanc-dicomweb)"
+    not shutil.which("Orthanc") or not PLUGIN.exists(),
+    reason="Orthanc is not installed (apt-get install orthanc orthanc-dicomweb)",
 )
 SIGN_IN = {"sign_in": "basic", "user": "importer", "secret": "orthanc's secret"}
 
@@ -46,7 +47,10 @@ class Archive:
         with (folder / "orthanc.log").open("wb") as log:
             self.process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=log, stderr=log)
         self.client = httpx.Client(
-            base_url=f"http://127.0.0.1:{self.port}", auth=(SIGN_IN["user"], SIGN_IN["secret"]), timeout=60, trust_env=False
+            base_url=f"http://127.0.0.1:{self.port}",
+            auth=(SIGN_IN["user"], SIGN_IN["secret"]),
+            timeout=60,
+            trust_env=False,
         )
 
     def answers(self) -> bool:
@@ -55,7 +59,9 @@ class Archive:
         except httpx.TransportError:
             return False
 
-    def store(self, number: int, study: str, when: str, modality: str = "CT", description: str = "Thorax") -> None:
+    def store(
+        self, number: int, study: str, when: str, modality: str = "CT", description: str = "Thorax"
+    ) -> None:
         data = slice_of(number)
         data.StudyInstanceUID, data.SeriesInstanceUID = f"1.2.3.{study}", f"1.2.3.{study}.1"
         data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{study}.1.{number + 1}"
@@ -89,7 +95,9 @@ def of(address: str, network: Network = HERE, **given: Any) -> Any:
 
 
 def uids(pieces: Any) -> list[str]:
-    return sorted(pydicom.dcmread(io.BytesIO(content)).SOPInstanceUID for content in files_of(pieces).values())
+    return sorted(
+        pydicom.dcmread(io.BytesIO(content)).SOPInstanceUID for content in files_of(pieces).values()
+    )
 
 
 @needs_orthanc
@@ -126,7 +134,10 @@ def test_orthanc(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_orthanc
 def test_wrong_secret_and_address(archive: Archive) -> None:
-    for given, code in [({**SIGN_IN, "secret": "wrong"}, "sign_in"), ({"network": Network()}, "address_refused")]:
+    for given, code in [
+        ({**SIGN_IN, "secret": "wrong"}, "sign_in"),
+        ({"network": Network()}, "address_refused"),
+    ]:
         with pytest.raises(SourceError) as caught:
             of(archive.address, **given).check()
         assert (caught.value.code, caught.value.passing) == (code, False)
@@ -156,7 +167,13 @@ def answering(studies: Any, instances: Any, file: Reply) -> Any:
 
 
 MULTIPART = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
-WHOLE = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + bytes(128) + b"DICM" + b"rest\r\n--not" + b"\r\n--b--\r\n"
+WHOLE = (
+    b"--b\r\nContent-Type: application/dicom\r\n\r\n"
+    + bytes(128)
+    + b"DICM"
+    + b"rest\r\n--not"
+    + b"\r\n--b--\r\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +181,8 @@ WHOLE = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + bytes(128) + b"DICM"
     [
         ((404, {}, b""), FileFault), ((500, {}, b""), FileFault), ((200, MULTIPART, WHOLE[:-12]), FileFault),
         ((200, MULTIPART, b"x" * 200_000), FileFault), ((200, {"Content-Type": "text/html"}, WHOLE), FileFault),
-        ((200, MULTIPART, WHOLE.replace(b"DICM", b"HTML")), FileFault), ((200, {"Content-Type": "multipart/related"}, WHOLE), FileFault),
+        ((200, MULTIPART, WHOLE.replace(b"DICM", b"HTML")), FileFault),
+        ((200, {"Content-Type": "multipart/related"}, WHOLE), FileFault),
         ((200, MULTIPART, (b"--b\r\n\r\n" + b"x" * 65536 for _number in range(100))), FileFault),
         ((401, {}, b""), SourceError), ((503, {}, b""), SourceError),
     ],
@@ -208,7 +226,9 @@ def test_one_instance_that_is_too_large_blocks_no_other(settings: Any) -> None:
     def answer(request: Request) -> Reply:
         large = b"--b\r\n\r\n" + bytes(128) + b"DICM" + bytes(300_000) + b"\r\n--b--\r\n"
         file = large if request.path.endswith("1.2.3.1.1") else WHOLE
-        return answering([study(count=2)], [instance("1.2.3.1.1"), instance("1.2.3.1.2")], (200, MULTIPART, file))(request)
+        return answering(
+            [study(count=2)], [instance("1.2.3.1.1"), instance("1.2.3.1.2")], (200, MULTIPART, file)
+        )(request)
 
     with serving(answer) as web:
         came, faulty, _cursor = taken(of(web.url))
@@ -245,7 +265,12 @@ def test_what_has_no_valid_uid_leads_nowhere() -> None:
 
 
 def test_the_form() -> None:
-    good = {"address": "https://pacs.example/dicom-web", "since": "2026-01-01", "look_back": 14, "sign_in": "none"}
+    good = {
+        "address": "https://pacs.example/dicom-web",
+        "since": "2026-01-01",
+        "look_back": 14,
+        "sign_in": "none",
+    }
     for name, value in [("since", "soon"), ("look_back", 0), ("modality", "C T&x"), ("address", "file:///x")]:
         assert list(refused("dicomweb", **{**good, name: value})) == [name]
     json.dumps(of("https://pacs.example").settings)

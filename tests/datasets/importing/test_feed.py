@@ -42,7 +42,10 @@ class Records:
         }  # fmt: skip
 
     def __call__(self, request: Request) -> Reply:
-        if self.secret and self.secret not in (request.headers.get("authorization"), request.headers.get("x-api-key")):
+        if self.secret and self.secret not in (
+            request.headers.get("authorization"),
+            request.headers.get("x-api-key"),
+        ):
             return 401, {}, b"no"
         since = request.query.get("since", "")
         found = [each for each in self.records if each["updated"] >= since]
@@ -53,11 +56,16 @@ class Records:
         part, further = found[offset : offset + self.size], offset + self.size < len(found)
         target = f"/{request.path[1:]}?offset={offset + self.size}&since={since.replace('+', '%2B')}"
         headers = {"Link": f'</first>; rel="first", <{target}>; rel="next"'} if further else {}
-        return 200, headers, json.dumps({"data": {"items": part}, "links": {"next": target if further else None}}).encode()
+        return (
+            200,
+            headers,
+            json.dumps({"data": {"items": part}, "links": {"next": target if further else None}}).encode(),
+        )
 
 
 PAGED: list[dict[str, Any]] = [
-    {"paging": "link"}, {"paging": "next", "paging_name": "links.next"}, {"paging": "page", "paging_name": "page", "first_page": 1},
+    {"paging": "link"}, {"paging": "next", "paging_name": "links.next"},
+    {"paging": "page", "paging_name": "page", "first_page": 1},
     {"paging": "offset", "paging_name": "offset"},
 ]  # fmt: skip
 
@@ -99,7 +107,10 @@ def test_what_is_stored_late_comes_and_a_future_silences_nothing(last: Any, late
     with serving(answer) as web:
         got, cursor = ids({})
         assert got == ["a"]
-        records += [{"id": "late", "t": late}, *([] if isinstance(last, int) else [{"id": "open", "t": "9999-12-31"}])]
+        records += [
+            {"id": "late", "t": late},
+            *([] if isinstance(last, int) else [{"id": "open", "t": "9999-12-31"}]),
+        ]
         got, cursor = ids(cursor)
         assert got == [each["id"] for each in records[1:]]
         assert str(cursor["since"]) == str(last)
@@ -137,13 +148,20 @@ def test_records_that_shift_while_they_are_counted_are_noticed() -> None:
     assert (caught.value.code, caught.value.passing) == ("shifted", True)
     for count in (0, 1, 2, 10, 11, 20):
         with serving(Records(count)) as web:
-            pieces, _cursor = drained(of(f"{web.url}/paged", records="data.items", paging="offset", paging_name="offset"))
+            pieces, _cursor = drained(
+                of(f"{web.url}/paged", records="data.items", paging="offset", paging_name="offset")
+            )
             assert [row["id"] for row in rows_of(pieces)] == [str(n) for n in range(count)]
 
 
 def test_cut_off_it_begins_again_and_nothing_is_lost() -> None:
     with serving(Records()) as web:
-        given = {"records": "data.items", "paging": "link", "since_parameter": "since", "since_field": "updated"}
+        given = {
+            "records": "data.items",
+            "paging": "link",
+            "since_parameter": "since",
+            "since_field": "updated",
+        }
         half = of(f"{web.url}/paged", **given)
         first = next(half.pieces({}))
         half.close()
@@ -154,7 +172,10 @@ def test_cut_off_it_begins_again_and_nothing_is_lost() -> None:
 @pytest.mark.parametrize(
     ("given", "secret"),
     [
-        ({"sign_in": "basic", "user": "Reader", "secret": "pä:ss"}, "Basic " + base64.b64encode("Reader:pä:ss".encode()).decode()),
+        (
+            {"sign_in": "basic", "user": "Reader", "secret": "pä:ss"},
+            "Basic " + base64.b64encode("Reader:pä:ss".encode()).decode(),
+        ),
         ({"sign_in": "bearer", "secret": "abc.def"}, "Bearer abc.def"),
         ({"sign_in": "key", "header": "X-API-Key", "secret": "k123"}, "k123"),
     ],
@@ -182,7 +203,12 @@ def test_client_credentials() -> None:
         return 200, {}, b'{"access_token": "token-1", "token_type": "Bearer", "expires_in": 300}'
 
     with serving(answer) as web:
-        given = {"sign_in": "client", "user": "importer", "token_address": f"{web.url}/token", "scope": "system/*.read"}
+        given = {
+            "sign_in": "client",
+            "user": "importer",
+            "token_address": f"{web.url}/token",
+            "scope": "system/*.read",
+        }
         assert len(rows_of(drained(of(f"{web.url}/all", secret="s3cret", **given))[0])) == 5
         with pytest.raises(SourceError) as caught:
             of(f"{web.url}/all", secret="wrong", **given).check()
@@ -197,17 +223,33 @@ def test_a_token_that_ends_is_asked_for_anew() -> None:
     def answer(request: Request) -> Reply:
         if request.path == "/token":
             used.update(token=used["token"] + 1, requests=0)
-            return 200, {}, json.dumps({"access_token": f"token-{used['token']}", "expires_in": used["life"]}).encode()
+            return (
+                200,
+                {},
+                json.dumps({"access_token": f"token-{used['token']}", "expires_in": used["life"]}).encode(),
+            )
         used["requests"] += 1
-        if request.headers.get("authorization") != f"Bearer token-{used['token']}" or used["requests"] > used["most"]:
+        if (
+            request.headers.get("authorization") != f"Bearer token-{used['token']}"
+            or used["requests"] > used["most"]
+        ):
             return 401, {}, b"no"
         return feed(request)
 
-    given = {"records": "data.items", "paging": "link", "sign_in": "client", "user": "importer", "secret": "s3cret"}
+    given = {
+        "records": "data.items",
+        "paging": "link",
+        "sign_in": "client",
+        "user": "importer",
+        "secret": "s3cret",
+    }
     for life, most, tokens in [(3600, 2, 3), (30, 99, 1)]:
         used.update(token=0, requests=0, life=life, most=most)
         with serving(answer) as web:
-            assert len(rows_of(drained(of(f"{web.url}/paged", token_address=f"{web.url}/token", **given))[0])) == 45
+            assert (
+                len(rows_of(drained(of(f"{web.url}/paged", token_address=f"{web.url}/token", **given))[0]))
+                == 45
+            )
         assert used["token"] == tokens
     used["most"] = 0  # never taken: it is not asked for again and again
     with serving(answer) as web, pytest.raises(SourceError) as caught:
@@ -263,7 +305,10 @@ def test_a_key_in_the_address_is_refused() -> None:
 
 
 def test_csv_and_what_the_server_says_of_its_state() -> None:
-    state: dict[str, Any] = {"etag": '"1"', "text": "编号;name;value\n1;é;3,5\n2;;4\n3;x;1;too many\n\n".encode("gb18030")}
+    state: dict[str, Any] = {
+        "etag": '"1"',
+        "text": "编号;name;value\n1;é;3,5\n2;;4\n3;x;1;too many\n\n".encode("gb18030"),
+    }
 
     def answer(request: Request) -> Reply:
         if request.headers.get("if-none-match") == state["etag"]:
@@ -275,8 +320,13 @@ def test_csv_and_what_the_server_says_of_its_state() -> None:
         preview = of(web.url, format="csv").preview()
         assert preview.fields == ["编号", "name", "value"]
         pieces, cursor = drained(of(web.url, format="csv"))
-        assert rows_of(pieces) == [{"编号": "1", "name": "é", "value": "3,5"}, {"编号": "2", "name": None, "value": "4"}]
-        assert [(fault.where, fault.reason) for fault in pieces[0].faulty] == [("row 4", "It has 4 cells, the header 3.")]
+        assert rows_of(pieces) == [
+            {"编号": "1", "name": "é", "value": "3,5"},
+            {"编号": "2", "name": None, "value": "4"},
+        ]
+        assert [(fault.where, fault.reason) for fault in pieces[0].faulty] == [
+            ("row 4", "It has 4 cells, the header 3.")
+        ]
         assert drained(of(web.url, format="csv"), cursor)[0] == []
         assert web.requests[-1].headers["if-none-match"] == '"1"'
         state["etag"] = ""  # a server that says nothing: the hash tells
@@ -298,7 +348,8 @@ def test_csv_and_what_the_server_says_of_its_state() -> None:
         ((200, {"Content-Type": "text/html"}, b"<html>Meyer"), {"format": "csv"}, "answer"),
         ((200, {}, b""), {"format": "csv"}, "answer"),
         ((200, {}, b"a,a\n1,Meyer\n"), {"format": "csv"}, "answer"),
-        ((200, {}, b'{"d": [{"a": 1}], "next": "http://127.0.0.1:1/"}'), {"records": "d", "paging": "next", "paging_name": "next"}, "answer"),
+        ((200, {}, b'{"d": [{"a": 1}], "next": "http://127.0.0.1:1/"}'),
+         {"records": "d", "paging": "next", "paging_name": "next"}, "answer"),
         ((200, {}, b'{"d": [{"a": 1}], "next": ""}'), {"records": "d", "paging": "page", "paging_name": "p"}, "answer"),
         ((200, {"Link": '<?p=2>; rel="next"'}, b'[{"a": 1}]'), {"paging": "link"}, "answer"),
         ((200, {}, b'[{"t": "Meyer"}]'), {"since_parameter": "s", "since_field": "t"}, "answer"),

@@ -59,7 +59,9 @@ def test_check_preview_first_then_nothing_then_the_new(inbox: Path) -> None:
     assert len(files.unpacked(cursor["taken"])) == 3  # what is gone is forgotten
 
 
-def test_pieces_are_bounded_and_it_goes_on_where_it_was_cut_off(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_are_bounded_and_it_goes_on_where_it_was_cut_off(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(files, "FILES", 3)
     monkeypatch.setattr(files, "BYTES", 50)
     for number in range(8):
@@ -114,7 +116,9 @@ def test_names_and_kinds(inbox: Path, settings: Any) -> None:
     assert set(faults) == {"large.dcm", "line�break.dcm", "�.dcm"}
     assert "10" in faults["large.dcm"]
     assert drained(of(inbox, pattern="*.dcm *.csv"), cursor)[0] == []  # told of once
-    assert [file for piece in drained(of(inbox, subfolders=False, pattern="x"))[0] for file in piece.files] == []
+    assert [
+        file for piece in drained(of(inbox, subfolders=False, pattern="x"))[0] for file in piece.files
+    ] == []
 
 
 def test_nothing_outside_is_reached(inbox: Path, tmp_path: Path, settings: Any) -> None:
@@ -132,7 +136,13 @@ def test_nothing_outside_is_reached(inbox: Path, tmp_path: Path, settings: Any) 
     put(secret.parent / "real.csv", b"secret")
     with pytest.raises(FileFault), real.open():
         pass
-    for folder in ("/etc", str(inbox / ".." / ".." / "secret"), str(tmp_path), f"{tmp_path}/shared2", "relative"):
+    for folder in (
+        "/etc",
+        str(inbox / ".." / ".." / "secret"),
+        str(tmp_path),
+        f"{tmp_path}/shared2",
+        "relative",
+    ):
         said = refused("folder", granted(inbox), folder=folder)["folder"][0]
         assert "AIMASS_IMPORT_FOLDERS" in said and "7c9e6679" in said
     escaped = of(inbox / "folder")  # below by its name, and a link
@@ -194,7 +204,9 @@ def test_a_disk_that_can_not_be_read_is_not_ours_that_can_not_be_written(setting
         pytest.skip("no such file here")
     settings.IMPORT_FOLDERS = [str(path.parent)]
     found, failed = path.stat(), list[Faulty]()
-    with fetched(of(path.parent).remote(files.Entry("speed", found.st_size, found.st_mtime), {}), failed) as copy:
+    with fetched(
+        of(path.parent).remote(files.Entry("speed", found.st_size, found.st_mtime), {}), failed
+    ) as copy:
         assert copy is None
     assert failed[0].again and failed[0].reason.startswith("It can't be read (Invalid argument).")
 
@@ -214,4 +226,7 @@ def test_a_time_in_the_future_is_no_reason_to_wait_for_ever(inbox: Path) -> None
 
 
 def minute_later(cursor: Any) -> Any:
-    return {**cursor, "ahead": {key: [mark, since - 61] for key, (mark, since) in cursor.get("ahead", {}).items()}}
+    return {
+        **cursor,
+        "ahead": {key: [mark, since - 61] for key, (mark, since) in cursor.get("ahead", {}).items()},
+    }

@@ -18,8 +18,65 @@ from tests.datasets.importing.conftest import HERE
 from tests.datasets.importing.web import Reply, Request, serving
 
 pytestmark = pytest.mark.once
-REFUSED = ["127.0.0.1", "127.8.8.8", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "169.254.0.1", "100.64.0.1", "192.0.0.1", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.2.3", "240.0.0.1", "255.255.255.255", "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "64:ff9b::127.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "2002:7f00:1::", "2002:a00:1::", "2002:a9fe:a9fe::", "2001:0:7f00:1::", "fc00::1", "fd12:3456::1", "fd00:ec2::254", "fe80::1", "fe80::1%eth0", "fec0::1", "ff02::1", "ff0e::1", "2001:db8::1", "100::1", "nonsense", "1.2.3", "168.63.129.16", "::ffff:168.63.129.16"]
-PUBLIC = ["8.8.8.8", "1.1.1.1", "193.0.6.139", "2606:4700:4700::1111", "2a00:1450:4001::1", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"]
+REFUSED = [
+    "127.0.0.1",
+    "127.8.8.8",
+    "0.0.0.0",
+    "0.1.2.3",
+    "10.0.0.1",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.168.1.1",
+    "169.254.169.254",
+    "169.254.0.1",
+    "100.64.0.1",
+    "192.0.0.1",
+    "192.0.2.1",
+    "198.18.0.1",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "239.1.2.3",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::127.0.0.1",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "::ffff:169.254.169.254",
+    "64:ff9b::127.0.0.1",
+    "64:ff9b::10.0.0.1",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b:1::1",
+    "2002:7f00:1::",
+    "2002:a00:1::",
+    "2002:a9fe:a9fe::",
+    "2001:0:7f00:1::",
+    "fc00::1",
+    "fd12:3456::1",
+    "fd00:ec2::254",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fec0::1",
+    "ff02::1",
+    "ff0e::1",
+    "2001:db8::1",
+    "100::1",
+    "nonsense",
+    "1.2.3",
+    "168.63.129.16",
+    "::ffff:168.63.129.16",
+]
+PUBLIC = [
+    "8.8.8.8",
+    "1.1.1.1",
+    "193.0.6.139",
+    "2606:4700:4700::1111",
+    "2a00:1450:4001::1",
+    "::ffff:8.8.8.8",
+    "64:ff9b::8.8.8.8",
+]
 
 
 @pytest.mark.parametrize("address", REFUSED)
@@ -34,14 +91,32 @@ def test_public(address: str) -> None:
 
 def test_what_the_administrator_lists_is_reached_and_nothing_beside_it() -> None:
     network = Network(("10.1.0.0/16", "fd12::/16"))
-    assert [network.permits(text) for text in ("10.1.2.3", "::ffff:10.1.2.3", "fd12::1", "8.8.8.8")] == [True] * 4
-    assert [network.permits(text) for text in ("10.2.0.1", "::ffff:10.2.0.1", "fd13::1", "127.0.0.1")] == [False] * 4
+    assert [network.permits(text) for text in ("10.1.2.3", "::ffff:10.1.2.3", "fd12::1", "8.8.8.8")] == [
+        True
+    ] * 4
+    assert [network.permits(text) for text in ("10.2.0.1", "::ffff:10.2.0.1", "fd13::1", "127.0.0.1")] == [
+        False
+    ] * 4
     everything = Network(("0.0.0.0/0", "::/0"))
-    never = ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "224.0.0.1", "fe80::1", "0.0.0.0", "::", "fd00:ec2::254", "168.63.129.16"]
-    assert not any(everything.permits(text) for text in never)  # a cloud's credentials, whatever the list says
+    never = [
+        "169.254.169.254",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "224.0.0.1",
+        "fe80::1",
+        "0.0.0.0",
+        "::",
+        "fd00:ec2::254",
+        "168.63.129.16",
+    ]
+    assert not any(
+        everything.permits(text) for text in never
+    )  # a cloud's credentials, whatever the list says
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433", "0x7f000001", "017700000001", "127.0.0.1", "::1"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.1", "2130706433", "0x7f000001", "017700000001", "127.0.0.1", "::1"]
+)
 def test_every_way_to_write_this_host(host: str) -> None:
     with pytest.raises(SourceError) as caught:
         Network().addresses(host, 80)
@@ -50,7 +125,7 @@ def test_every_way_to_write_this_host(host: str) -> None:
 
 
 def test_a_name_whose_address_changes_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Resolved once; the connection goes to what was judged. (A public address cannot be called from here: it is one we allow.)"""
+    """Resolved once; the connection goes to what was judged. (No public address can be called from here: it is one we allow.)"""
     with serving(lambda _request: (200, {}, b"here")) as allowed:
         answers = itertools.chain(["127.0.0.1"], itertools.repeat("127.0.0.2"))
         asked = []
@@ -68,19 +143,28 @@ def test_a_name_whose_address_changes_gains_nothing(monkeypatch: pytest.MonkeyPa
         assert allowed.requests[0].headers["host"] == f"rebinding.test:{allowed.port}"
         client.close()
         with pytest.raises(SourceError) as caught:  # the second time the name says something else
-            Client(network, f"http://rebinding.test:{allowed.port}").get(f"http://rebinding.test:{allowed.port}/")
+            Client(network, f"http://rebinding.test:{allowed.port}").get(
+                f"http://rebinding.test:{allowed.port}/"
+            )
         assert caught.value.code == "address_refused"
 
 
 def test_of_a_name_with_several_addresses_only_the_judged_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in ("10.0.0.1", "8.8.8.8", "169.254.169.254")]
+    both = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80))
+        for address in ("10.0.0.1", "8.8.8.8", "169.254.169.254")
+    ]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: both)
     assert Network().addresses("mixed.test", 80) == ["8.8.8.8"]
 
 
 def test_redirects_are_judged_hop_by_hop_and_carry_no_credentials_elsewhere() -> None:
     def answer(request: Request) -> Reply:
-        return (302, {"Location": targets[request.path]}, b"") if request.path in targets else (200, {}, b"arrived")
+        return (
+            (302, {"Location": targets[request.path]}, b"")
+            if request.path in targets
+            else (200, {}, b"arrived")
+        )
 
     targets: dict[str, str] = {}
     with serving(answer) as other, serving(answer) as first:
@@ -102,7 +186,10 @@ def test_redirects_are_judged_hop_by_hop_and_carry_no_credentials_elsewhere() ->
 
 
 def test_no_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(lambda _request: (200, {}, b"direct")) as web, serving(lambda _request: (200, {}, b"by the proxy")) as proxy:
+    with (
+        serving(lambda _request: (200, {}, b"direct")) as web,
+        serving(lambda _request: (200, {}, b"by the proxy")) as proxy,
+    ):
         for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "https_proxy"):
             monkeypatch.setenv(name, proxy.url)
         client = Client(HERE, web.url)
@@ -111,10 +198,16 @@ def test_no_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         client.close()
 
 
-def test_the_certificate_is_checked_by_the_name(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_certificate_is_checked_by_the_name(
+    tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     authority, certificate, key = certificates.make(tmp_path, "fhir.hospital.test")
     resolve = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **k: resolve("127.0.0.1" if "test" in str(host) else host, *a, **k))
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *a, **k: resolve("127.0.0.1" if "test" in str(host) else host, *a, **k),
+    )
     with serving(lambda _request: (200, {}, b"safe"), (certificate, key)) as web:
         right, wrong = f"https://fhir.hospital.test:{web.port}/", f"https://other.hospital.test:{web.port}/"
 
@@ -209,7 +302,10 @@ def test_errors_name_what_was_configured_alone() -> None:
 
     with serving(answer) as web:
         client = Client(HERE, f"{web.url}/base?key=secret")
-        for path, named in {"Meyer?name=Meyer": f"{web.url}/base", "lead": f"http://localhost:{web.port}"}.items():
+        for path, named in {
+            "Meyer?name=Meyer": f"{web.url}/base",
+            "lead": f"http://localhost:{web.port}",
+        }.items():
             with pytest.raises(SourceError) as caught:
                 client.get(f"{web.url}/base/{path}")
             assert str(caught.value) == f"There is nothing at {named} (404). Check the address."

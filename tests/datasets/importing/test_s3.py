@@ -22,7 +22,10 @@ from datasets.importing.sources import files, s3
 from tests.datasets.importing.conftest import HERE, drained, files_of, refused, source, taken
 from tests.datasets.importing.web import serving
 
-pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore::DeprecationWarning:moto", "ignore::DeprecationWarning:botocore")]
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:moto", "ignore::DeprecationWarning:botocore"),
+]
 NAMES = ["a b+c&d=e.dcm", "ünïcode/中文.csv", "sub/~x(1)'!.csv", "z.csv"]
 
 
@@ -31,8 +34,15 @@ class Bucket:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.http = httpx.Client(verify=False, trust_env=False)  # no TLS: reading all authorities for nothing takes long
-        given: dict[str, Any] = {"endpoint_url": url, "region_name": "eu-central-1", "aws_access_key_id": "root", "aws_secret_access_key": "root"}
+        self.http = httpx.Client(
+            verify=False, trust_env=False
+        )  # no TLS: reading all authorities for nothing takes long
+        given: dict[str, Any] = {
+            "endpoint_url": url,
+            "region_name": "eu-central-1",
+            "aws_access_key_id": "root",
+            "aws_secret_access_key": "root",
+        }
         given["config"] = Config(connect_timeout=10, read_timeout=10, retries={"total_max_attempts": 1})
         self.iam, self.admin = boto3.client("iam", **given), boto3.client("s3", **given)
         self.iam.create_user(UserName="reader")
@@ -41,7 +51,9 @@ class Bucket:
         self.iam.put_user_policy(UserName="reader", PolicyName="reads", PolicyDocument=policy)
         key = self.iam.create_access_key(UserName="reader")["AccessKey"]
         self.keys = {"access_key": key["AccessKeyId"], "secret_key": key["SecretAccessKey"]}
-        self.admin.create_bucket(Bucket="arrivals", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        self.admin.create_bucket(
+            Bucket="arrivals", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
 
     def checks_signatures(self, on: bool) -> None:
         self.http.post(f"{self.url}/moto-api/reset-auth", content=b"0" if on else b"inf").raise_for_status()
@@ -82,7 +94,14 @@ def bucket(server: Bucket) -> Bucket:
 
 
 def of(bucket: Bucket, /, network: Network = HERE, **given: Any) -> Any:
-    usual = {"address": bucket.url, "region": "eu-central-1", "bucket": "arrivals", "prefix": "in", "subfolders": True, **bucket.keys}
+    usual = {
+        "address": bucket.url,
+        "region": "eu-central-1",
+        "bucket": "arrivals",
+        "prefix": "in",
+        "subfolders": True,
+        **bucket.keys,
+    }
     return source("s3", network, **{**usual, **given})
 
 
@@ -98,7 +117,9 @@ def test_check_preview_first_then_nothing_then_the_new(bucket: Bucket) -> None:
     bucket.put("in/z.csv", b"changed")
     made = of(bucket)
     assert files_of(list(made.pieces(cursor))) == {"new.csv": b"new", "z.csv": b"changed"}
-    assert [file.name for piece in drained(of(bucket, subfolders=False))[0] for file in piece.files].count("sub/~x(1)'!.csv") == 0
+    assert [file.name for piece in drained(of(bucket, subfolders=False))[0] for file in piece.files].count(
+        "sub/~x(1)'!.csv"
+    ) == 0
 
 
 def test_pages_and_cut_off_and_gone_on(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +156,15 @@ def test_the_signature_is_botocores(path: str) -> None:
     query = {"list-type": "2", "prefix": "a b/+&=ü~", "max-keys": "5"} if path == "/bucket" else {}
     now = datetime(2026, 11, 29, 12, 0, 0, tzinfo=UTC)
     url, headers = s3.signed("https://s3.example:9000", path, query, ("KEY", "secret"), "eu-west-1", now)
-    request = AWSRequest("GET", url, headers={"host": "s3.example:9000", "x-amz-content-sha256": s3.EMPTY, "x-amz-date": headers["x-amz-date"]})
+    request = AWSRequest(
+        "GET",
+        url,
+        headers={
+            "host": "s3.example:9000",
+            "x-amz-content-sha256": s3.EMPTY,
+            "x-amz-date": headers["x-amz-date"],
+        },
+    )
     request.context["timestamp"] = headers["x-amz-date"]
     signer = S3SigV4Auth(Credentials("KEY", "secret"), "s3", "eu-west-1")
     text = signer.string_to_sign(request, signer.canonical_request(request))
@@ -159,7 +188,14 @@ TIME = "<LastModified>2026-01-01T00:00:00Z</LastModified>"
 )  # fmt: skip
 def test_hostile_lists(body: bytes) -> None:
     with serving(lambda _request: (200, {}, body)) as web:
-        given = {"address": web.url, "region": "r", "bucket": "abc", "prefix": "in", "access_key": "k", "subfolders": True}
+        given = {
+            "address": web.url,
+            "region": "r",
+            "bucket": "abc",
+            "prefix": "in",
+            "access_key": "k",
+            "subfolders": True,
+        }
         with pytest.raises(SourceError) as caught:
             drained(source("s3", **given))
         assert (caught.value.code, caught.value.passing) == ("answer", False)
@@ -179,7 +215,9 @@ def test_an_object_without_end(tmp_path: Path) -> None:
         return 200, {}, (b"x" * 65536 for _number in range(10_000))
 
     with serving(answer) as web:
-        made = source("s3", address=web.url, region="r", bucket="abc", prefix="in", access_key="k", subfolders=True)
+        made = source(
+            "s3", address=web.url, region="r", bucket="abc", prefix="in", access_key="k", subfolders=True
+        )
         (piece,) = made.pieces({})
         with pytest.raises(FileFault), piece.files[0].open():
             pass
@@ -195,7 +233,14 @@ def test_an_object_that_is_refused_comes_again_and_blocks_no_other() -> None:
         return (200, {}, b"x") if request.path.endswith("b") else (status, {}, b"x")
 
     with serving(answer) as web:
-        given = {"address": web.url, "region": "r", "bucket": "abc", "prefix": "in", "access_key": "k", "subfolders": True}
+        given = {
+            "address": web.url,
+            "region": "r",
+            "bucket": "abc",
+            "prefix": "in",
+            "access_key": "k",
+            "subfolders": True,
+        }
         came, faulty, cursor = taken(source("s3", **given))
         assert (list(came), [(fault.where, fault.again) for fault in faulty]) == (["b"], [("a", True)])
         status = 200

@@ -92,12 +92,18 @@ def test_signs_in_by_key(server: SftpServer, out: Path) -> None:
     assert of(server, out, password="", private_key=key).check().startswith("Found 0")
     locked = server.client_key.export_private_key(passphrase="opens it", rounds=50).decode()
     assert of(server, out, password="opens it", private_key=locked).check().startswith("Found 0")
-    with pytest.raises(SourceError) as caught:  # a page that is waited for opens no key: the connection test does
+    with pytest.raises(
+        SourceError
+    ) as caught:  # a page that is waited for opens no key: the connection test does
         of(server, out, password="wrong", private_key=locked).check()
     assert caught.value.code == "sign_in"
     usual = {"host": "h", "port": 22, "user": USER, "folder": "/x"}
     assert set(refused("sftp", **usual, private_key="no key")) == {"private_key"}
-    assert set(refused("sftp", **{**usual, "host": "a b", "port": 0}, fingerprint="MD5:00")) == {"host", "port", "fingerprint"}
+    assert set(refused("sftp", **{**usual, "host": "a b", "port": 0}, fingerprint="MD5:00")) == {
+        "host",
+        "port",
+        "fingerprint",
+    }
 
 
 def test_a_key_does_not_say_how_long_we_work(server: SftpServer, out: Path) -> None:
@@ -116,7 +122,9 @@ def test_a_key_does_not_say_how_long_we_work(server: SftpServer, out: Path) -> N
     assert time.monotonic() - began < 10
 
 
-def test_a_file_that_the_server_can_not_read_fails_alone_and_comes_again(server: SftpServer, out: Path) -> None:
+def test_a_file_that_the_server_can_not_read_fails_alone_and_comes_again(
+    server: SftpServer, out: Path
+) -> None:
     put(out / "a", b"a", 300)
     put(out / "b", b"b", 200)
     server.broken.add("a")
@@ -127,7 +135,9 @@ def test_a_file_that_the_server_can_not_read_fails_alone_and_comes_again(server:
     assert taken(of(server, out), cursor)[0] == {"a": b"a"}
 
 
-def test_silence_is_the_servers_and_passes(server: SftpServer, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_is_the_servers_and_passes(
+    server: SftpServer, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sftp, "SILENCE", 1.0)
     put(out / "a", b"a", 300)
     server.silent.add("a")
@@ -139,7 +149,8 @@ def test_silence_is_the_servers_and_passes(server: SftpServer, out: Path, monkey
 
 
 def test_wrong_password_missing_folder_refused_address(server: SftpServer, out: Path) -> None:
-    for given, code in [({"password": "wrong"}, "sign_in"), ({"user": "nobody"}, "sign_in"), ({"folder": "/missing"}, "not_found"),
+    for given, code in [({"password": "wrong"}, "sign_in"), ({"user": "nobody"}, "sign_in"),
+                        ({"folder": "/missing"}, "not_found"),
                         ({"network": Network()}, "address_refused")]:  # fmt: skip
         with pytest.raises(SourceError) as caught:
             of(server, **{"folder": out, **given}).check()
@@ -158,7 +169,9 @@ def test_a_file_that_goes_or_changes_meanwhile_fails_alone(server: SftpServer, o
             stream.read()
 
 
-@pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"x" * 100_000, b"SSH-2.0-x\r\n" + b"\0" * 64, b""])
+@pytest.mark.parametrize(
+    "greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"x" * 100_000, b"SSH-2.0-x\r\n" + b"\0" * 64, b""]
+)
 def test_what_is_no_ssh_server(greeting: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.importing.sources.sftp.SIGN_IN_SECONDS", 1.0)
     listening = socket.create_server(("127.0.0.1", 0))
@@ -173,7 +186,13 @@ def test_what_is_no_ssh_server(greeting: bytes, monkeypatch: pytest.MonkeyPatch)
 
     thread = threading.Thread(target=greet, daemon=True)
     thread.start()
-    given = {"host": "127.0.0.1", "port": listening.getsockname()[1], "user": USER, "folder": "/", "password": PASSWORD}
+    given = {
+        "host": "127.0.0.1",
+        "port": listening.getsockname()[1],
+        "user": USER,
+        "folder": "/",
+        "password": PASSWORD,
+    }
     made = source("sftp", **given)
     with listening, pytest.raises(SourceError) as caught:
         made.check()

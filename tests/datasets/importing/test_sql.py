@@ -27,7 +27,9 @@ def labs(database: Database) -> Database:
 
 
 def of(labs: Database, **changed: Any) -> Any:
-    return source("sql", **{"address": labs.address, "password": PASSWORD, "tls": "off", "query": QUERY, **changed})
+    return source(
+        "sql", **{"address": labs.address, "password": PASSWORD, "tls": "off", "query": QUERY, **changed}
+    )
 
 
 def test_check_and_preview(labs: Database) -> None:
@@ -101,7 +103,10 @@ def test_a_value_in_the_future_does_not_silence_it(labs: Database, column: str) 
 
 
 def test_goes_on_where_it_was_cut_off(labs: Database) -> None:
-    for change in ("", "UPDATE labs SET at = '2026-06-01Z'"):  # all of one value: the first thousand are a part of it
+    for change in (
+        "",
+        "UPDATE labs SET at = '2026-06-01Z'",
+    ):  # all of one value: the first thousand are a part of it
         if change:
             labs.run(change)
         half = of(labs, cursor_column="at")
@@ -124,7 +129,9 @@ def test_wide_rows_come_in_small_pieces(labs: Database, monkeypatch: pytest.Monk
 
 def test_a_count_that_takes_long_is_left_out(labs: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.importing.sources.sql.COUNT_SECONDS", 1)
-    labs.run("CREATE OR REPLACE FUNCTION slow(n int) RETURNS int AS 'SELECT n FROM pg_sleep(0.2)' LANGUAGE sql VOLATILE")
+    labs.run(
+        "CREATE OR REPLACE FUNCTION slow(n int) RETURNS int AS 'SELECT n FROM pg_sleep(0.2)' LANGUAGE sql VOLATILE"
+    )
     query = "SELECT slow(id) AS n, id FROM labs WHERE id <= 10"
     assert of(labs, query=query, cursor_column="n").preview().notes == []
     pieces, cursor = drained(of(labs, query=query, cursor_column="n"))
@@ -137,7 +144,9 @@ def test_rows_without_a_cursor_value_are_told_of(labs: Database) -> None:
     assert of(labs, cursor_column="at").preview().notes == ["7 rows have no value in at and are never read."]
     pieces, cursor = drained(of(labs, cursor_column="at"))
     assert len(rows_of(pieces)) == 2493
-    assert [(fault.where, fault.reason) for fault in pieces[-1].faulty] == [("at", "7 rows have no value here and are not read.")]
+    assert [(fault.where, fault.reason) for fault in pieces[-1].faulty] == [
+        ("at", "7 rows have no value here and are not read.")
+    ]
     assert drained(of(labs, cursor_column="at"), cursor)[0] == []
 
 
@@ -148,7 +157,8 @@ def test_without_a_cursor_column_all_is_read_each_time(labs: Database) -> None:
 
 
 def test_kinds_of_values(labs: Database) -> None:
-    query = "SELECT 1.50::numeric AS a, true AS b, NULL::text AS c, 'NaN'::float8 AS d, '[1, {\"k\": \"ü\"}]'::jsonb AS e, 2.5::float4 AS f"
+    query = "SELECT 1.50::numeric AS a, true AS b, NULL::text AS c, 'NaN'::float8 AS d, "
+    query += "'[1, {\"k\": \"ü\"}]'::jsonb AS e, 2.5::float4 AS f"
     (row,) = rows_of(drained(of(labs, query=query))[0])
     assert row == {"a": "1.50", "b": "true", "c": None, "d": None, "e": '[1, {"k": "ü"}]', "f": "2.5"}
     (piece,), _cursor = drained(of(labs, query="SELECT decode('00ff', 'hex') AS scan UNION ALL SELECT NULL"))

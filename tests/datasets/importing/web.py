@@ -28,7 +28,9 @@ class Request:
 class Web:
     """The server: `url`, and the `requests` that it has got."""
 
-    def __init__(self, answer: Callable[[Request], Reply], certificate: tuple[Path, Path] | None = None) -> None:
+    def __init__(
+        self, answer: Callable[[Request], Reply], certificate: tuple[Path, Path] | None = None
+    ) -> None:
         self.requests: list[Request] = []
         web = self
 
@@ -73,14 +75,18 @@ class Web:
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)
-            self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+            self.server.socket = context.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False
+            )
             self.scheme = "https"
         self.port = self.server.server_address[1]
         self.url = f"{self.scheme}://127.0.0.1:{self.port}"
 
 
 @contextmanager
-def serving(answer: Callable[[Request], Reply], certificate: tuple[Path, Path] | None = None) -> Iterator[Web]:
+def serving(
+    answer: Callable[[Request], Reply], certificate: tuple[Path, Path] | None = None
+) -> Iterator[Web]:
     """The server while the block lasts."""
     web = Web(answer, certificate)
     thread = threading.Thread(target=web.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

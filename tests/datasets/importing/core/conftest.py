@@ -36,10 +36,18 @@ class Visits:
             self.database.run(f"INSERT INTO visits VALUES ({self.number}, '{mrn}', '{age}', '{diagnosis}')")
 
     def add_many(self, count: int, first: int = 0) -> None:
-        self.add(*((f"p{n:03d}", 30 + n % 50, "ill" if n % 3 else "well") for n in range(first, first + count)))
+        self.add(
+            *((f"p{n:03d}", 30 + n % 50, "ill" if n % 3 else "well") for n in range(first, first + count))
+        )
 
     def settings(self, **other: Any) -> dict[str, Any]:
-        given = {"address": self.database.address, "password": PASSWORD, "tls": "off", "query": QUERY, "cursor_column": "id"}
+        given = {
+            "address": self.database.address,
+            "password": PASSWORD,
+            "tls": "off",
+            "query": QUERY,
+            "cursor_column": "id",
+        }
         return {**given, **other}
 
 
@@ -60,7 +68,9 @@ ROLES = {"id": {"include": False}, "mrn": {"role": "patient", "kind": "category"
          "diagnosis": {"kind": "category", "role": "target"}}  # fmt: skip
 
 
-def mapped(who: Any, row: Importer, run_jobs: Run, columns: dict[str, dict[str, Any]] = ROLES, **more: Any) -> Importer:
+def mapped(
+    who: Any, row: Importer, run_jobs: Run, columns: dict[str, dict[str, Any]] = ROLES, **more: Any
+) -> Importer:
     """Looked at and mapped."""
     run_jobs()
     row.refresh_from_db()
@@ -74,7 +84,13 @@ def mapped(who: Any, row: Importer, run_jobs: Run, columns: dict[str, dict[str, 
 def nightly(visits: Visits, alice: Any, run_jobs: Run) -> Importer:
     """An importer of the visits, which fills “Visits”."""
     row = services.add_importer(
-        actor=actor(alice), name="Visits", kind="sql", settings=visits.settings(), treatment="rows", dataset=None, zone="UTC"
+        actor=actor(alice),
+        name="Visits",
+        kind="sql",
+        settings=visits.settings(),
+        treatment="rows",
+        dataset=None,
+        zone="UTC",
     )
     return mapped(actor(alice), row, run_jobs)
 
@@ -106,7 +122,9 @@ class Drop:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        old = time.time() - 3600 + len(list(self.folder.rglob("*")))  # a file that has just changed may still be growing
+        old = (
+            time.time() - 3600 + len(list(self.folder.rglob("*")))
+        )  # a file that has just changed may still be growing
         os.utime(path, (old, old))
         return path
 
@@ -124,7 +142,9 @@ def drop(tmp_path: Path, settings: Any) -> Drop:
 
 @pytest.fixture
 def of_folder(drop: Drop, alice: Any) -> Callable[..., Importer]:
-    def make(treatment: str = Treatment.ARRIVAL, dataset: Dataset | None = None, name: str = "Drop") -> Importer:
+    def make(
+        treatment: str = Treatment.ARRIVAL, dataset: Dataset | None = None, name: str = "Drop"
+    ) -> Importer:
         return services.add_importer(
             actor=actor(alice), name=name, kind="folder", settings=drop.settings(), treatment=treatment, dataset=dataset,
             zone="UTC",

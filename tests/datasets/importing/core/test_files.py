@@ -52,7 +52,9 @@ def test_files_are_sorted_out_once(of_folder: Make, drop: Drop, alice: Any, run_
     assert (run.files, ArrivedFile.objects.count()) == (1, 3)
 
 
-def test_a_file_that_could_not_be_read_comes_with_the_next_run(of_folder: Make, drop: Drop, alice: Any, run_jobs: Run) -> None:
+def test_a_file_that_could_not_be_read_comes_with_the_next_run(
+    of_folder: Make, drop: Drop, alice: Any, run_jobs: Run
+) -> None:
     drop.put("one.png", picture(1))
     late = drop.put("two.png", picture(2))
     row, who = of_folder(), actor(alice)
@@ -65,7 +67,9 @@ def test_a_file_that_could_not_be_read_comes_with_the_next_run(of_folder: Make, 
     assert sorted(ArrivedFile.objects.values_list("name", flat=True)) == ["one.png", "two.png"]
 
 
-def test_each_new_table_is_read_by_the_mapping(of_folder: Make, drop: Drop, alice: Any, run_jobs: Run) -> None:
+def test_each_new_table_is_read_by_the_mapping(
+    of_folder: Make, drop: Drop, alice: Any, run_jobs: Run
+) -> None:
     drop.put("monday.csv", MANY)
     row, who = of_folder("tables"), actor(alice)
     mapped(who, row, run_jobs, TABLE)
@@ -100,7 +104,9 @@ def test_only_faulty_files_fail_the_run(of_folder: Make, drop: Drop, alice: Any,
     assert row.failing_since is None
 
 
-def test_what_is_sorted_out_decides_how_the_run_ended(of_folder: Make, drop: Drop, alice: Any, run_jobs: Run) -> None:
+def test_what_is_sorted_out_decides_how_the_run_ended(
+    of_folder: Make, drop: Drop, alice: Any, run_jobs: Run
+) -> None:
     drop.put("one.png", picture(1))
     row, who = of_folder(), actor(alice)
     assert ran(row, who, run_jobs).state == "done"
@@ -133,7 +139,9 @@ def test_erased_patient_does_not_come_back_in_a_table(
     assert {mrn for mrn, _age, _diagnosis in records(row)} & {"p001", "p950"} == {"p950"}
 
 
-def test_pictures_become_records_by_their_folders(of_folder: Make, drop: Drop, alice: Any, run_jobs: Run) -> None:
+def test_pictures_become_records_by_their_folders(
+    of_folder: Make, drop: Drop, alice: Any, run_jobs: Run
+) -> None:
     for number in range(4):
         drop.put(f"{'ill' if number % 2 else 'well'}/patient{number}.png", picture(number))
     row, who = of_folder("cells"), actor(alice)
@@ -145,7 +153,12 @@ def test_pictures_become_records_by_their_folders(of_folder: Make, drop: Drop, a
     row.refresh_from_db()
     assert row.dataset is not None
     labels = row.dataset.records.values_list("target", "patient_key")
-    assert sorted(labels) == [("ill", "patient1"), ("ill", "patient3"), ("well", "patient0"), ("well", "patient2")]
+    assert sorted(labels) == [
+        ("ill", "patient1"),
+        ("ill", "patient3"),
+        ("well", "patient0"),
+        ("well", "patient2"),
+    ]
     drop.put("ill/patient9.png", picture(9))  # of one class alone
     run = ran(row, who, run_jobs)
     assert (run.rows_added, row.dataset.records.get(patient_key="patient9").target) == (1, "ill")

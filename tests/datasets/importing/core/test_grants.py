@@ -37,7 +37,11 @@ def test_an_entry_without_an_owner_or_a_network_is_refused(entry: str) -> None:
 
 
 def test_grants_are_by_id_or_for_all() -> None:
-    entries = [f"{OURS.upper()}=10.1.0.0/16", " * = 10.2.0.0/16", "11111111-1111-4111-8111-111111111111=10.3.0.0/16"]
+    entries = [
+        f"{OURS.upper()}=10.1.0.0/16",
+        " * = 10.2.0.0/16",
+        "11111111-1111-4111-8111-111111111111=10.3.0.0/16",
+    ]
     assert grants.granted(entries, OURS) == ("10.1.0.0/16", "10.2.0.0/16")
     assert grants.granted(entries, "22222222-2222-4222-8222-222222222222") == ("10.2.0.0/16",)
     with pytest.raises(ValueError):
@@ -53,7 +57,11 @@ def test_a_folder_is_read_by_whom_it_is_granted_to(
     add = reverse("datasets:importer_add", args=["folder"])
     said = client_of(charlie).post(add, form)
     stranger = str(actor(charlie).organisation.pk)
-    assert said.status_code == 422 and stranger in said.content.decode() and str(ours.pk) not in said.content.decode()
+    assert (
+        said.status_code == 422
+        and stranger in said.content.decode()
+        and str(ours.pk) not in said.content.decode()
+    )
     body = {"name": "Drop", "kind": "folder", "settings": {"folder": str(drop.folder)}}
     said = api_of(charlie).post("/api/v1/importers/", body, format="json")
     assert said.status_code == 400 and "AIMASS_IMPORT_FOLDERS" in said.content.decode()
@@ -75,14 +83,22 @@ def test_a_private_network_is_reached_by_whom_it_is_granted_to(
     found = {}
     for person in (alice, charlie):
         row = services.add_importer(
-            actor=actor(person), name="V", kind="sql", settings=visits.settings(), treatment="rows", dataset=None, zone="UTC"
+            actor=actor(person),
+            name="V",
+            kind="sql",
+            settings=visits.settings(),
+            treatment="rows",
+            dataset=None,
+            zone="UTC",
         )
         run_jobs()
         row.refresh_from_db()
         found[person] = row
     assert found[alice].look["state"] == "found"
     look = found[charlie].look
-    assert (look["state"], look["code"]) == ("failed", "address_refused") and str(found[charlie].organisation_id) in look["text"]
+    assert (look["state"], look["code"]) == ("failed", "address_refused") and str(
+        found[charlie].organisation_id
+    ) in look["text"]
     assert Job.objects.filter(state="done").count() == 2
 
 

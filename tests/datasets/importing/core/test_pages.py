@@ -34,21 +34,27 @@ def test_set_up_from_kind_to_first_run(visits: Visits, alice: Any, client_of: An
     client = client_of(alice)
     assert "No importers yet" in page(client, LIST)
     assert f"{LIST}add/sql/" in page(client, f"{LIST}add/")
-    wrong = page(client, f"{LIST}add/sql/", 422, **{"importer-name": "", **visits.settings(address="ftp://x")})
-    assert "Only postgresql://" in wrong and "value=\"\"" not in wrong.split("password")[1][:200]
+    wrong = page(
+        client, f"{LIST}add/sql/", 422, **{"importer-name": "", **visits.settings(address="ftp://x")}
+    )
+    assert "Only postgresql://" in wrong and 'value=""' not in wrong.split("password")[1][:200]
     text = page(client, f"{LIST}add/sql/", **{"importer-name": "Visits", **visits.settings()})
     assert "being tested" in text
     run_jobs()
     address = reverse("datasets:importer_look", args=[only().pk])
     text = page(client, address)
-    assert "Connected to 127.0.0.1" in text and "p001" in text and "Which field goes into which column" in text
+    assert (
+        "Connected to 127.0.0.1" in text and "p001" in text and "Which field goes into which column" in text
+    )
     chosen = {"c0-kind": "number", "c0-role": "ignore", "c1-include": "on", "c1-kind": "category", "c1-role": "patient",
               "c2-include": "on", "c2-kind": "number", "c2-role": "feature", "c2-number_format": ".|", "c3-include": "on",
               "c3-kind": "category", "c3-role": "target", "new_dataset_name": "From the warehouse",
               "keep_good_rows": "yes"}  # fmt: skip
     assert "When it runs" in page(client, address, **chosen)
     assert only().look.get("preview") is None  # it held patients' values
-    wrong = page(client, reverse("datasets:importer_schedule", args=[only().pk]), 422, schedule="daily", zone="UTC")
+    wrong = page(
+        client, reverse("datasets:importer_schedule", args=[only().pk]), 422, schedule="daily", zone="UTC"
+    )
     assert "Give the time of day." in wrong
     text = page(
         client, reverse("datasets:importer_schedule", args=[only().pk]), schedule="daily", at="02:30", zone="Europe/Berlin",
@@ -58,7 +64,11 @@ def test_set_up_from_kind_to_first_run(visits: Visits, alice: Any, client_of: An
     page(client, reverse("datasets:importer_start", args=[only().pk]), now="1")
     run_jobs()
     text = page(client, reverse("datasets:importer", args=[only().pk]))
-    assert "12 new records" in text and "12 new, 0 known already, 0 refused" in text and "set (never shown)" in text
+    assert (
+        "12 new records" in text
+        and "12 new, 0 known already, 0 refused" in text
+        and "set (never shown)" in text
+    )
     dataset = Dataset.objects.get(name="From the warehouse")
     assert dataset.record_count == 12
     assert "Visits" in page(client, f"/datasets/{dataset.pk}/")
@@ -110,7 +120,9 @@ def test_pause_and_remove(nightly: Importer, alice: Any, client_of: Any) -> None
     assert "Go back, change nothing" in page(client, reverse("datasets:importer_remove", args=[nightly.pk]))
     page(client, reverse("datasets:importer_remove", args=[nightly.pk]), sure="1")
     assert not Importer.objects.exists() and Dataset.objects.filter(name="Visits").exists()
-    assert {"importer.paused", "importer.resumed", "importer.removed"} <= set(AuditEvent.objects.values_list("action", flat=True))
+    assert {"importer.paused", "importer.resumed", "importer.removed"} <= set(
+        AuditEvent.objects.values_list("action", flat=True)
+    )
 
 
 def test_rest_from_kinds_to_history(visits: Visits, alice: Any, api_of: Any, run_jobs: Run) -> None:
@@ -118,10 +130,16 @@ def test_rest_from_kinds_to_history(visits: Visits, alice: Any, api_of: Any, run
     kinds = {kind["kind"]: kind for kind in api.get("/api/v1/importers/kinds/").json()}
     assert [s["name"] for s in kinds["sql"]["settings"] if s["secret"]] == ["password"]
     body = {"name": "Visits", "kind": "sql", "settings": visits.settings()}
-    wrong = api.post("/api/v1/importers/", {**body, "settings": {"address": "x", "colour": "red"}}, format="json")
+    wrong = api.post(
+        "/api/v1/importers/", {**body, "settings": {"address": "x", "colour": "red"}}, format="json"
+    )
     assert wrong.status_code == 400 and "colour" in wrong.content.decode()
     made = api.post("/api/v1/importers/", body, format="json")
-    assert made.status_code == 201 and made.json()["secrets_set"] == ["password"] and PASSWORD not in made.content.decode()
+    assert (
+        made.status_code == 201
+        and made.json()["secrets_set"] == ["password"]
+        and PASSWORD not in made.content.decode()
+    )
     assert api.post("/api/v1/importers/", body, format="json").status_code == 400
     one = f"/api/v1/importers/{made.json()['id']}/"
     assert api.post(f"{one}run/").status_code == 409
@@ -134,7 +152,10 @@ def test_rest_from_kinds_to_history(visits: Visits, alice: Any, api_of: Any, run
     mapped = api.post(f"{one}mapping/", {"columns": columns, "new_dataset_name": "Over REST"}, format="json")
     assert mapped.status_code == 200 and mapped.json()["ready"]
     assert {c["column"] for c in mapped.json()["columns"]} == {"mrn", "age", "diagnosis"}
-    assert api.post(f"{one}schedule/", {"schedule": "daily", "zone": "Nowhere/City"}, format="json").status_code == 400
+    assert (
+        api.post(f"{one}schedule/", {"schedule": "daily", "zone": "Nowhere/City"}, format="json").status_code
+        == 400
+    )
     assert api.post(f"{one}schedule/", {"schedule": "hours", "every": 6}, format="json").json()["next_run_at"]
     assert api.post(f"{one}run/").status_code == 202
     run_jobs()
@@ -155,26 +176,46 @@ def test_rest_hides_settings_from_readers_and_all_from_strangers(
     one = f"/api/v1/importers/{nightly.pk}/"
     seen = api_of(victor).get(one).json()
     assert seen["settings"] == {} and seen["secrets_set"] == []
-    assert api_of(victor).post(f"{one}run/").status_code == 403 and api_of(victor).get(f"{one}preview/").status_code == 403
-    assert api_of(charlie).get(one).status_code == 404 and api_of(charlie).get(f"{one}runs/").status_code == 404
+    assert (
+        api_of(victor).post(f"{one}run/").status_code == 403
+        and api_of(victor).get(f"{one}preview/").status_code == 403
+    )
+    assert (
+        api_of(charlie).get(one).status_code == 404 and api_of(charlie).get(f"{one}runs/").status_code == 404
+    )
 
 
-def test_refused_address_is_told(visits: Visits, alice: Any, run_jobs: Run, settings: Any, client_of: Any) -> None:
+def test_refused_address_is_told(
+    visits: Visits, alice: Any, run_jobs: Run, settings: Any, client_of: Any
+) -> None:
     settings.IMPORT_NETWORKS = []
     row = services.add_importer(
-        actor=actor(alice), name="V", kind="sql", settings=visits.settings(), treatment="rows", dataset=None, zone="UTC"
+        actor=actor(alice),
+        name="V",
+        kind="sql",
+        settings=visits.settings(),
+        treatment="rows",
+        dataset=None,
+        zone="UTC",
     )
     run_jobs()
     row.refresh_from_db()
     assert (row.look["state"], row.look["code"]) == ("failed", "address_refused")
-    assert "AIMASS_IMPORT_NETWORKS" in page(client_of(alice), reverse("datasets:importer_look", args=[row.pk]))
+    assert "AIMASS_IMPORT_NETWORKS" in page(
+        client_of(alice), reverse("datasets:importer_look", args=[row.pk])
+    )
     assert Job.objects.get().state == "done"
 
 
 def test_files_need_no_mapping(drop: Drop, alice: Any, client_of: Any, run_jobs: Run) -> None:
     drop.put("one.txt", "A note.")
     client = client_of(alice)
-    given = {"importer-name": "Drop", "importer-treatment": "arrival", "folder": str(drop.folder), "subfolders": "on"}
+    given = {
+        "importer-name": "Drop",
+        "importer-treatment": "arrival",
+        "folder": str(drop.folder),
+        "subfolders": "on",
+    }
     page(client, f"{LIST}add/folder/", **given)
     run_jobs()
     text = page(client, reverse("datasets:importer_look", args=[only().pk]))

@@ -42,10 +42,18 @@ def test_first_run_brings_all_the_second_nothing_new_rows_only_themselves(
     assert records(nightly)[:12] == before and len(records(nightly)) == 15
 
 
-def test_without_a_cursor_column_all_is_read_and_the_known_changes_nothing(visits: Visits, alice: Any, run_jobs: Run) -> None:
+def test_without_a_cursor_column_all_is_read_and_the_known_changes_nothing(
+    visits: Visits, alice: Any, run_jobs: Run
+) -> None:
     who = actor(alice)
     row = services.add_importer(
-        actor=who, name="All", kind="sql", settings=visits.settings(cursor_column=""), treatment="rows", dataset=None, zone="UTC"
+        actor=who,
+        name="All",
+        kind="sql",
+        settings=visits.settings(cursor_column=""),
+        treatment="rows",
+        dataset=None,
+        zone="UTC",
     )
     mapped(who, row, run_jobs)
     assert counts(ran(row, who, run_jobs)) == ("done", 12, 12, 0, 0)
@@ -55,14 +63,18 @@ def test_without_a_cursor_column_all_is_read_and_the_known_changes_nothing(visit
     assert counts(ran(row, who, run_jobs)) == ("done", 13, 1, 12, 0)
 
 
-def test_refused_rows_are_counted_and_told(nightly: Importer, visits: Visits, alice: Any, run_jobs: Run, client_of: Any) -> None:
+def test_refused_rows_are_counted_and_told(
+    nightly: Importer, visits: Visits, alice: Any, run_jobs: Run, client_of: Any
+) -> None:
     visits.add(("p900", "old", "ill"))
     run = ran(nightly, actor(alice), run_jobs)
     assert counts(run) == ("done", 13, 12, 0, 1)
     page = client_of(alice).get(f"/datasets/importers/{nightly.pk}/runs/{run.pk}/").content.decode()
     upload = run.deliveries.get().upload
     assert f"/datasets/uploads/{upload.pk}/refused/" in page
-    reasons = b"".join(client_of(alice).get(f"/datasets/uploads/{upload.pk}/refused/").streaming_content).decode()
+    reasons = b"".join(
+        client_of(alice).get(f"/datasets/uploads/{upload.pk}/refused/").streaming_content
+    ).decode()
     assert "age" in reasons and "is not a number" in reasons
 
 
@@ -82,7 +94,9 @@ def test_killed_before_any_step_nothing_is_lost_or_doubled(
     nightly: Importer, alice: Any, run_jobs: Run, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     monkeypatch.setattr(running.lots, "ROWS", 5)
-    monkeypatch.setattr(sql, "batches", partial(values.batches, size=5))  # of twelve rows: three pieces, three lots
+    monkeypatch.setattr(
+        sql, "batches", partial(values.batches, size=5)
+    )  # of twelve rows: three pieces, three lots
     owner, name = STEPS[step]
     real, calls = getattr(owner, name), iter(range(100))
 
@@ -127,7 +141,12 @@ def test_wrong_password_is_told_once_and_its_end_too(
     nightly.refresh_from_db()
     assert nightly.failing_since is not None
     services.change_importer(
-        actor=who, importer=nightly, name="Visits", settings=visits.settings(), treatment="rows", dataset=nightly.dataset
+        actor=who,
+        importer=nightly,
+        name="Visits",
+        settings=visits.settings(),
+        treatment="rows",
+        dataset=nightly.dataset,
     )
     run_jobs()
     assert ran(nightly, who, run_jobs).state == "done"
@@ -135,15 +154,25 @@ def test_wrong_password_is_told_once_and_its_end_too(
     assert nightly.failing_since is None and Notification.objects.filter(key__contains=":works:").count() == 1
     for text in (PASSWORD, "wrong-secret-1"):
         assert not any(text in str(row) for row in AuditEvent.objects.values_list("detail", "object_label"))
-        assert not any(text in str(row) for row in Job.objects.values_list("payload", "error_person", "error_engineer", "result"))
+        assert not any(
+            text in str(row)
+            for row in Job.objects.values_list("payload", "error_person", "error_engineer", "result")
+        )
         assert not any(text in str(row) for row in Importer.objects.values_list("settings", "look", "secret"))
 
 
-def test_lost_column_is_told_and_nothing_is_taken(nightly: Importer, visits: Visits, alice: Any, run_jobs: Run) -> None:
+def test_lost_column_is_told_and_nothing_is_taken(
+    nightly: Importer, visits: Visits, alice: Any, run_jobs: Run
+) -> None:
     visits.database.run("ALTER TABLE visits RENAME COLUMN age TO years")
     changed = visits.settings(query="SELECT id, mrn, years, diagnosis FROM visits")
     services.change_importer(
-        actor=actor(alice), importer=nightly, name="Visits", settings=changed, treatment="rows", dataset=nightly.dataset
+        actor=actor(alice),
+        importer=nightly,
+        name="Visits",
+        settings=changed,
+        treatment="rows",
+        dataset=nightly.dataset,
     )
     run = ran(nightly, actor(alice), run_jobs)
     assert (run.state, run.error_code) == ("failed", "field_lost") and "“age”" in run.error_text
@@ -151,10 +180,17 @@ def test_lost_column_is_told_and_nothing_is_taken(nightly: Importer, visits: Vis
     assert nightly.cursor == {} and not Upload.objects.exists()
 
 
-def test_new_field_is_left_out_and_noted(nightly: Importer, visits: Visits, alice: Any, run_jobs: Run) -> None:
+def test_new_field_is_left_out_and_noted(
+    nightly: Importer, visits: Visits, alice: Any, run_jobs: Run
+) -> None:
     changed = visits.settings(query="SELECT id, mrn, age, diagnosis, 'x' AS ward FROM visits")
     services.change_importer(
-        actor=actor(alice), importer=nightly, name="Visits", settings=changed, treatment="rows", dataset=nightly.dataset
+        actor=actor(alice),
+        importer=nightly,
+        name="Visits",
+        settings=changed,
+        treatment="rows",
+        dataset=nightly.dataset,
     )
     run = ran(nightly, actor(alice), run_jobs)
     assert counts(run)[:3] == ("done", 12, 12) and run.notes == ["id", "ward"]
@@ -171,7 +207,9 @@ def test_archived_and_deleted_data_sets_are_told(nightly: Importer, alice: Any, 
     assert (run.state, run.error_code) == ("failed", "no_dataset")
 
 
-def test_changed_row_comes_beside_the_old_one(nightly: Importer, visits: Visits, alice: Any, run_jobs: Run) -> None:
+def test_changed_row_comes_beside_the_old_one(
+    nightly: Importer, visits: Visits, alice: Any, run_jobs: Run
+) -> None:
     ran(nightly, actor(alice), run_jobs)
     visits.database.run("UPDATE visits SET id = 100, age = '99' WHERE mrn = 'p001'")
     run = ran(nightly, actor(alice), run_jobs)
@@ -181,7 +219,9 @@ def test_changed_row_comes_beside_the_old_one(nightly: Importer, visits: Visits,
     assert len(set(splits)) == 1
 
 
-def test_erased_patient_does_not_come_back(nightly: Importer, visits: Visits, alice: Any, run_jobs: Run) -> None:
+def test_erased_patient_does_not_come_back(
+    nightly: Importer, visits: Visits, alice: Any, run_jobs: Run
+) -> None:
     from datasets.erasure import erase_patient
 
     ran(nightly, actor(alice), run_jobs)
@@ -212,7 +252,9 @@ def test_change_while_it_runs_starts_it_again(
     assert job.attempt == 2 and job.state == "done" and len(records(nightly)) == 12
 
 
-def test_failed_import_fails_the_run_and_a_retry_mends_it(nightly: Importer, visits: Visits, alice: Any, run_jobs: Run) -> None:
+def test_failed_import_fails_the_run_and_a_retry_mends_it(
+    nightly: Importer, visits: Visits, alice: Any, run_jobs: Run
+) -> None:
     from jobs.services import retry
 
     Importer.objects.filter(pk=nightly.pk).update(options={**nightly.options, "keep_good_rows": False})
@@ -225,7 +267,12 @@ def test_failed_import_fails_the_run_and_a_retry_mends_it(nightly: Importer, vis
     run_jobs()
     run.refresh_from_db()
     nightly.refresh_from_db()
-    assert (run.state, run.rows_added, run.rows_refused, run.error_text) == ("done", 12, 1, "") and nightly.failing_since is None
+    assert (run.state, run.rows_added, run.rows_refused, run.error_text) == (
+        "done",
+        12,
+        1,
+        "",
+    ) and nightly.failing_since is None
 
 
 def test_never_two_runs_at_once(nightly: Importer, alice: Any) -> None:

@@ -25,12 +25,24 @@ RUNS = "datasets.importing.tasks.run"
         ({"schedule": "minutes", "every": 15}, NOON + timedelta(minutes=15)),
         ({"schedule": "hours", "every": 6}, NOON + timedelta(hours=6)),
         # Missed while the server was down: the next of its own times, and not all that were missed.
-        ({"schedule": "minutes", "every": 15, "next_run_at": NOON - timedelta(days=2, minutes=5)}, NOON + timedelta(minutes=10)),
+        (
+            {"schedule": "minutes", "every": 15, "next_run_at": NOON - timedelta(days=2, minutes=5)},
+            NOON + timedelta(minutes=10),
+        ),
         ({"schedule": "daily", "at": time(2, 30), "zone": "UTC"}, datetime(2026, 3, 29, 2, 30, tzinfo=UTC)),
-        ({"schedule": "daily", "at": time(23, 0), "zone": "Asia/Shanghai"}, datetime(2026, 3, 28, 15, 0, tzinfo=UTC)),
-        ({"schedule": "daily", "at": time(19, 0), "zone": "Asia/Shanghai"}, datetime(2026, 3, 29, 11, 0, tzinfo=UTC)),
+        (
+            {"schedule": "daily", "at": time(23, 0), "zone": "Asia/Shanghai"},
+            datetime(2026, 3, 28, 15, 0, tzinfo=UTC),
+        ),
+        (
+            {"schedule": "daily", "at": time(19, 0), "zone": "Asia/Shanghai"},
+            datetime(2026, 3, 29, 11, 0, tzinfo=UTC),
+        ),
         # In Berlin the clocks go from 2 to 3 that night: 2:30 is said of the hour before.
-        ({"schedule": "daily", "at": time(2, 30), "zone": "Europe/Berlin"}, datetime(2026, 3, 29, 1, 30, tzinfo=UTC)),
+        (
+            {"schedule": "daily", "at": time(2, 30), "zone": "Europe/Berlin"},
+            datetime(2026, 3, 29, 1, 30, tzinfo=UTC),
+        ),
     ],
 )
 def test_next_time(given: dict[str, Any], expected: datetime | None) -> None:
@@ -45,7 +57,9 @@ def test_zone_follows_the_clocks() -> None:
 
 @pytest.fixture
 def hourly(nightly: Importer, alice: Any) -> Importer:
-    return services.set_schedule(actor=actor(alice), importer=nightly, schedule="hours", every=1, quiet_days=2)
+    return services.set_schedule(
+        actor=actor(alice), importer=nightly, schedule="hours", every=1, quiet_days=2
+    )
 
 
 def due(row: Importer, **more: Any) -> None:
@@ -106,7 +120,13 @@ def test_silence_is_told_once_until_something_comes(
 @pytest.mark.django_db
 def test_what_a_look_showed_is_forgotten_after_a_day(visits: Visits, alice: Any, run_jobs: Run) -> None:
     row = services.add_importer(
-        actor=actor(alice), name="V", kind="sql", settings=visits.settings(), treatment="rows", dataset=None, zone="UTC"
+        actor=actor(alice),
+        name="V",
+        kind="sql",
+        settings=visits.settings(),
+        treatment="rows",
+        dataset=None,
+        zone="UTC",
     )
     run_jobs()
     schedules.dispatch()

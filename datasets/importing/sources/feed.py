@@ -181,7 +181,9 @@ class FeedSource:
         number, page, first, total = 0, int(self.settings.get("first_page") or 0), url, hashlib.sha256()
         paging = self.settings.get("paging") or "none"
         asked: set[str] = set()
-        previous, before, overlaps = b"", [], False
+        previous = b""
+        before: list[Any] = []
+        overlaps = False
         for _number in range(PAGES):
             if paging in {"page", "offset"}:
                 # An offset begins with the last record that has come: if it is another one now, the list has shifted.

@@ -18,7 +18,7 @@ from tests.datasets.importing.conftest import HERE, drained, files_of, refused, 
 from tests.datasets.importing.sftp_server import PASSWORD, USER, SftpServer, sftp_server
 from tests.datasets.importing.test_folder import put
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore:Warning. bcrypt.kdf:UserWarning")]  # few rounds are quick
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_the_host_key_is_confirmed_by_a_person(server: SftpServer, out: Path) ->
 def test_signs_in_by_key(server: SftpServer, out: Path) -> None:
     key = server.client_key.export_private_key().decode()
     assert of(server, out, password="", private_key=key).check().startswith("Found 0")
-    locked = server.client_key.export_private_key(passphrase="opens it", rounds=50).decode()
+    locked = server.client_key.export_private_key(passphrase="opens it", rounds=2).decode()
     assert of(server, out, password="opens it", private_key=locked).check().startswith("Found 0")
     with pytest.raises(
         SourceError
@@ -107,10 +107,10 @@ def test_signs_in_by_key(server: SftpServer, out: Path) -> None:
 
 
 def test_a_key_does_not_say_how_long_we_work(server: SftpServer, out: Path) -> None:
-    locked = server.client_key.export_private_key(passphrase="opens it", rounds=50).decode()
+    locked = server.client_key.export_private_key(passphrase="opens it", rounds=2).decode()
     head, *lines, tail = locked.strip().splitlines()
     body = base64.b64decode("".join(lines))
-    assert sftp.rounds_of(locked) == 50
+    assert sftp.rounds_of(locked) == 2
     options = body.index(b"bcrypt") + len("bcrypt") + 4  # the length of the salt, the salt, the rounds
     place = options + 4 + int.from_bytes(body[options : options + 4])
     slow = body[:place] + (2**31).to_bytes(4) + body[place + 4 :]

@@ -46,8 +46,8 @@ class Rows:
         left[list(places)] = False
         mask = pa.array(left)
         hashes = "".join(self.hash_of(int(place)) for place in np.flatnonzero(left)).encode()
-        texts = (column.filter(mask) for column in (self.values, self.keys, self.labels))
-        return Rows(self.numbers[left], *texts, hashes, self.test[left])
+        values, keys, labels = (column.filter(mask) for column in (self.values, self.keys, self.labels))
+        return Rows(self.numbers[left], values, keys, labels, hashes, self.test[left])
 
     def hash_of(self, place: int) -> str:
         return self.hashes[32 * place : 32 * place + 32].decode()

@@ -153,7 +153,7 @@ def harmless(path: str) -> bool:
     if not path:
         return True
     try:
-        waiting: list[Any] = [parse_path(path)]
+        waiting: list[Any] = [parse_path(path)]  # type: ignore[no-untyped-call]  # fhirpathpy gives this one no types
     except Exception:  # the library raises bare ones
         return False
     while waiting:
@@ -173,7 +173,7 @@ def compiled(path: str) -> Callable[[Any], list[Any]] | None:
         return None
     from fhirpathpy import compile as compile_path
 
-    made: Callable[[Any], list[Any]] = compile_path(path)
+    made: Callable[..., list[Any]] = compile_path(path)
     return made
 
 

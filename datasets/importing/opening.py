@@ -52,6 +52,6 @@ def settings_of(importer: Importer, secrets: dict[str, Any]) -> dict[str, Any]:
 
 def form_of(source: type[Source], organisation: Any, data: Mapping[str, Any] | None = None, **more: Any) -> forms.Form:
     """The source's form, which knows as `network` what the organisation may reach."""
-    form: Any = source.Form(data, **more)
-    form.network = Network.of(organisation)
+    form = source.Form(data, **more)
+    form.network = Network.of(organisation)  # type: ignore[attr-defined]  # forms of files look for it
     return form

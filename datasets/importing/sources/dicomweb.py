@@ -42,6 +42,7 @@ from datasets.importing.http import Client, configured, limited
 from datasets.importing.multipart import first_part
 from datasets.importing.network import Network
 from datasets.importing.sources import again
+from datasets.importing.sources.again import Tries
 from datasets.importing.sources.web import SECRETS, WebForm, client_of
 
 PAGE = 200  # studies or instances asked for at once
@@ -175,7 +176,7 @@ class DicomwebSource:
         if faulty or end != {"again": {}, **cursor}:
             yield Piece(end, faulty=faulty)
 
-    def _remote(self, name: str, where: str, tries: again.Tries) -> RemoteFile:
+    def _remote(self, name: str, where: str, tries: Tries) -> RemoteFile:
         return RemoteFile(name, None, partial(self._opened, where), again.is_last(tries, _mark(name)))
 
     def close(self) -> None:
@@ -271,10 +272,10 @@ class Seen:
     """How many instances each study had, and which of them could not be had, by hashes of their UIDs."""
 
     counts: dict[str, int]
-    again: dict[str, again.Tries]
+    again: dict[str, Tries]
 
     def behind(
-        self, mark: str, names: Sequence[str], before: again.Tries, count: int | None, cursor: Cursor, refused: Collection[str]
+        self, mark: str, names: Sequence[str], before: Tries, count: int | None, cursor: Cursor, refused: Collection[str]
     ) -> Cursor:
         """The cursor once a part of a study has come; with `count` its last part, of so many instances."""
         left = again.after(before, map(_mark, names), {_mark(name) for name in refused}, most=ATTEMPTED)

@@ -336,7 +336,7 @@ def earlier(value: str, settings: Mapping[str, Any]) -> str:
         return str(overlap.back(date.fromisoformat(value), settings))
     at = overlap.back(datetime.fromisoformat(value), settings)
     text = at.isoformat("T" if "T" in value else " ")
-    return text.removesuffix("+00:00") + "Z" if value.endswith("Z") else text
+    return f"{text.removesuffix('+00:00')}Z" if value.endswith("Z") else str(text)
 
 
 def state_of(headers: httpx.Headers) -> dict[str, str]:

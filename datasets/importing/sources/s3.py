@@ -41,7 +41,7 @@ class S3Form(FilesForm):
     )
     region = forms.CharField(label=gettext_lazy("Region"), initial="us-east-1", max_length=50)
     bucket = forms.CharField(label=gettext_lazy("Bucket"), max_length=63)
-    prefix = forms.CharField(
+    prefix = forms.CharField(  # type: ignore[assignment]  # a field; a form has an attribute of this name
         label=gettext_lazy("Folder"), required=False, max_length=900, help_text=gettext_lazy("In the bucket. Empty: all of it.")
     )
     access_key = forms.CharField(label=gettext_lazy("Access key"), max_length=200)
@@ -125,7 +125,7 @@ class S3Source(FileSource):
             root = etree.fromstring(answer.body, etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False))
         except etree.XMLSyntaxError:
             raise self._strange() from None
-        if root.getroottree().docinfo.doctype or etree.QName(root).localname != "ListBucketResult":
+        if str(getattr(root.getroottree().docinfo, "doctype", "")) or etree.QName(root).localname != "ListBucketResult":
             raise self._strange()
         return root
 

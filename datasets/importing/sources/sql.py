@@ -92,7 +92,7 @@ class SqlForm(overlap.NumbersForm):
             raise forms.ValidationError(_("Leave out everything from the question mark on."))
         if not (url.host and url.username and url.database) or not valid_host(url.host):
             raise forms.ValidationError(_("The address needs a user, one host and a database."))
-        return given
+        return str(given)
 
     def clean_query(self) -> str:
         query = str(self.cleaned_data["query"]).strip().rstrip(";").strip()

@@ -227,7 +227,7 @@ class MySQL(Server):
         return list(found.keys()), iter(found.yield_per(FIRST))
 
     def told(self, error: DBAPIError) -> SourceError:
-        arguments = getattr(error.orig, "args", ())
+        arguments: tuple[Any, ...] = getattr(error.orig, "args", ())
         code = arguments[0] if arguments and isinstance(arguments[0], int) else 0
         message = str(error.orig or "").casefold()
         if code in {1045, 1698, 2059}:

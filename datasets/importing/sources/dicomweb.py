@@ -225,7 +225,9 @@ class DicomwebSource:
                 return
 
     def _page(self, path: str, asked: Mapping[str, str], offset: int, most: int) -> list[dict[str, Any]]:
-        url = f"{self.address}/{path}?{urlencode({**asked, 'limit': most, 'offset': offset})}"
+        # Written as it is: Orthanc does not take %2A for the star of DICOM's matching.
+        query = urlencode({**asked, "limit": most, "offset": offset}, safe="*")
+        url = f"{self.address}/{path}?{query}"
         answer = self.client.get(url, headers={"Accept": "application/dicom+json"}, accept=(200, 204))
         if answer.status == 204 or not answer.body:
             return []

@@ -160,7 +160,8 @@ class SftpSource(FileSource):
             return FileFault("gone", _("It is gone, or this user may not read it."), passing=True)
         if not isinstance(error, BROKEN):
             raise error
-        if isinstance(error, OSError) and error.errno is None and self._is_open():  # the server's answer to this request
+        silent = isinstance(error, TimeoutError)
+        if isinstance(error, OSError) and not silent and error.errno is None and self._is_open():  # the answer to this request
             return FileFault("broken", _("The server can't read it."), passing=True)
         self.close()  # else the next file would wait for the answers to this one
         return self._sentence(error)

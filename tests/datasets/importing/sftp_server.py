@@ -55,7 +55,10 @@ class SftpServer:
             async def read(self, file_obj: Any, offset: int, size: int) -> bytes:
                 name = Path(os.fsdecode(file_obj.name)).name
                 if name in server.silent:
-                    await asyncio.sleep(60)
+                    try:
+                        await asyncio.sleep(60)
+                    finally:
+                        file_obj.close()  # asyncssh leaves it open when its client goes meanwhile
                 if name in server.broken:
                     raise asyncssh.SFTPFailure("the disk is broken")
                 data: bytes = os.pread(file_obj.fileno(), size, offset)

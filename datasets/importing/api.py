@@ -78,7 +78,8 @@ def _cleaned(request: Request, source: type[Source], given: Mapping[str, Any]) -
         raise serializers.ValidationError({"settings": {name: ["There is no such setting."] for name in unknown}})
     form = opening.form_of(source, actor_of(request).organisation, dict(given))
     if not form.is_valid():
-        raise serializers.ValidationError({"settings": {name: [str(text) for text in texts] for name, texts in form.errors.items()}})
+        errors = {name: [str(text) for text in texts] for name, texts in form.errors.items()}
+        raise serializers.ValidationError({"settings": errors})
     return dict(form.cleaned_data)
 
 

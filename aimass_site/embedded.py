@@ -1,9 +1,11 @@
 """The portal for one person on their own machine: what `ai_mass` starts when it is given neither address nor key."""
 
+import base64
 import getpass
 import os
 import secrets
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,18 +35,29 @@ def prepare_environment() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["DJANGO_SETTINGS_MODULE"] = "aimass_site.settings"
     os.environ.setdefault("SECRET_KEY", secret_key(folder / "secret_key"))
+    if not _in_file(home / ".env", "AIMASS_PATIENT_KEYS"):  # an own file's keys are used by the portal, so here too
+        os.environ.setdefault("AIMASS_PATIENT_KEYS", secret_key(folder / "patient_key", fernet_key))
     os.environ.setdefault("ALLOWED_HOSTS", "embedded.aimass")
     os.environ.setdefault("AIMASS_DISPATCH", "embedded")
     os.environ.setdefault("LOG_LEVEL", "ERROR")
 
 
-def secret_key(path: Path) -> str:
+def secret_key(path: Path, make: Callable[[], str] = lambda: secrets.token_urlsafe(50)) -> str:
     """The installation's own secret, made on first use and readable by its owner only."""
     if not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(50))
+            file.write(make())
     return path.read_text()
+
+
+def fernet_key() -> str:
+    """For what names a patient behind a pseudonym: without one no DICOM is taken."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def _in_file(path: Path, name: str) -> bool:
+    return path.exists() and any(line.startswith(f"{name}=") for line in path.read_text(encoding="utf-8").splitlines())
 
 
 def application() -> Any:

@@ -295,6 +295,7 @@ SPECTACULAR_SETTINGS = {
         "ColumnRoleEnum": "datasets.models.Role.choices",
         "JobStateEnum": "jobs.models.State.choices",
         "UploadStateEnum": "datasets.models.Upload.State",
+        "ImporterRunStateEnum": "datasets.importing.models.ImporterRun.State",
         "SplitEnum": "datasets.models.Split.choices",
         "MemberRoleEnum": "accounts.serializers.ROLE_CHOICES",
         "KeyStateEnum": "accounts.serializers.KEY_STATES",

@@ -14,8 +14,8 @@ from engine.cells import is_missing
 from engine.columns import numbers_of
 from engine.copies import feature_codes, row_codes, shared
 from engine.doubts import LEAKAGE, left_out, suspicious, to_be_looked_at
-from engine.errors import EngineError
-from engine.files import FileRefused, Files, Folder, source_of
+from engine.errors import EngineError, FileRefused
+from engine.files import Files, Folder, source_of
 from engine.problems import Problem, make_problem
 from engine.recipe import Recipe
 from engine.schema import FILE_KINDS, Kind, Role, looks_like_identifier

@@ -29,6 +29,14 @@ class ArtefactError(EngineError):
     """A stored model that is damaged, forged, unsafe or of an unknown format."""
 
 
+class FileRefused(Exception):
+    """The file of a cell is not opened. `code`: files_folder_missing, file_refused, file_missing or file_unreadable."""
+
+    def __init__(self, code: str, why: str = "") -> None:
+        super().__init__(why or code)
+        self.code = code
+
+
 def invalid_weights(why: str) -> EngineError:
     """The refusal ("weights_invalid") of a folder of pretrained weights, or of something in it."""
     return EngineError("weights_invalid", f"Pretrained weights: {why}.", {"why": why})

@@ -18,17 +18,10 @@ from typing import Any
 import numpy as np
 
 from engine.cells import is_missing, to_category
+from engine.errors import FileRefused
 from engine.frozen import Allowance
 
 LONGEST = 1024  # characters of a name
-
-
-class FileRefused(Exception):
-    """The file of a cell is not opened. `code`: files_folder_missing, file_refused, file_missing or file_unreadable."""
-
-    def __init__(self, code: str, why: str = "") -> None:
-        super().__init__(why or code)
-        self.code = code
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.files import FileRefused
+from engine.errors import FileRefused
 
 MARK = "aimass-pack.json"
 SERIES, WFDB = "dicom-series", "wfdb"

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.files import FileRefused, members
+from engine.errors import FileRefused
+from engine.files import members
 from engine.jpeg12 import register
 
 Pixels = NDArray[np.float32]  # (height, width, 3), 0 (black) to 1

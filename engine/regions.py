@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from engine.candidates.fusion import FusionModel
 from engine.encoding import Encoded
-from engine.files import FileRefused, Files
+from engine.errors import FileRefused
+from engine.files import Files
 from engine.metrics import Floats
 from engine.schema import FILE_KINDS, Kind
 from engine.transformers.files import Decoded, FileTransformer

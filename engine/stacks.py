@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.files import FileRefused
+from engine.errors import FileRefused
 
 MOST_VOXELS = 2**28
 

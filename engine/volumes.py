@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import packs
-from engine.files import FileRefused, members
+from engine.errors import FileRefused
+from engine.files import members
 from engine.pictures import frame_values, frames_of, is_dicom, read_dicom
 from engine.stacks import MOST_VOXELS, even, upright
 

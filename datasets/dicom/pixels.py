@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from datasets.dicom.codes import Unreadable
 from datasets.dicom.reading import coded, syntax_readable
-from engine.files import FileRefused
+from engine.errors import FileRefused
 from engine.pictures import dicom_picture, frames_of
 
 OVERLAY_GROUPS = range(0x6000, 0x6100, 2)

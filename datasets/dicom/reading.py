@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.dicom.codes import Unreadable
-from engine.files import FileRefused
+from engine.errors import FileRefused
 from engine.jpeg12 import register
 from engine.pictures import read_dicom
 

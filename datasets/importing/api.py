@@ -25,14 +25,14 @@ from datasets.importing.forms import to_ask_again
 from datasets.importing.models import Importer, ImporterRun
 from datasets.importing.serializers import (
     ImporterChangeSerializer,
+    ImporterRunDetailSerializer,
+    ImporterRunSerializer,
     ImporterSerializer,
     KindSerializer,
     LookSerializer,
     MappingSerializer,
     NewImporterSerializer,
     PauseSerializer,
-    RunDetailSerializer,
-    RunSerializer,
     ScheduleSerializer,
 )
 from datasets.models import Dataset
@@ -269,7 +269,7 @@ class RunList(generics.ListAPIView[ImporterRun]):
     """The history, newest first."""
 
     permissions = {"read": Permission.VIEW_DATA}
-    serializer_class = RunSerializer
+    serializer_class = ImporterRunSerializer
     ordering = "-pk"
     queryset = ImporterRun.objects.none()
 
@@ -285,7 +285,7 @@ class RunDetail(APIView):
 
     permissions = {"read": Permission.VIEW_DATA}
 
-    @extend_schema(responses=RunDetailSerializer)
+    @extend_schema(responses=ImporterRunDetailSerializer)
     def get(self, request: Request, pk: Any, run: int) -> Response:
         row = get_or_404(ImporterRun.objects, actor_of(request), pk=run, importer=pk)
-        return Response(RunDetailSerializer(row).data)
+        return Response(ImporterRunDetailSerializer(row).data)

@@ -122,7 +122,7 @@ class LookSerializer(serializers.Serializer[Any]):
     rows = serializers.ListField(child=serializers.ListField(child=serializers.CharField()))
 
 
-class RunSerializer(serializers.ModelSerializer[ImporterRun]):
+class ImporterRunSerializer(serializers.ModelSerializer[ImporterRun]):
     """One run. `rows_…` are filled in as its uploads are imported."""
 
     job = serializers.UUIDField(source="job_id", read_only=True, allow_null=True)
@@ -136,7 +136,7 @@ class RunSerializer(serializers.ModelSerializer[ImporterRun]):
         read_only_fields = fields
 
 
-class RunDetailSerializer(RunSerializer):
+class ImporterRunDetailSerializer(ImporterRunSerializer):
     """With what could not be taken, and the uploads and arrivals that came of it."""
 
     faulty = serializers.ListField(child=serializers.DictField(), read_only=True)
@@ -144,8 +144,8 @@ class RunDetailSerializer(RunSerializer):
     uploads = serializers.SerializerMethodField()
     arrivals = serializers.SerializerMethodField()
 
-    class Meta(RunSerializer.Meta):
-        fields = (*RunSerializer.Meta.fields, "faulty", "notes", "uploads", "arrivals")  # type: ignore[assignment]
+    class Meta(ImporterRunSerializer.Meta):
+        fields = (*ImporterRunSerializer.Meta.fields, "faulty", "notes", "uploads", "arrivals")  # type: ignore[assignment]
         read_only_fields = fields  # type: ignore[assignment]
 
     def _made(self, row: ImporterRun, name: str) -> list[str]:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from datasets.cells.pictures import png
 from datasets.viewer.looking import LONGEST, MOST_FRAMES, About, Plane
-from engine.files import FileRefused
+from engine.errors import FileRefused
 from engine.pictures import is_dicom, read_dicom
 from engine.video.readers import FORMATS, MOST_PIXELS, MPEG_SYNTAXES, RATE, _expected, _stream
 
@@ -44,6 +44,11 @@ class Clip:
         self.start = float((self.stream.start_time or 0) * (self.stream.time_base or 0))
         self.decoded: Any = None
         self.at = -1.0  # seconds of the frame that was decoded last
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.container.close()
+        self.file.close()
 
     def about(self, whole: bool = False) -> About:
         small = _fitted(self.size, SMALL)

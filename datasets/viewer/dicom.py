@@ -9,7 +9,7 @@ from PIL import Image
 
 from datasets.cells.pictures import png
 from datasets.viewer.looking import LONGEST, MOST_FRAMES, About, Plane, pack, spread
-from engine.files import FileRefused
+from engine.errors import FileRefused
 from engine.pictures import DEFLATED, frame_values, frames_of, inverse, read_dicom, with_functional_groups
 from engine.video.readers import frame_rate
 from engine.volumes import attribute, geometry

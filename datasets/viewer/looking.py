@@ -166,7 +166,9 @@ _last: tuple[Any, Look] | None = None  # scrolling asks the same file again and 
 def forget() -> None:
     """Other questions want the memory."""
     global _last
-    _last = None
+    held, _last = _last, None
+    if held is not None and (close := getattr(held[1], "close", None)):  # a clip holds its file
+        close()
 
 
 def look(path: Path, kind: str) -> Look:
@@ -175,7 +177,7 @@ def look(path: Path, kind: str) -> Look:
     state = path.stat()
     key = (str(path), kind, state.st_ino, state.st_mtime_ns, state.st_size)
     if _last is None or _last[0] != key:
-        _last = None  # before the next one is read: two volumes would be too much
+        forget()  # before the next one is read: two volumes would be too much
         _last = (key, opened(path, kind))
     return _last[1]
 

@@ -14,7 +14,8 @@ from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 
 from engine.cells import is_missing
-from engine.files import FileRefused, Files, folder_of, source_of
+from engine.errors import FileRefused
+from engine.files import Files, folder_of, source_of
 from engine.frozen import Meter
 from engine.metrics import Floats, Ints
 from engine.preprocessing.steps import Arrays

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.files import FileRefused, Files, source_of
+from engine.errors import FileRefused
+from engine.files import Files, source_of
 from engine.frozen import Meter
 from engine.schema import ColumnSpec, Kind
 from engine.signals.layout import DEFAULT, Layout, features_of, laid_out, settle, view_of

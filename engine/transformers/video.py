@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.files import FileRefused, Files, source_of
+from engine.errors import FileRefused
+from engine.files import Files, source_of
 from engine.schema import ColumnSpec, Kind
 from engine.transformers.base import transformer
 from engine.transformers.files import FileTransformer, Source

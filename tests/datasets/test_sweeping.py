@@ -159,10 +159,10 @@ class TestTemporary:
             for path in Path(settings.BASE_DIR, app).rglob("*.py")
             if "FILE_UPLOAD_TEMP_DIR" in path.read_text(encoding="utf-8")
         }
-        # storage: its lock; export, receiving: an open file without a name, which ends with its process; desk: where its
+        # export, receiving: an open file without a name, which ends with its process; desk: where its
         # process may write
         nameless = {"datasets/export.py", "datasets/receiving/quick.py", "datasets/receiving/web/stow.py"}
-        assert found - aside == {"datasets/storage.py", "datasets/arrivals/desk.py"} | nameless
+        assert found - aside == {"datasets/arrivals/desk.py"} | nameless
 
 
 @pytest.mark.django_db(transaction=True)

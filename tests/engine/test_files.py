@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 import engine
-from engine.files import FileRefused, resolve
+from engine.errors import FileRefused
+from engine.files import resolve
 from engine.transformers.files import FileBlock, Tensors, _components, standard
 
 N = 150

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine import packs
-from engine.files import FileRefused
+from engine.errors import FileRefused
 from engine.signals.readers import read_signal
 from engine.signals.recording import SignalError
 from engine.signals.wfdb import header_text, parse_header

@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from PIL import Image
 
-from engine.files import FileRefused
+from engine.errors import FileRefused
 from engine.pictures import MOST_PIXELS, dicom_picture, read_dicom, read_picture, resize, to_unit
 from engine.schema import ColumnSpec, Kind
 from engine.transformers.image import PATTERN, ImageTransformer, _brightness, _colour, _gradients, _texture

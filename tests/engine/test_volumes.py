@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 import engine
-from engine.files import FileRefused
+from engine.errors import FileRefused
 from engine.schema import ColumnSpec, Kind
 from engine.transformers.volume import SIZE, VolumeTransformer
 from engine.volumes import Volume, read_volume, resample

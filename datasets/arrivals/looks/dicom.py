@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets.arrivals.found import Found, Refused, Shape
 from datasets.arrivals.looks.pictures import check_pixels
-from engine.files import FileRefused
+from engine.errors import FileRefused
 
 DIRECTORY = "1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR
 ENCAPSULATED = 0xFFFFFFFF  # length of a value that is told by its delimiter

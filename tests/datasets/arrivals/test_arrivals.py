@@ -133,7 +133,7 @@ def test_dicom_without_anybody_to_deidentify_it_fails_closed(dana: Any, run_jobs
     assert (row.code, row.kind, row.file) == ("not_deidentified", "slice", None)
 
 
-def blank_patient(who: Any, path: Path, out: Path) -> dict[str, int]:
+def blank_patient(who: Any, path: Path, out: Path, looked: bool) -> dict[str, int]:
     """A preparer for the test below, as datasets.dicom gives one: it writes the file without the patient's name."""
     import pydicom
 

@@ -79,3 +79,4 @@ def test_a_frame_of_a_clip_is_sought(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert level("clip", 41) == pytest.approx(164, abs=6) and len(decoded) <= 14
     assert level("clip", 3) == pytest.approx(12, abs=6)
     assert level("strip", 11) == pytest.approx(236, abs=8)
+    look.close()

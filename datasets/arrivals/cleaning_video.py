@@ -37,7 +37,7 @@ def clean(path: Path, form: str, out: Path) -> int:
                     copied = _copied(source, target)
         if count:
             _check(out, kind, copied)
-    except (FFmpegError, ValueError, NotImplementedError) as error:
+    except (FFmpegError, ValueError) as error:
         raise Refused("metadata_video") from error
     return count
 

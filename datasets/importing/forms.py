@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from django import forms
+from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
 
 from datasets.importing import opening
@@ -94,11 +95,11 @@ def with_kept(source: type[Source], data: Mapping[str, Any], secrets: Mapping[st
     """What was sent, with kept secrets in the place of those left empty."""
     if not any(name in secrets and not data.get(name) for name in source.secrets):
         return data
-    full: Any = data.copy()  # type: ignore[attr-defined]
+    full: Any = data.copy() if isinstance(data, QueryDict) else dict(data)
     for name in source.secrets:
         if name in secrets and not full.get(name):
             full[name] = secrets[name]
-    return dict(full) if isinstance(full, dict) and not hasattr(full, "getlist") else full
+    return dict(full) if not isinstance(full, QueryDict) else full
 
 
 class ScheduleForm(forms.Form):

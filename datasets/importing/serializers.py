@@ -14,9 +14,9 @@ class FieldSerializer(serializers.Serializer[Any]):
     """What a source's settings ask for."""
 
     name = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment]
+    label = serializers.CharField()  # type: ignore[assignment]  # the answer's; a DRF field has one of this name
     help = serializers.CharField()
-    required = serializers.BooleanField()  # type: ignore[assignment]
+    required = serializers.BooleanField()  # type: ignore[assignment]  # the same
     secret = serializers.BooleanField()
     choices = serializers.ListField(child=serializers.CharField(), help_text="empty: free text")
 
@@ -25,7 +25,7 @@ class KindSerializer(serializers.Serializer[Any]):
     """A kind of source and its settings."""
 
     kind = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment]
+    label = serializers.CharField()  # type: ignore[assignment]  # the answer's; a DRF field has one of this name
     explained = serializers.CharField()
     delivers = serializers.ChoiceField(choices=["rows", "files"])
     settings = FieldSerializer(many=True)
@@ -129,7 +129,7 @@ class ImporterRunSerializer(serializers.ModelSerializer[ImporterRun]):
 
     class Meta:
         model = ImporterRun
-        fields = (
+        fields: tuple[str, ...] = (
             "id", "state", "job", "started_at", "finished_at", "rows_read", "rows_added", "rows_duplicate", "rows_refused",
             "rows_erased", "files", "faulty_count", "error_code", "error_text",
         )  # fmt: skip
@@ -145,8 +145,8 @@ class ImporterRunDetailSerializer(ImporterRunSerializer):
     arrivals = serializers.SerializerMethodField()
 
     class Meta(ImporterRunSerializer.Meta):
-        fields = (*ImporterRunSerializer.Meta.fields, "faulty", "notes", "uploads", "arrivals")  # type: ignore[assignment]
-        read_only_fields = fields  # type: ignore[assignment]
+        fields = (*ImporterRunSerializer.Meta.fields, "faulty", "notes", "uploads", "arrivals")
+        read_only_fields = fields
 
     def _made(self, row: ImporterRun, name: str) -> list[str]:
         return [str(pk) for pk in row.deliveries.exclude(**{name: None}).values_list(name, flat=True)[:1000]]

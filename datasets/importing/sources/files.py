@@ -13,6 +13,7 @@ import base64
 import hashlib
 import io
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -101,7 +102,7 @@ class FilesForm(forms.Form):
     )
 
 
-class FileSource:
+class FileSource(ABC):
     """A source of files that can be listed. A kind gives `entries` and `opened`."""
 
     delivers: ClassVar[Delivers] = Delivers.FILES
@@ -112,13 +113,13 @@ class FileSource:
         self.patterns = str(settings.get("pattern") or "").split()
         self.subfolders = bool(settings.get("subfolders"))
 
+    @abstractmethod
     def entries(self) -> Iterator[Entry | Faulty]:
         """All files, in any order. Raises SourceError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def opened(self, entry: Entry) -> AbstractContextManager[IO[bytes]]:
         """Its bytes. Raises FileFault, SourceError."""
-        raise NotImplementedError
 
     def check(self) -> str:
         """Sign in and list."""
@@ -193,8 +194,9 @@ class FileSource:
             fnmatchcase(name.casefold(), pattern.casefold()) for pattern in self.patterns
         )
 
+    @abstractmethod
     def close(self) -> None:
-        """Nothing is held."""
+        """Let go of connections. May be called twice."""
 
     def _listed(self) -> Listing:
         found, now = Listing([], [], []), time.time()

@@ -71,6 +71,9 @@ class FolderSource(FileSource):
     Form: ClassVar[type[forms.Form]] = FolderForm
     secrets: ClassVar[frozenset[str]] = frozenset()
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def entries(self) -> Iterator[Entry | Faulty]:
         with self._top() as top:
             try:

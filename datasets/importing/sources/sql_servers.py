@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -25,7 +26,7 @@ Rows = Iterator[Sequence[Any]]
 Values = Mapping[str, tuple[str, str]]  # kind and text by AFTER and UPTO
 
 
-class Server:
+class Server(ABC):
     """One kind of server. `tls`: "checked", "encrypted" or "off"."""
 
     port: ClassVar[int]
@@ -44,24 +45,25 @@ class Server:
             echo=False,
         )
 
+    @abstractmethod
     def connected(self) -> Any:
-        raise NotImplementedError
+        """A connection to a checked address."""
 
+    @abstractmethod
     def begin(self, connection: Connection, seconds: int) -> None:
         """A transaction that reads one state of the data and can't write."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self, connection: Connection, query: str, values: Values) -> tuple[Sequence[str], Rows]:
         """The names of the columns, and the rows from a server-side cursor. AFTER and UPTO in the query stand for values."""
-        raise NotImplementedError
 
+    @abstractmethod
     def attempt(self, connection: Connection, query: str, seconds: int) -> Sequence[Any] | None:
         """The first row of what may be left undone: None where it takes longer. The transaction goes on either way."""
-        raise NotImplementedError
 
+    @abstractmethod
     def told(self, error: DBAPIError) -> SourceError:
         """In a sentence without any value: a database quotes values in its own messages."""
-        raise NotImplementedError
 
 
 class PostgreSQL(Server):
@@ -209,7 +211,8 @@ class MySQL(Server):
         try:
             return next(self.rows(connection, query, {})[1], None)
         except DBAPIError as error:
-            if not getattr(error.orig, "args", ()) or error.orig.args[0] not in {1969, 3024}:  # type: ignore[union-attr]
+            arguments: tuple[Any, ...] = getattr(error.orig, "args", ())
+            if arguments[:1] not in {(1969,), (3024,)}:
                 raise
             return None
         finally:

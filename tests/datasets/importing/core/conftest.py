@@ -40,6 +40,11 @@ class Visits:
             *((f"p{n:03d}", 30 + n % 50, "ill" if n % 3 else "well") for n in range(first, first + count))
         )
 
+    def importer(self, who: Any, **other: Any) -> Importer:
+        """Added, with its first look waiting."""
+        given = {"name": "V", "kind": "sql", "treatment": "rows", "dataset": None, "zone": "UTC"}
+        return services.add_importer(actor=actor(who), settings=self.settings(**other), **given)
+
     def settings(self, **other: Any) -> dict[str, Any]:
         given = {
             "address": self.database.address,

@@ -82,15 +82,7 @@ def test_a_private_network_is_reached_by_whom_it_is_granted_to(
 ) -> None:
     found = {}
     for person in (alice, charlie):
-        row = services.add_importer(
-            actor=actor(person),
-            name="V",
-            kind="sql",
-            settings=visits.settings(),
-            treatment="rows",
-            dataset=None,
-            zone="UTC",
-        )
+        row = visits.importer(person)
         run_jobs()
         row.refresh_from_db()
         found[person] = row

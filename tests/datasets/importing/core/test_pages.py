@@ -6,7 +6,6 @@ import pytest
 from django.urls import reverse
 
 from accounts.models import AuditEvent
-from datasets.importing import services
 from datasets.importing.models import Importer
 from datasets.models import Dataset
 from jobs.models import Job
@@ -189,15 +188,7 @@ def test_refused_address_is_told(
     visits: Visits, alice: Any, run_jobs: Run, settings: Any, client_of: Any
 ) -> None:
     settings.IMPORT_NETWORKS = []
-    row = services.add_importer(
-        actor=actor(alice),
-        name="V",
-        kind="sql",
-        settings=visits.settings(),
-        treatment="rows",
-        dataset=None,
-        zone="UTC",
-    )
+    row = visits.importer(alice)
     run_jobs()
     row.refresh_from_db()
     assert (row.look["state"], row.look["code"]) == ("failed", "address_refused")

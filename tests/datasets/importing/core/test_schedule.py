@@ -119,15 +119,7 @@ def test_silence_is_told_once_until_something_comes(
 
 @pytest.mark.django_db
 def test_what_a_look_showed_is_forgotten_after_a_day(visits: Visits, alice: Any, run_jobs: Run) -> None:
-    row = services.add_importer(
-        actor=actor(alice),
-        name="V",
-        kind="sql",
-        settings=visits.settings(),
-        treatment="rows",
-        dataset=None,
-        zone="UTC",
-    )
+    row = visits.importer(alice)
     run_jobs()
     schedules.dispatch()
     row.refresh_from_db()

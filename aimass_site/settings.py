@@ -124,6 +124,12 @@ if env("DATABASE_URL", default=""):
     DATABASES = {"default": env.db("DATABASE_URL")}
     DATABASES["default"]["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", default=600)
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    # A process that is frozen inside a transaction (a paused machine, a stopped process) keeps its locks; the server ends
+    # its session. 0 turns it off, for a pooler between that does not pass options on.
+    if idle_seconds := env.int("AIMASS_IDLE_TRANSACTION_SECONDS", default=300):
+        options = DATABASES["default"].setdefault("OPTIONS", {})
+        idle = f"-c idle_in_transaction_session_timeout={idle_seconds * 1000}"
+        options["options"] = f"{options['options']} {idle}" if "options" in options else idle
 else:
     DATABASES = {
         "default": {

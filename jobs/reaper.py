@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -21,31 +22,41 @@ def reap() -> dict[str, int]:
     done = {"requeued": 0, "ended": 0}
     expired = Job.objects.filter(state=State.RUNNING, lease_until__lt=Now()).order_by("lease_until")
     for job in expired.select_related("requested_by")[:LIMIT]:
-        done["ended" if release_expired(job) else "requeued"] += 1
+        if outcome := release_expired(job):
+            done[outcome] += 1
     done["settled"] = settle_ended()
     done["rung"] = ring_lost_bells()
     return done
 
 
-def release_expired(job: Job) -> bool:
-    """Re-queue one expired job, or end it when cancelled or out of attempts. True: it was ended here.
+def release_expired(job: Job) -> str:
+    """Re-queue one expired job, or end it when cancelled or out of attempts. Returns "requeued", "ended" or "": neither.
 
-    Compare-and-set on owner and attempt, and still expired: a holder that comes back in time keeps it.
+    Compare-and-set on owner and attempt, and still expired: a holder that comes back in time keeps it. A row that
+    somebody has locked is left for a later round: a holder that was frozen inside its fence would hold the reaper up,
+    and with it every other job, until the server ends its session (AIMASS_IDLE_TRANSACTION_SECONDS).
     """
+    with transaction.atomic():
+        if not list(Job.objects.select_for_update(skip_locked=True).filter(pk=job.pk).values_list("pk")):
+            return ""
+        return release_locked(job)
+
+
+def release_locked(job: Job) -> str:
     row = lease.held(job.pk, job.owner, job.attempt).filter(lease_until__lt=Now())
     clear: dict[str, Any] = {"lease_until": None, "eta_at": None, "gpus": []}
     engineer = f"The lease of {job.owner} ran out in attempt {job.attempt} of {job.max_attempts}."
     if row.exclude(cancel_requested_at=None).update(state=State.CANCELLED, finished_at=Now(), **clear):
-        return True
+        return "ended"
     if job.attempt >= job.max_attempts:
         person = texts.in_language(job, texts.LEASE_RAN_OUT)
-        return bool(
-            row.update(state=State.FAILED, finished_at=Now(), error_person=person, error_engineer=engineer, **clear)
-        )
-    logger.warning("Job %s: %s It is queued again.", job.pk, engineer)
+        failed = row.update(state=State.FAILED, finished_at=Now(), error_person=person, error_engineer=engineer, **clear)
+        return "ended" if failed else ""
     again = after(backoff(job.attempt))
-    row.update(state=State.QUEUED, owner="", node=None, not_before=again, error_engineer=engineer, **clear)
-    return False
+    if not row.update(state=State.QUEUED, owner="", node=None, not_before=again, error_engineer=engineer, **clear):
+        return ""
+    logger.warning("Job %s: %s It is queued again.", job.pk, engineer)
+    return "requeued"
 
 
 def settle_ended() -> int:

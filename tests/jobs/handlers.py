@@ -1,6 +1,7 @@
 """Job handlers that only the tests know: each does something real that can be watched, killed or cancelled."""
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -137,9 +138,8 @@ def steps(context: JobContext) -> dict[str, Any]:
     for step in range(first, 4):
         with context.fenced():
             JobLog.objects.create(job=context.job, attempt=context.attempt, text=f"step {step} begins")
-            if step == 2:
-                note(context, "middle")
         if step == 2:
+            note(context, "middle")  # after the fence: who freezes this process now freezes no lock with it
             wait_for(context, "go")
         with context.fenced():
             JobLog.objects.create(job=context.job, attempt=context.attempt, text=f"step {step} done")
@@ -179,3 +179,11 @@ def deaf(context: JobContext) -> None:
     note(context, "middle")
     while True:
         time.sleep(0.05)
+
+
+@handler(settle="tests.jobs.handlers.settled")
+def freezes_in_its_fence(context: JobContext) -> None:
+    """Stands still inside a transaction in the first attempt, as when its machine is paused."""
+    with context.fenced():
+        if context.attempt == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)

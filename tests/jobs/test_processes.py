@@ -1,5 +1,6 @@
 """Real workers, clusters and job processes, killed in the middle: every job ends exactly once, nothing is half-written."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+from django.db.models.functions import Now
 
 from jobs.models import TERMINAL, Job, JobLog, Node, State
 from jobs.process import EXIT_LOST
@@ -166,6 +168,23 @@ def test_node_that_lost_its_lease_and_comes_back_changes_nothing(
     assert (job.state, job.attempt) == (State.DONE, 2)
     assert len(lines(tmp_path, "ends")) == 1
     assert_whole(job)
+
+
+@pytest.mark.skipif(not os.environ.get("DATABASE_URL"), reason="SQLite's one lock is a frozen writer's, until it is killed")
+def test_holder_frozen_inside_its_fence_holds_nobody_else_up(site: Site, worker: Any, send: Any) -> None:
+    job = send("freezes_in_its_fence", delay_seconds=3600)  # the worker leaves it to the process that is started by hand
+    frozen = site.manage("run_job", str(job.pk), AIMASS_IDLE_TRANSACTION_SECONDS="20")
+    until(lambda: frozen.status() == psutil.STATUS_STOPPED, "the process to stand still")
+    began = time.monotonic()
+    until(lambda: Job.objects.filter(pk=job.pk, lease_until__lt=Now()).exists(), "the end of its lease")
+    assert ended(send("add", payload={"a": 2, "b": 3}), site).result == {"sum": 5}
+    assert Job.objects.get(pk=job.pk).attempt == 1, f"the row was free after {time.monotonic() - began:.0f} s"
+    ended(job, site)
+    frozen.resume()
+    assert frozen.wait(30) == 0
+    job.refresh_from_db()
+    assert (job.state, job.attempt) == (State.DONE, 2)
+    assert logged(job) == ["settled done"]
 
 
 def attendant_of(process: psutil.Process) -> psutil.Process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +21,7 @@ MOST_PIXELS = (
     80_000_000  # of a picture or a frame; a file that claims more is refused before anything is decoded
 )
 MOST_INFLATED = 2**30  # bytes of a deflated DICOM data set
+READ_AT_ONCE = 2**22  # bytes; a smaller file is read by one call, where a decoder alone would make a dozen
 WORKING = 256  # pixels of the longer side that features and networks work on
 DEFLATED = "1.2.840.10008.1.2.1.99"
 LOW, HIGH = 0.005, 0.995  # what is shown as black and white where nothing says so
@@ -43,22 +45,30 @@ def show_picture(source: Path | NDArray[Any], longest: int) -> Pixels:
         if not files:
             raise FileRefused("file_unreadable", _NO_PIXELS)
         source = files[0]
-    pixels = _from_dicom(source) if is_dicom(source) else _from_pillow(source, 2 * longest)
+    with source.open("rb") as file:
+        content = file.read(READ_AT_ONCE)
+    if _says_dicom(content, source):
+        pixels = _from_dicom(source)
+    else:
+        pixels = _from_pillow(io.BytesIO(content) if len(content) < READ_AT_ONCE else source, 2 * longest)
     return shrink(pixels, longest)
 
 
 def is_dicom(path: Path) -> bool:
     """By its content: a stored file has no ending to go by."""
     with path.open("rb") as file:
-        head = file.read(132)
-    return head[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
+        return _says_dicom(file.read(132), path)
 
 
-def _from_pillow(path: Path, enough: int) -> Pixels:
+def _says_dicom(head: bytes, path: Path) -> bool:
+    return head[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
+
+
+def _from_pillow(source: Path | BinaryIO, enough: int) -> Pixels:
     """Decoded with its longer side at most `enough`, which is cheaper where the picture is large."""
     from PIL import Image, ImageOps
 
-    with Image.open(path, formats=FORMATS) as image:
+    with Image.open(source, formats=FORMATS) as image:
         if image.width * image.height > MOST_PIXELS or min(image.size) < 1:
             raise FileRefused("file_unreadable", "too many pixels")
         if image.format == "JPEG" and image.mode in ("L", "RGB"):
@@ -80,7 +90,12 @@ def _from_array(array: NDArray[Any]) -> Pixels:
     if array.shape[0] * array.shape[1] > MOST_PIXELS:
         raise FileRefused("file_unreadable", "too many pixels")
     scaled = to_unit(array[:, :, :3] if array.ndim == 3 else array)
-    return scaled if scaled.ndim == 3 else np.repeat(scaled[:, :, None], 3, axis=2)
+    return scaled if scaled.ndim == 3 else _as_colour(scaled)
+
+
+def _as_colour(grey: NDArray[np.float32]) -> Pixels:
+    """The one layer seen three times: not copied, and so not to be written to."""
+    return np.broadcast_to(grey[:, :, None], (*grey.shape, 3))
 
 
 def to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
@@ -227,7 +242,7 @@ def dicom_picture(data: Any, index: int, window: tuple[float, float] | None = No
     info = with_functional_groups(data, index)
     if window is not None:
         grey = _windowed(np.nan_to_num(values.astype(np.float32)), *window)
-        return np.repeat((np.float32(1.0) - grey if inverse(data) else grey)[:, :, None], 3, axis=2)
+        return _as_colour(np.float32(1.0) - grey if inverse(data) else grey)
     shown = values
     if "VOILUTSequence" in info or ("WindowCenter" in info and "WindowWidth" in info):
         shown = np.asarray(apply_voi_lut(values, info, index=0))
@@ -236,7 +251,7 @@ def dicom_picture(data: Any, index: int, window: tuple[float, float] | None = No
     )
     if inverse(data):
         grey = np.float32(1.0) - grey
-    return np.repeat(grey[:, :, None], 3, axis=2)
+    return _as_colour(grey)
 
 
 def inverse(data: Any) -> bool:
@@ -272,6 +287,8 @@ def resize(pixels: NDArray[np.float32], height: int, width: int) -> NDArray[np.f
         return pixels
     smaller = height <= pixels.shape[0] and width <= pixels.shape[1]
     method = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
+    if pixels.shape[2] == 3 and pixels.strides[2] == 0:  # grey: see _as_colour
+        return _as_colour(np.asarray(Image.fromarray(np.ascontiguousarray(pixels[:, :, 0])).resize((width, height), method)))
     layers = [
         np.asarray(Image.fromarray(np.ascontiguousarray(pixels[:, :, k])).resize((width, height), method))
         for k in range(pixels.shape[2])

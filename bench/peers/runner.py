@@ -70,14 +70,30 @@ class Engine(Peer):
         return found.probabilities if self.classify else found.value
 
     def one(self, frame: pd.DataFrame) -> Any:
-        return self.fitted.predict_records(self._paths(frame).to_dict("records"))
+        record = dict(zip(frame.columns, next(frame.itertuples(index=False, name=None)), strict=True))
+        return self.fitted.predict_records([record | {name: Path(record[name]) for name in self.task["files"]}])
 
     def _paths(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Texts open no files (see engine.files); a Path, which only a caller can make, does."""
         return frame.assign(**{name: frame[name].map(Path) for name in self.task["files"]})
 
 
-class AutoGluon(Peer):
+class TableOnly(Peer):
+    """A peer that reads tables: files reach it as the numbers of their pixels, as to plain scikit-learn.
+
+    (AutoGluon's reader of pictures is fine-tuned from a hub's weights, which no machine of ours can reach.)
+    """
+
+    def features(self, frame: pd.DataFrame) -> pd.DataFrame:
+        plain = super().features(frame)
+        numbers = [
+            pd.DataFrame(pixels(plain[name]), index=plain.index).rename(columns=lambda k, name=name: f"{name} {k}")
+            for name in self.task["files"]
+        ]
+        return pd.concat([plain.drop(columns=self.task["files"]), *numbers], axis=1)
+
+
+class AutoGluon(TableOnly):
     """AutoGluon tabular; `presets` and the time limit are all that is set, and the metric that is compared."""
 
     presets = "medium_quality"
@@ -114,7 +130,7 @@ class AutoGluonBest(AutoGluon):
     presets = "best_quality"
 
 
-class Flaml(Peer):
+class Flaml(TableOnly):
     """FLAML's AutoML with its own choice of estimators."""
 
     def fit(self, train: pd.DataFrame) -> None:
@@ -216,14 +232,26 @@ class PlainBoosted(Plain):
 
 
 def pixels(paths: Any) -> Any:
-    """32 × 32 grey pixels of each picture: what one does without a network."""
-    from PIL import Image
-
+    """32 × 32 grey pixels of each picture, of a clip its middle frame: what one does without a network."""
     rows = []
     for path in np.asarray(paths).ravel():
-        with Image.open(path) as picture:
+        with opened(Path(path)) as picture:
             rows.append(np.asarray(picture.convert("L").resize((32, 32)), dtype=float).ravel() / 255.0)
     return np.array(rows)
+
+
+def opened(path: Path) -> Any:
+    """A picture, or a clip's middle frame, as Pillow has it."""
+    from PIL import Image
+
+    try:
+        return Image.open(path)
+    except Image.UnidentifiedImageError:
+        import av
+
+        with av.open(str(path)) as clip:
+            frames = list(clip.decode(video=0))
+        return frames[len(frames) // 2].to_image()
 
 
 PEERS = {

@@ -134,6 +134,10 @@ class FileTransformer(Transformer):
         """Features of a cell: the cheap ones, then those of frozen networks."""
         return self.width + sum(int(entry["width"]) for entry in self.settings.get("weights", ()))
 
+    def measured(self, item: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Both of an item; for kinds where the two share work."""
+        return np.asarray(self.describe(item)), np.asarray(self.sketch(item))
+
     def views(self, item: Any) -> list[NDArray[np.float32]]:
         """Pictures (h, w, 3) from 0 to 1 that frozen networks of the kind `looks` see; their answers are averaged.
         Only asked of kinds that have `looks`."""
@@ -228,9 +232,9 @@ class FileTransformer(Transformer):
         self, source: Source | Decoded, look: bool
     ) -> tuple[NDArray[np.float32], NDArray[Any], list[Any]]:
         item = source.item if isinstance(source, Decoded) else self.read(source)
-        features = np.asarray(self.describe(item), dtype=np.float32).ravel()
+        described, tensor = self.measured(item)
+        features = np.asarray(described, dtype=np.float32).ravel()
         features[~np.isfinite(features)] = np.nan
-        tensor = np.asarray(self.sketch(item))
         if len(features) != self.width or tensor.shape != self.shape:
             raise ValueError(f"{self.kind}: features {features.shape}, tensor {tensor.shape}")
         if tensor.dtype != self.dtype or not np.all(np.isfinite(tensor)):

@@ -9,6 +9,7 @@ pinned and tests/datasets/receiving holds each of them.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import queue
 import select
@@ -36,6 +37,7 @@ from datasets.receiving.body import Body
 
 LARGEST_PDU = 128 * 1024  # what we ask peers to keep to: a slice in a few of them
 MOST_PDU = 2**20  # bytes; a peer that claims more is not believed. (pynetdicom would wait for up to 4 GB.)
+MOST_COMMAND = 2**14  # bytes of a command set
 ROUND = 0.1  # seconds after which timers are looked at
 STALLED = 30.0  # seconds without a byte in the middle of a PDU
 
@@ -161,8 +163,21 @@ class Straight(Woken):
             super().put(item, block, timeout)
 
 
+class CommandSet(io.BytesIO):
+    """The pieces of a command set, which PS3.7 gives a few hundred bytes; no peer can have us gather more and more of them."""
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > MOST_COMMAND:
+            raise CommandTooLong
+        return super().write(data)
+
+
+class CommandTooLong(Exception):
+    """The peer sends a command set that has no end."""
+
+
 class QuickDimse(DIMSEServiceProvider):
-    """Messages whose data set goes into a Body."""
+    """Messages whose command set is bounded and whose data set goes into a Body."""
 
     def __init__(self, assoc: QuickAssociation, work: threading.Event) -> None:
         super().__init__(assoc)
@@ -171,8 +186,13 @@ class QuickDimse(DIMSEServiceProvider):
     def receive_primitive(self, primitive: Any) -> None:
         if self.message is None:
             self.message = DIMSEMessage()
+            self.message.encoded_command_set = CommandSet()
             self.message.data_set = Body(settings.MAX_UPLOAD_BYTES, settings.FILE_UPLOAD_TEMP_DIR)
-        super().receive_primitive(primitive)
+        try:
+            super().receive_primitive(primitive)
+        except CommandTooLong:
+            self.message = None
+            self.dul.event_queue.put("Evt19")  # an invalid PDU: A-ABORT, and the association's end
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
         """pydicom takes longer to encode the answer to an image than all else that is done for the image."""

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,21 @@ def test_peer_that_claims_gigabytes_is_hung_up_on(lines: Lines) -> None:
         sock.sendall(b"\x01\x00\xff\xff\xff\xf0" + b"x" * 100)
         sock.settimeout(10)
         assert sock.recv(100)[:1] in (b"", b"\x07")
+    assert lines.call().is_established
+
+
+def test_command_without_an_end_is_hung_up_on(lines: Lines) -> None:
+    association = lines.call()
+    association.network_timeout = 60  # it is not the caller who gives up
+    socket_ = association.dul.socket
+    assert socket_ is not None and socket_.socket is not None
+    piece = b"\x01\x01" + b"\0" * 4094  # of context 1: a command's piece that is not its last
+    value = len(piece).to_bytes(4, "big") + piece
+    for _piece in range(8):
+        with suppress(OSError):  # it may hang up in between
+            socket_.socket.sendall(b"\x04\x00" + len(value).to_bytes(4, "big") + value)
+    until_none(lines)
+    assert association.is_aborted or not association.is_established
     assert lines.call().is_established
 
 

@@ -47,6 +47,7 @@ from engine.validation import Validator
 
 FROZEN_SHARE = 0.5  # of the budget at most for the features of pretrained networks
 REPEATED_FROM = 20.0  # seconds of budget
+PLAINEST = "linear"  # its answers can be read off its coefficients, and it forgets best what is chance
 VERY_SMALL, REPEATS = 300, 3  # records up to which settings are compared on several ways of making the folds
 REPORT_FIXED, REPORT_PER_ROW = 0.15, 4e-5  # seconds that calibration and intervals of one candidate take at first guess
 
@@ -328,11 +329,18 @@ class _Run:
         return fitted
 
     def _best_single(self, contenders: list[Contender], results: list[CandidateResult]) -> Fitted:
-        gains = {c.name: self.validator.gain(c.raw, c.rows) for c in contenders}
-        winner = max(gains, key=lambda name: gains[name])
-        fitted = next(result.fitted for result in results if result.name == winner)
+        """The one with the best score, unless the plainest is within its noise (ADR 17)."""
+        named, winner = {result.name: result for result in results}, self._leader(contenders)
+        for plainest in [c for c in contenders if c.name == PLAINEST and c is not winner]:
+            if not self.assembler.clearly_better(winner, plainest):
+                named[winner.name].reason = "not better than the linear model beyond chance"
+                winner = plainest
+        fitted = named[winner.name].fitted
         assert fitted is not None
         return fitted
+
+    def _leader(self, contenders: list[Contender]) -> Contender:
+        return max(contenders, key=lambda c: self.validator.gain(c.raw, c.rows))
 
     def _ensemble(
         self, contenders: list[Contender], results: list[CandidateResult], single: Fitted
@@ -351,8 +359,9 @@ class _Run:
             return single
         fitted = self._report(result, combined)
         result.fit_seconds = time.monotonic() - began
-        alone = next(c for c in contenders if c.name == single.candidate)
-        if self.recipe.candidates == ("ensemble",) or self.assembler.clearly_better(combined, alone):
+        names = {single.candidate, self._leader(contenders).name}
+        rivals = [c for c in contenders if c.name in names]
+        if self.recipe.candidates == ("ensemble",) or all(self.assembler.clearly_better(combined, c) for c in rivals):
             return fitted
         result.reason = "not better than the best single candidate beyond chance"
         return single

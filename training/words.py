@@ -100,6 +100,7 @@ SENTENCES: frozenset[str] = frozenset(
         _("there is no number that a curve could be drawn for"),
         _("one candidate alone does as well"),
         _("not better than the best single candidate beyond chance"),
+        _("not better than the linear model beyond chance"),
         # why a metric is undefined
         _("the target does not vary in these records"),
         _("only one class occurs in these records"),

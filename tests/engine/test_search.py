@@ -158,3 +158,21 @@ def test_an_ensemble_alone_can_be_asked_for(patients) -> None:
 def test_a_candidate_that_is_not_meant_to_stand_alone_is_refused(patients) -> None:
     with pytest.raises(EngineError):
         engine.fit(patients, Recipe(target="diagnosis", metric="r2"))
+
+
+def one_step(seed: int) -> pd.DataFrame:
+    """120 records with a step in one number, which a line follows nearly as well as a tree does; nine numbers of noise."""
+    random = np.random.default_rng(seed)
+    X = random.normal(size=(120, 10))
+    sick = random.random(len(X)) < 1.0 / (1.0 + np.exp(-1.6 * np.sign(X[:, 0])))
+    return pd.DataFrame(X, columns=[f"x{i}" for i in range(10)]).assign(diagnosis=np.where(sick, "sick", "well"))
+
+
+@pytest.mark.parametrize(("seed", "taken"), [(4, "linear"), (5, "linear"), (8, "boosting")])
+def test_plainest_is_taken_unless_another_is_clearly_better(seed: int, taken: str) -> None:
+    recipe = Recipe(target="diagnosis", candidates=("linear", "boosting"), seed=seed, time_budget=6.0)
+    found = engine.fit_candidates(one_step(seed), recipe)
+    linear, boosting = (next(r for r in found.candidates if r.name == name) for name in ("linear", "boosting"))
+    assert boosting.validation_score > linear.validation_score, "else the rule has nothing to do"
+    assert found.best.candidate == taken
+    assert (boosting.reason == "not better than the linear model beyond chance") is (taken == "linear")

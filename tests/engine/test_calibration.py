@@ -17,9 +17,19 @@ def overconfident(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.column_stack([1 - p, p]), truth, sigmoid(z)
 
 
-@pytest.mark.parametrize(("n", "method"), [(600, "sigmoid"), (4000, "isotonic")])
-def test_overconfidence_is_taken_back(n: int, method: str) -> None:
-    raw, truth, real = overconfident(n)
+def stepped(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A model that is right about the order and wrong about the shape, which no S-curve mends."""
+    p = RNG.random(n)
+    real = np.select([p < 0.45, p < 0.55], [0.08, 0.5], 0.7)
+    return np.column_stack([1 - p, p]), (RNG.random(n) < real).astype(np.int64), real
+
+
+@pytest.mark.parametrize(
+    ("made", "n", "method"),
+    [(overconfident, 600, "sigmoid"), (overconfident, 4000, "sigmoid"), (stepped, 4000, "isotonic")],
+)
+def test_promises_are_set_right_by_a_curve_or_where_that_is_better_by_a_free_shape(made, n: int, method: str) -> None:
+    raw, truth, real = made(n)
     calibrator = Calibrator().fit(raw, truth, np.arange(n), 0)
     calibrated = calibrator.apply(raw)[:, 1]
     assert calibrator.method == method
@@ -27,8 +37,8 @@ def test_overconfidence_is_taken_back(n: int, method: str) -> None:
 
 
 def test_the_order_of_patients_is_kept() -> None:
-    for n in (600, 4000):
-        raw, truth, _ = overconfident(n)
+    for made, n in ((overconfident, 600), (stepped, 4000)):
+        raw, truth, _ = made(n)
         calibrated = Calibrator().fit(raw, truth, np.arange(n), 0).apply(raw)[:, 1]
         assert np.all(np.diff(calibrated[np.argsort(raw[:, 1])]) >= 0)
         assert len(np.unique(calibrated)) > 0.9 * n

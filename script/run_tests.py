@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PARALLEL = ["-n", "2", "--dist", "loadscope"]
+# In the order of tests/conftest.py: files that take long come first. (xdist alone would begin with those of many tests.)
+PARALLEL = ["-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
 # Chromium shows the same pages whatever the database.
 ON_POSTGRES = "not browser and not once"
 FAST = "not slow and not browser and not process"

@@ -109,7 +109,7 @@ def searched(mixed: tuple[pd.DataFrame, Path]) -> engine.Search:
     frame, folder = mixed
     fusion = {"epochs": 20, "batch_size": 16}
     names = ("linear", "boosting", "fusion")
-    recipe = engine.Recipe(target="y", time_budget=25.0, candidates=names, hyperparameters={"fusion": fusion})
+    recipe = engine.Recipe(target="y", time_budget=12.0, candidates=names, hyperparameters={"fusion": fusion})
     return engine.fit_candidates(frame, recipe, files=folder)
 
 

@@ -19,6 +19,7 @@ from django.urls import reverse
 
 from tests.site.world import World
 
+pytestmark = pytest.mark.once  # the ORM asks every database as often
 BASELINE = Path(__file__).with_name("query_counts.json")
 UPDATE = bool(os.environ.get("AIMASS_UPDATE_COUNTS"))
 Change = Callable[[int], dict[str, Any]]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 KILL_SECONDS = 3.0  # for the connection that ends a query of ours
 UNSAFE = ("mysql_clear_password", "dialog", "mysql_old_password")  # ways to sign in that give the password away
-TOO_LONG = {1969, 3024}
+TOO_LONG, LOST = {1969, 3024}, 2013
 # What PyMySQL raises beside its own errors where a server does not keep to the protocol, or asks for a file of ours.
 BROKEN = (RuntimeError, AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error)
 
@@ -108,8 +108,12 @@ class MySQL(Server):
             sent.append(_sent(*values[mark]))
             query = query.replace(mark, "%s")
         self.computing = True
-        with self._plainly():
-            found = connection.execution_options(stream_results=True).exec_driver_sql(query, tuple(sent))
+        try:
+            with self._plainly():
+                found = connection.execution_options(stream_results=True).exec_driver_sql(query, tuple(sent))
+        except DBAPIError as error:
+            self.computing = _code(error) == LOST  # any other error is an answer
+            raise
         self.computing = False
         try:
             return list(found.keys()), self._each(iter(found.yield_per(FIRST)))

@@ -6,6 +6,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Q
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -13,6 +15,8 @@ from accounts.models import User
 from accounts.notifications import notify
 from accounts.permissions import ROLES, Permission
 from datasets.importing.models import Importer, ImporterRun
+
+AGAIN = timedelta(days=7)  # until an alarm that still stands is told once more
 
 # Why a run failed whose source could be read.
 OWN = {
@@ -54,23 +58,49 @@ def tell_works(run: ImporterRun) -> None:
     )  # fmt: skip
 
 
-def tell_quiet(now: datetime) -> int:
-    """Tell of importers that have brought nothing for the time that somebody set; each once, until something comes. How many."""
+def remind(now: datetime) -> int:
+    """Tell once more, a week after the last time, of importers that fail still. How many."""
+    due = Q(failing_told_at__lte=now - AGAIN) | Q(failing_told_at=None, failing_since__lte=now - AGAIN)
     count = 0
-    waiting = Importer.objects.filter(paused=False, quiet_told_at=None).exclude(quiet_days=None)
+    for row in Importer.objects.filter(due, paused=False).exclude(failing_since=None).select_related("organisation"):
+        with transaction.atomic():  # told and written down, or neither
+            if Importer.objects.filter(due, pk=row.pk).update(failing_told_at=now):
+                _tell_still(row, now)
+                count += 1
+    return count
+
+
+def _tell_still(row: Importer, now: datetime) -> None:
+    since = row.failing_since or now
+
+    def body() -> str:
+        day = date_format(timezone.localtime(since), "SHORT_DATE_FORMAT")
+        return _("It has failed since %(day)s. Open it to see why, or pause it if it is not needed.") % {"day": day}
+
+    name = {"name": row.name}
+    _tell(
+        row, f"still:{now:%Y%m%d%H%M%S%f}", title=lambda: _("Importer “%(name)s” still fails") % name, body=body, level="danger"
+    )  # fmt: skip
+
+
+def tell_quiet(now: datetime) -> int:
+    """Tell of importers that have brought nothing for the time that somebody set, once a week until something comes. How many."""
+    count = 0
+    due = Q(quiet_told_at=None) | Q(quiet_told_at__lte=now - AGAIN)
+    waiting = Importer.objects.filter(due, paused=False).exclude(quiet_days=None)
     for row in waiting.filter(came_at__lte=now - timedelta(days=1)).select_related("organisation"):
         days = row.quiet_days or 0
         if row.came_at > now - timedelta(days=days):
             continue
         with transaction.atomic():  # told and written down, or neither
-            if not Importer.objects.filter(Q(quiet_told_at=None), pk=row.pk).update(quiet_told_at=now):
+            if not Importer.objects.filter(due, pk=row.pk).update(quiet_told_at=now):
                 continue
-            _tell_quiet(row, days)
+            _tell_quiet(row, (now - row.came_at).days if row.quiet_told_at else days, now)
         count += 1
     return count
 
 
-def _tell_quiet(row: Importer, days: int) -> None:
+def _tell_quiet(row: Importer, days: int, now: datetime) -> None:
     def title() -> str:
         text = ngettext(
             "Importer “%(name)s” has brought nothing new for %(days)d day",
@@ -82,4 +112,4 @@ def _tell_quiet(row: Importer, days: int) -> None:
     def body() -> str:
         return _("Its runs may succeed and find nothing. Look whether the source still gets new data.")
 
-    _tell(row, f"quiet:{row.came_at:%Y%m%d%H%M%S}", title=title, body=body, level="warning")
+    _tell(row, f"quiet:{now:%Y%m%d%H%M%S%f}", title=title, body=body, level="warning")

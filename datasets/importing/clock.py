@@ -5,6 +5,15 @@ from zoneinfo import ZoneInfo
 
 from datasets.importing.models import Importer, Schedule
 
+# After a refused password, the second in a row, and so on: many servers lock an account after a few, and with it other programs.
+WAITS = (timedelta(minutes=15), timedelta(hours=1), timedelta(hours=6), timedelta(days=1))
+
+
+def after_refusal(importer: Importer, now: datetime) -> datetime | None:
+    """When it runs next though its sign-in was refused. None where nobody has set a time."""
+    wait = WAITS[min(importer.sign_ins_refused, len(WAITS)) - 1]
+    return max(importer.next_run_at, now + wait) if importer.next_run_at is not None else None
+
 
 def next_time(importer: Importer, now: datetime) -> datetime | None:
     """The next time after `now`; None where nobody has set one. Times that were missed are made up for once, not one by one."""

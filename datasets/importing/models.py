@@ -63,6 +63,8 @@ class Importer(models.Model):
     cursor = models.JSONField(default=dict)
     came_at = models.DateTimeField(default=timezone.now, help_text="when something new came last; at first, its making")
     failing_since = models.DateTimeField(null=True, blank=True)
+    failing_told_at = models.DateTimeField(null=True, blank=True, help_text="told of its failing last, at first or as a reminder")
+    sign_ins_refused = models.PositiveSmallIntegerField(default=0, help_text="in a row: it waits longer after each (clock)")
     created_by = models.ForeignKey(
         site.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )

@@ -27,6 +27,7 @@ def dispatch() -> int:
         except Exception as error:  # one importer's trouble is not the others'
             logger.error("Importer %s could not be started:\n%s", pk, describe(error))
     alarms.tell_quiet(now)
+    alarms.remind(now)
     Importer.objects.filter(looked_at__lt=now - SAMPLES_KEPT).update(look={}, looked_at=None)  # it quotes patients' values
     return started
 

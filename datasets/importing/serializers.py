@@ -136,17 +136,34 @@ class ImporterRunSerializer(serializers.ModelSerializer[ImporterRun]):
         read_only_fields = fields
 
 
+class RefusedRowSerializer(serializers.Serializer[Any]):
+    """A row that the import refused, without its values. `column` is empty where the whole row is meant."""
+
+    upload = serializers.UUIDField()
+    row = serializers.CharField()
+    column = serializers.CharField()
+    reason = serializers.CharField()
+
+
 class ImporterRunDetailSerializer(ImporterRunSerializer):
     """With what could not be taken, and the uploads and arrivals that came of it."""
 
     faulty = serializers.ListField(child=serializers.DictField(), read_only=True)
     notes = serializers.ListField(child=serializers.CharField(), read_only=True, help_text="fields not mapped")
+    refused = serializers.SerializerMethodField(help_text="the first rows that the import refused")
     uploads = serializers.SerializerMethodField()
     arrivals = serializers.SerializerMethodField()
 
     class Meta(ImporterRunSerializer.Meta):
-        fields = (*ImporterRunSerializer.Meta.fields, "faulty", "notes", "uploads", "arrivals")
+        fields = (*ImporterRunSerializer.Meta.fields, "faulty", "refused", "notes", "uploads", "arrivals")
         read_only_fields = fields
+
+    @extend_schema_field(RefusedRowSerializer(many=True))
+    def get_refused(self, row: ImporterRun) -> list[dict[str, Any]]:
+        from datasets.importing import refusals
+
+        rows = refusals.first(row) if row.rows_refused else []
+        return [{"upload": str(r.upload.pk), "row": r.row, "column": r.column, "reason": r.reason} for r in rows]
 
     def _made(self, row: ImporterRun, name: str) -> list[str]:
         return [str(pk) for pk in row.deliveries.exclude(**{name: None}).values_list(name, flat=True)[:1000]]

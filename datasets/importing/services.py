@@ -66,6 +66,7 @@ def change_importer(
         row.cursor = {}
         pending.supersede(row)
     row.revision += 1
+    _try_at_once(row)
     _saved(row)
     audit.record(actor, "importer.changed", row, fields=changed, from_beginning=from_beginning)
     submit_look(actor=actor, importer=row)
@@ -79,6 +80,13 @@ def _put(row: Importer, name: str, settings: Mapping[str, Any], treatment: str, 
     row.settings = {key: value for key, value in settings.items() if key not in source.secrets}
     row.secrets = {key: settings[key] for key in source.secrets if settings.get(key) not in (None, "")}
     row.look, row.looked_at = {}, None
+
+
+def _try_at_once(row: Importer) -> None:
+    """A person has seen to it: what was refused before counts no more."""
+    if row.sign_ins_refused:
+        row.sign_ins_refused, row.next_run_at = 0, None
+        row.next_run_at = next_time(row, timezone.now())
 
 
 def _saved(row: Importer) -> None:
@@ -168,6 +176,9 @@ def run_now(*, actor: Actor, importer: Importer) -> Job:
         raise ImporterRefused("paused", _("This importer is paused: let it go on first."))
     if not importer.ready:
         raise ImporterRefused("not_mapped", _("Nobody has said yet which field goes into which column. Do that first."))
+    row: Importer = Importer.objects.select_for_update().defer("cursor").get(pk=importer.pk)
+    _try_at_once(row)
+    row.save(update_fields=["sign_ins_refused", "next_run_at"])
     job = submit_run(actor=actor, importer=importer)
     audit.record(actor, "importer.asked_to_run", importer, job=str(job.pk))
     return job

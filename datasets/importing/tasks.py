@@ -11,7 +11,7 @@ from accounts import audit
 from accounts.actor import Actor
 from datasets.arrivals.models import ArrivedFile, Outcome
 from datasets.arrivals.services import CONFIRMABLE
-from datasets.importing import alarms, looking, pending
+from datasets.importing import alarms, clock, looking, pending
 from datasets.importing.models import Importer, ImporterRun
 from datasets.importing.running import Run
 from datasets.models import Upload
@@ -87,7 +87,7 @@ def conclude(pk: int) -> None:
         if row.state != before and row.state != RUN.NOTHING:  # that it looked is in the log of jobs, every few minutes perhaps
             _audit(row)
         if row.state != RUN.RUNNING:
-            _streak(row, something=row.state != before and bool(row.rows_added or came["taken"]))
+            _streak(row, something=row.state != before and bool(row.rows_added or came["taken"]), ended=before == RUN.RUNNING)
 
 
 def arrived(row: ImporterRun) -> dict[str, int]:
@@ -132,7 +132,7 @@ def fails(importer: Importer, newest: ImporterRun) -> bool:
     return bool(importer.runs.filter(state=RUN.FAILED, error_code__in=NOT_TAKEN, pk__gt=mended).exists())
 
 
-def _streak(row: ImporterRun, *, something: bool) -> None:
+def _streak(row: ImporterRun, *, something: bool, ended: bool) -> None:
     """The importer's standing after this run, and its alarms: once when a streak of failures begins, once when it ends.
 
     An old run whose upload has been imported after all ends no streak while the newest run fails or works still.
@@ -141,18 +141,30 @@ def _streak(row: ImporterRun, *, something: bool) -> None:
     newest = importer.runs.exclude(state=RUN.CANCELLED).order_by("-pk").first() or row
     if fails(importer, newest):
         if importer.failing_since is None:
-            importer.failing_since = timezone.now()
+            importer.failing_since = importer.failing_told_at = timezone.now()
             alarms.tell_failed(row)
     elif (
         importer.failing_since is not None
         and newest.state in (RUN.DONE, RUN.NOTHING)
         and not pending.waiting(pending.of(importer)).exists()
     ):
-        importer.failing_since = None
+        importer.failing_since = importer.failing_told_at = None
         alarms.tell_works(newest)
     if something:
         importer.came_at, importer.quiet_told_at = timezone.now(), None
-    importer.save(update_fields=["failing_since", "came_at", "quiet_told_at"])
+    if ended:
+        _hold_back(importer, row)
+    changed = ["failing_since", "failing_told_at", "came_at", "quiet_told_at", "sign_ins_refused", "next_run_at"]
+    importer.save(update_fields=changed)
+
+
+def _hold_back(importer: Importer, row: ImporterRun) -> None:
+    """A password that was refused is not tried at each turn of the schedule."""
+    if row.state == RUN.FAILED and row.error_code == "sign_in":
+        importer.sign_ins_refused += 1
+        importer.next_run_at = clock.after_refusal(importer, timezone.now())
+    elif row.state in (RUN.DONE, RUN.NOTHING):
+        importer.sign_ins_refused = 0
 
 
 def _audit(row: ImporterRun) -> None:

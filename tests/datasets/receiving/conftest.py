@@ -19,6 +19,8 @@ from datasets.receiving.server import VERIFICATION
 from tests.datasets.dicom.files import slice_of
 
 TITLE, MODALITY = "AIMASS", "CT1"
+WEB = "/api/v1/dicomweb"
+RELATED = 'multipart/related; type="application/dicom"; boundary=XYZ'
 
 
 class Lines:
@@ -96,3 +98,20 @@ def bytes_of(data: Dataset) -> bytes:
     stream = io.BytesIO()
     data.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
+
+
+def related(*contents: bytes) -> bytes:
+    parts = [b"--XYZ\r\nContent-Type: application/dicom\r\n\r\n" + content + b"\r\n" for content in contents]
+    return b"".join(parts) + b"--XYZ--\r\n"
+
+
+def store(client: Any, *contents: bytes, **headers: str) -> Any:
+    """The answer; then a moment passes without a request."""
+    answer = client.generic("POST", f"{WEB}/studies", related(*contents), content_type=RELATED, **headers)
+    sharing.shared.tidy(all_of_them=True)
+    return answer
+
+
+@pytest.fixture
+def dana_api(dana: Any, api_of: Any) -> Any:
+    return api_of(dana)

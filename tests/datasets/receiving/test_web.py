@@ -22,24 +22,10 @@ from datasets.receiving.models import DicomInstance
 from datasets.receiving.web.multipart import Malformed, Parts
 from tests.conftest import make_user
 from tests.datasets.dicom.files import slice_of
-from tests.datasets.receiving.conftest import bytes_of, image, left_in_spool
+from tests.datasets.receiving.conftest import RELATED, WEB, bytes_of, image, left_in_spool, related, store
 
 pytestmark = pytest.mark.django_db
 Run = Callable[[], int]
-WEB = "/api/v1/dicomweb"
-RELATED = 'multipart/related; type="application/dicom"; boundary=XYZ'
-
-
-def related(*contents: bytes) -> bytes:
-    parts = [b"--XYZ\r\nContent-Type: application/dicom\r\n\r\n" + content + b"\r\n" for content in contents]
-    return b"".join(parts) + b"--XYZ--\r\n"
-
-
-def store(client: Any, *contents: bytes, **headers: str) -> Any:
-    """The answer; then a moment passes without a request."""
-    answer = client.generic("POST", f"{WEB}/studies", related(*contents), content_type=RELATED, **headers)
-    sharing.shared.tidy(all_of_them=True)
-    return answer
 
 
 def parts_of(response: Any) -> list[bytes]:
@@ -50,11 +36,6 @@ def parts_of(response: Any) -> list[bytes]:
 
 def value(found: dict[str, Any], tag: str) -> Any:
     return (found.get(tag, {}).get("Value") or [None])[0]
-
-
-@pytest.fixture
-def dana_api(dana: Any, api_of: Any) -> Any:
-    return api_of(dana)
 
 
 @pytest.fixture

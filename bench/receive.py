@@ -1,31 +1,33 @@
 """DICOM coming in, beside Orthanc in the same run. `python -m bench.receive`: images per second, the median of the rounds.
 
 The same CT slices (pydicom's CT_small, 39 kB, each with a UID of its own) go by DCMTK's storescu (TCP_NODELAY=1 on all sides) on
-one association and on four, and one by one over HTTP (ours: STOW-RS; Orthanc's own POST /instances, as its DICOMweb plugin is a
-package of its own). Both sync to disk before they answer. Ours spools, Orthanc stores and indexes; our job is not running.
+one association and on four, and over HTTP on one connection that is kept (keep-alive, on both sides): by STOW-RS, Orthanc's being
+its DICOMweb plugin's, an image a request and 50, one client and four; and, as a further row, beside Orthanc's own
+POST /instances. Both sync to disk before they answer. Ours spools, Orthanc stores and indexes; our job is not running.
 """
 
 import argparse
-import io
+import http.client
 import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 from bench.database import fresh
 from bench.serve import gunicorn
 from bench.table import table
 from demo.processes import free_port
 
+PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
+BATCH = 50
 HOME = Path(__file__).resolve().parent.parent
 ALLOW = """
 from accounts.models import Organisation
@@ -62,13 +64,50 @@ def by_storescu(title: str, port: int, lots: list[list[Path]]) -> float:
     return sum(map(len, lots)) / (time.perf_counter() - began)
 
 
-def by_http(paths: list[Path], send: Callable[[bytes], httpx.Response]) -> float:
-    """The same, one request for each image."""
+@dataclass
+class Site:
+    """Where images are sent by HTTP, and how."""
+
+    port: int
+    path: str
+    headers: dict[str, str]
+    related: bool = True
+
+    def body(self, contents: list[bytes]) -> bytes:
+        if not self.related:
+            (only,) = contents
+            return only
+        parts = [b"\r\n--B\r\nContent-Type: application/dicom\r\n\r\n" + content for content in contents]
+        return b"".join(parts) + b"\r\n--B--\r\n"
+
+
+def by_http(site: Site, paths: list[Path], each: int = 1, clients: int = 1) -> float:
+    """Images per second, `each` in a request, on as many connections as there are clients."""
     contents = [path.read_bytes() for path in paths]
+    bodies = [site.body(contents[at : at + each]) for at in range(0, len(contents), each)]
+    wrong: list[Any] = []
+
+    def client(own: list[bytes]) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
+        for body in own:
+            connection.request("POST", site.path, body, site.headers)
+            answer = connection.getresponse()
+            said = answer.read()
+            if answer.status != 200:
+                wrong.append((answer.status, said[:300]))
+                break
+        connection.close()
+
     began = time.perf_counter()
-    for content in contents:
-        send(content).raise_for_status()
-    return len(contents) / (time.perf_counter() - began)
+    threads = [threading.Thread(target=client, args=(bodies[number::clients],)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - began
+    if wrong:
+        raise SystemExit(f"{site.path} refused an image: {wrong[0]}")
+    return len(paths) / seconds
 
 
 def answers(port: int) -> None:
@@ -90,7 +129,7 @@ def python(environment: dict[str, str], *arguments: str) -> str:
     return done.stdout
 
 
-def measure(rounds: int, count: int, processes: int) -> str:
+def measure(rounds: int, count: int, processes: int, only_http: bool = False) -> str:
     """The table."""
     with ExitStack() as stack:
         environment = stack.enter_context(fresh("sqlite"))
@@ -104,7 +143,8 @@ def measure(rounds: int, count: int, processes: int) -> str:
         (folder / "orthanc.json").write_text(json.dumps({
             "StorageDirectory": store, "IndexDirectory": store, "HttpPort": ports["http"], "DicomPort": ports["theirs"],
             "DicomAet": "ORTHANC", "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomAlwaysAllowStore": True,
-            "Plugins": [],
+            "KeepAlive": True, "TcpNoDelay": True, "SyncStorageArea": True,
+            "Plugins": [PLUGIN], "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }))  # fmt: skip
         command = [sys.executable, "manage.py", "dicom_receiver", "--port", str(ports["ours"]), "--processes", str(processes)]
         for arguments in (command, ["Orthanc", str(folder / "orthanc.json")]):
@@ -115,8 +155,14 @@ def measure(rounds: int, count: int, processes: int) -> str:
         portal = stack.enter_context(gunicorn("aimass_site.wsgi:application", environment))
         for port in ports.values():
             answers(port)
-        client = stack.enter_context(httpx.Client(timeout=60))
-        found = [one_round(folder, count, ports, portal, key, client) for _number in range(rounds + 1)][1:]  # the first warms up
+        related = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=B'}
+        sites = {
+            "ours": Site(portal, "/api/v1/dicomweb/studies", {**related, "Authorization": f"Bearer {key}"}),
+            "theirs": Site(ports["http"], "/dicom-web/studies", {**related, "Accept": "application/dicom+json"}),
+            "plain": Site(ports["http"], "/instances", {"Content-Type": "application/dicom"}, related=False),
+        }
+        # The first round warms up.
+        found = [one_round(folder, count, ports, sites, only_http) for _number in range(rounds + 1)][1:]
     rows: list[list[Any]] = []
     for name in found[0]:
         theirs, ours = (statistics.median(each[name][side] for each in found) for side in (0, 1))
@@ -129,30 +175,26 @@ def measure(rounds: int, count: int, processes: int) -> str:
 
 
 def one_round(
-    folder: Path, count: int, ports: dict[str, int], portal: int, key: str, client: httpx.Client
+    folder: Path, count: int, ports: dict[str, int], sites: dict[str, Site], only_http: bool
 ) -> dict[str, tuple[float, float]]:
-    """{what: (Orthanc, ours)}; images of their own, as what is there already costs less."""
+    """{what: (Orthanc, ours)}; images of their own for each row, as what is there already costs less."""
+    found = {}
     place = folder / "images"
     place.mkdir()
-    paths = images(place, count)
-    head = b"--B\r\nContent-Type: application/dicom\r\n\r\n"
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": 'multipart/related; type="application/dicom"; boundary=B'}
-
-    def stow(content: bytes) -> httpx.Response:
-        body = io.BytesIO(head + content + b"\r\n--B--\r\n").getvalue()
-        return client.post(f"http://127.0.0.1:{portal}/api/v1/dicomweb/studies", content=body, headers=headers)
-
-    def post(content: bytes) -> httpx.Response:
-        return client.post(f"http://127.0.0.1:{ports['http']}/instances", content=content)
-
-    found = {}
-    for name, many in (("C-STORE, one association", 1), ("C-STORE, four associations", 4)):
+    for name, many in () if only_http else (("C-STORE, one association", 1), ("C-STORE, four associations", 4)):
+        paths = images(place, count)
         lots = [paths[number::many] for number in range(many)]
         ours = by_storescu("AIMASS", ports["ours"], lots)
         found[name] = (by_storescu("ORTHANC", ports["theirs"], lots), ours)
+    for name, theirs, each, clients in (
+        ("STOW-RS, an image a request", "theirs", 1, 1),
+        (f"STOW-RS, {BATCH} images a request", "theirs", BATCH, 1),
+        ("STOW-RS, an image a request, four clients", "theirs", 1, 4),
+        ("STOW-RS beside POST /instances, an image a request", "plain", 1, 1),
+    ):
         paths = images(place, count)
-    ours = by_http(paths, stow)
-    found["HTTP, an image a request"] = (by_http(paths, post), ours)
+        rate = by_http(sites["ours"], paths, each, clients)
+        found[name] = (by_http(sites[theirs], paths, each, clients), rate)
     shutil.rmtree(place)
     return found
 
@@ -163,11 +205,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--http", action="store_true", help="leave C-STORE out")
     options = parser.parse_args()
     for program in ("storescu", "Orthanc"):
         if shutil.which(program) is None:
-            raise SystemExit(f"{program} is not installed: apt-get install dcmtk orthanc")
-    print(measure(options.rounds, options.images, options.processes))
+            raise SystemExit(f"{program} is not installed: apt-get install dcmtk orthanc orthanc-dicomweb")
+    print(measure(options.rounds, options.images, options.processes, options.http))
 
 
 if __name__ == "__main__":

@@ -56,6 +56,15 @@ class Body(io.BytesIO):
         while piece := self._file.read(PIECE):
             yield piece
 
+    def start(self, count: int) -> bytes:
+        """The first bytes, at most so many."""
+        found = b""
+        for piece in self.pieces():
+            found += piece[: count - len(found)]
+            if len(found) >= count:
+                break
+        return found
+
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
         """To be read from the start, anywhere, while the block lasts."""

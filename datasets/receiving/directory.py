@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 from django.conf import settings
@@ -23,13 +24,15 @@ class Room:
     """How many bytes an organisation may still send, as far as this process knows; None: as many as it likes."""
 
     left: int | None = None
+    _guard: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def take(self, size: int) -> bool:
-        """Whether there is room for so many; they are counted."""
+        """Whether there is room for so many; they are counted. Asked by many threads."""
         if self.left is None:
             return True
-        self.left -= size
-        return self.left >= 0
+        with self._guard:
+            self.left -= size
+            return self.left >= 0
 
 
 @dataclass(frozen=True)

@@ -50,30 +50,27 @@ class Segment:
         with self._turn:
             self._append(NOTE, [json.dumps(about).encode()])
 
-    def append(self, pieces: Iterable[bytes]) -> None:
-        """Append an image, which `close` makes durable (ask `failed` then). Raises Closed or OSError."""
+    def append(self, pieces: Iterable[bytes]) -> int:
+        """Append an image; its number, to be handed to `durable`. Raises Closed, or OSError: then nothing of it is kept."""
         with self._turn:
             self._append(IMAGE, pieces)
             self.images += 1
+            return self._appended
 
-    @property
-    def failed(self) -> bool:
-        """Whether the disk did not take what was appended."""
-        return self._failed is not None
-
-    def add(self, pieces: Iterable[bytes]) -> None:
-        """Append an image; durable on return. Raises Closed, or OSError: then nothing of it is kept."""
+    def durable(self, number: int) -> None:
+        """Return when what was appended up to this number survives a power cut. Raises OSError where the disk fails."""
         with self._turn:
-            self._append(IMAGE, pieces)
-            self.images += 1
-            mine = self._appended
-            while self._durable < mine:
+            while self._durable < number:
                 if self._failed is not None:
                     raise OSError(self._failed.errno, "the disk did not take it")
                 if self._syncing:
                     self._turn.wait()
                 else:
                     self._sync()
+
+    def add(self, pieces: Iterable[bytes]) -> None:
+        """Append an image; durable on return. Raises Closed or OSError."""
+        self.durable(self.append(pieces))
 
     def _append(self, kind: bytes, pieces: Iterable[bytes]) -> None:
         if self._closed or self._failed is not None:

@@ -56,7 +56,6 @@ class DicomReceiver:
 
     def __init__(self, listening: socket.socket) -> None:
         self.directory, self.writer = Directory(), Writer()
-        self.to_take: set[Any] = set()  # organisations whose spool has something new
         self.refused: set[tuple[Any, str, str, str]] = set()
         self.stopping = threading.Event()
         listening.setblocking(False)
@@ -92,7 +91,7 @@ class DicomReceiver:
         self.stopping.set()
         self.housekeeper.join(patience)
         self.writer.close(all_of_them=True)
-        self.ring(take=True)
+        self.ring()
 
     # -- what peers ask --
 
@@ -165,7 +164,6 @@ class DicomReceiver:
 
         about = {"source": "dicom", "receiver": entry.pk, "title": entry.title, "dataset": entry.dataset}
         self.writer.put(entry.pk, entry.organisation, about, caller.sender, pieces)
-        self.to_take.add(entry.organisation)
         return SUCCESS
 
     # -- meanwhile --
@@ -182,20 +180,19 @@ class DicomReceiver:
             except Exception:  # this thread must live: without it no segment is closed and no list is read
                 logger.exception("a round of the housekeeping failed")
             try:
-                self.ring(take=self.writer.close() > 0)
+                self.writer.close()
+                self.ring()
             except Exception:
                 logger.exception("a round of the housekeeping failed")
         connection.close()
 
-    def ring(self, *, take: bool) -> None:
+    def ring(self) -> None:
         """Ask for the job, write down who was refused. Where the database does not answer, the schedule rings within a minute."""
         try:
             while self.refused:
                 self._note_refused(*self.refused.pop())
-            while take and self.to_take:
-                organisation = Organisation.objects.filter(pk=self.to_take.pop()).first()
-                if organisation is not None:
-                    ask_for(organisation)
+            for organisation in Organisation.objects.filter(pk__in=self.writer.to_take()):
+                ask_for(organisation)
         except Exception:
             logger.exception("the job could not be asked for; the schedule will")
 

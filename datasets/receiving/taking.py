@@ -36,10 +36,10 @@ AT_ONCE = 1_000  # images of one arrival, where more are waiting
 TRIES = 5
 
 
-def ask_for(organisation: Organisation, user: Any = None) -> Job:
+def ask_for(organisation: Organisation) -> Job:
     """Queue the job that empties the organisation's spool, unless it is queued or running."""
     return submit(
-        actor=Actor(user=user, organisation=organisation),
+        actor=Actor(organisation=organisation),
         task="datasets.receiving.tasks.take",
         title=gettext_noop("Taking in DICOM that was received"),
         payload={},
@@ -138,8 +138,22 @@ def _arrived(context: JobContext, pk: UUID, contents: list[Content], files: list
         )
         detail = {"images": len(files), "damaged": damaged, "by": about.get("title", ""), "from": _senders(contents)}
         audit.record(actor, "dicom.received", arrival, source=about.get("source", ""), **detail)
+        _note_senders(actor, arrival, contents)
         return True
     return False
+
+
+def _note_senders(actor: Actor, arrival: Arrival, contents: list[Content]) -> None:
+    """Who stored how many over HTTP, with which key, from where: one event for each sender, as its segments say."""
+    stored: dict[tuple[str, str, str], list[Content]] = {}
+    for content in contents:
+        if sender := content.about.get("sender"):
+            stored.setdefault((sender["label"], sender["address"], sender["agent"]), []).append(content)
+    for (label, address, agent), own in stored.items():
+        since = min(content.about["sender"]["at"] for content in own)
+        row = audit.event(actor, "dicom.stored", arrival, instances=sum(len(c.images) for c in own), since=since)
+        row.actor_label, row.ip, row.user_agent = label[:300], address or None, agent
+        row.save(force_insert=True)
 
 
 def _senders(contents: list[Content]) -> list[str]:

@@ -20,15 +20,13 @@ from accounts.actor import Actor, actor_of
 from accounts.permissions import Permission
 from accounts.rest.problems import Problem
 from datasets.dicom.codes import Unreadable
-from datasets.receiving import spool
+from datasets.receiving import part10, sharing
 from datasets.receiving.body import Body
 from datasets.receiving.directory import Room, room_now
-from datasets.receiving.segment import Segment
-from datasets.receiving.taking import ask_for
 from datasets.receiving.web.base import DICOM, DICOM_JSON, OBJECTS, RELATED, RelatedParser
 from datasets.receiving.web.multipart import MOST_PARTS, Malformed, Parts, TooMany
 from datasets.receiving.web.qido import Search
-from datasets.receiving.writing import roomy
+from datasets.receiving.writing import Appended
 from datasets.tus.base import body_of
 
 logger = logging.getLogger(__name__)
@@ -44,6 +42,7 @@ class Stored:
     sop_class: str = ""
     sop_instance: str = ""
     reason: int = 0
+    appended: Appended | None = None  # where in the spool, to be waited for
 
 
 def boundary_of(header: str) -> str:
@@ -57,51 +56,58 @@ def boundary_of(header: str) -> str:
 
 
 def store(actor: Actor, parts: Parts) -> list[Stored]:
-    """Every part durable in the spool, or with the reason why not. Raises Malformed."""
-    organisation: Any = actor.organisation
-    room = room_now(organisation)
-    about = {"source": "stow", "user": str(actor.user.pk) if actor.user else ""}
-    segment: Segment | None = None
+    """Every part durable in the spool, or with the reason why not. Raises Malformed.
+
+    Also then what came whole before is kept, once its segment is closed: a repeat finds it as a duplicate.
+    """
+    room = room_now(actor.organisation)
     found: list[Stored] = []
-    try:
-        for _headers, pieces in parts:
-            body = Body(settings.MAX_UPLOAD_BYTES, settings.FILE_UPLOAD_TEMP_DIR)
-            try:
-                for piece in pieces:
-                    body.write(piece)
-                one = _looked_at(body, room)
-                if not one.reason:
-                    if segment is None:
-                        segment = _begun(organisation, about, actor)
-                    segment.append(body.pieces())
-            except OSError as error:
-                one = Stored(reason=NO_ROOM if error.errno in FULL or error.errno is None else FAILED)
-            finally:
-                body.close()
-            found.append(one)
-    finally:
-        # Also where the body broke off: what came whole before is kept, a repeat finds it as a duplicate.
-        if segment is not None:
-            segment.close()
-    if segment is not None and segment.failed:
-        found = [one if one.reason else Stored(one.sop_class, one.sop_instance, FAILED) for one in found]
+    for _headers, pieces in parts:
+        body = Body(settings.MAX_UPLOAD_BYTES, settings.FILE_UPLOAD_TEMP_DIR)
+        try:
+            for piece in pieces:
+                body.write(piece)
+            one = _looked_at(body, room)
+            if not one.reason:
+                one.appended = sharing.shared.append(actor, body.pieces)
+        except OSError as error:
+            one = Stored(reason=NO_ROOM if error.errno in FULL or error.errno is None else FAILED)
+        finally:
+            body.close()
+        found.append(one)
+    for one in found:
+        _wait_for(one)
     return found
 
 
-def _begun(organisation: Any, about: dict[str, Any], actor: Actor) -> Segment:
-    segment = Segment(roomy(spool.folder_of(organisation.pk)), about)
-    segment.note({"peer": "STOW-RS", "address": actor.ip or ""})
-    return segment
+def _wait_for(one: Stored) -> None:
+    """One flush for all the parts, and for those of other requests that are being answered."""
+    if one.appended is not None:
+        segment, number = one.appended
+        try:
+            segment.durable(number)
+        except OSError as error:
+            logger.warning("instances could not be kept: %s", errno.errorcode.get(error.errno or 0, "OSError"))
+            one.reason = FAILED
 
 
 def _looked_at(body: Body, room: Room) -> Stored:
     """What an instance says it is; no more is read of it here."""
+    if body.too_large:
+        return Stored(reason=NO_ROOM)
+    meta = part10.meta_of(body.start(part10.STARTS))
+    one = Stored(meta.sop_class, meta.sop_instance) if meta is not None else _by_pydicom(body)
+    if not one.reason and not room.take(body.size):
+        one.reason = NO_ROOM
+    return one
+
+
+def _by_pydicom(body: Body) -> Stored:
+    """The same of an unusual header."""
     from pydicom.filereader import _read_file_meta_info, dcmread, read_preamble
 
     from datasets.dicom.reading import DEFLATED, coded
 
-    if body.too_large:
-        return Stored(reason=NO_ROOM)
     try:
         with body.opened() as stream, coded("not_dicom"):
             read_preamble(stream, False)
@@ -115,8 +121,6 @@ def _looked_at(body: Body, room: Room) -> Stored:
                 return Stored(reason=NOT_UNDERSTOOD)
     except Unreadable:
         return Stored(reason=NOT_UNDERSTOOD)
-    if not room.take(body.size):
-        one.reason = NO_ROOM
     return one
 
 
@@ -171,9 +175,7 @@ class Studies(Search):
             text = _("The body ended too early, or is not multipart/related. Send it again: what came before is not doubled.")
             raise Problem(400, "malformed", text) from error
         failed = sum(bool(one.reason) for one in found)
-        if len(found) > failed:
-            assert actor.organisation is not None
-            ask_for(actor.organisation, actor.user)
-        audit.record(actor, "dicom.stored", instances=len(found) - failed, failed=failed)
+        if failed:  # who stored the others is written down with the arrival that they become
+            audit.record(actor, "dicom.not_stored", outcome="failed", instances=failed)
         status = 200 if found and not failed else 202 if failed < len(found) else 409
         return Response(answer_of(found), status=status, content_type=DICOM_JSON)

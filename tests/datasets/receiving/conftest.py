@@ -12,13 +12,15 @@ from pydicom.uid import CTImageStorage
 from pynetdicom import AE, Association
 from pynetdicom.presentation import build_context
 
-from datasets.receiving import server, spool
+from datasets.receiving import server, sharing, spool
 from datasets.receiving.models import Peer, Receiver
 from datasets.receiving.processes import listening
 from datasets.receiving.server import VERIFICATION
 from tests.datasets.dicom.files import slice_of
 
 TITLE, MODALITY = "AIMASS", "CT1"
+WEB = "/api/v1/dicomweb"
+RELATED = 'multipart/related; type="application/dicom"; boundary=XYZ'
 
 
 class Lines:
@@ -69,6 +71,16 @@ def lines(allowed: Receiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]
         made.receiver.stop(1.0)
 
 
+@pytest.fixture(autouse=True)
+def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[sharing.Shared]:
+    """What this process's requests share, without the thread that keeps house, for the same reason: tests call `tidy`."""
+    made = sharing.Shared()
+    monkeypatch.setattr(sharing, "shared", made)
+    monkeypatch.setattr(made, "_watch", lambda: None)
+    yield made
+    made.writer.close(all_of_them=True)
+
+
 numbers = itertools.count(1000)
 
 
@@ -86,3 +98,20 @@ def bytes_of(data: Dataset) -> bytes:
     stream = io.BytesIO()
     data.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
+
+
+def related(*contents: bytes) -> bytes:
+    parts = [b"--XYZ\r\nContent-Type: application/dicom\r\n\r\n" + content + b"\r\n" for content in contents]
+    return b"".join(parts) + b"--XYZ--\r\n"
+
+
+def store(client: Any, *contents: bytes, **headers: str) -> Any:
+    """The answer; then a moment passes without a request."""
+    answer = client.generic("POST", f"{WEB}/studies", related(*contents), content_type=RELATED, **headers)
+    sharing.shared.tidy(all_of_them=True)
+    return answer
+
+
+@pytest.fixture
+def dana_api(dana: Any, api_of: Any) -> Any:
+    return api_of(dana)

@@ -46,7 +46,7 @@ def test_peer_on_the_list_is_heard(lines: Lines) -> None:
 def test_unknown_titles_are_refused_before_anything_is_sent(lines: Lines, allowed: Receiver, organisation: Any) -> None:
     assert refused_because(lines.call(called="NOBODY")) == (1, 7)
     assert refused_because(lines.call(calling="STRANGER")) == (1, 3)
-    lines.receiver.ring(take=False)
+    lines.receiver.ring()
     event = AuditEvent.objects.get(action="dicom.refused")
     assert (event.organisation, event.outcome, event.detail["calling"]) == (organisation, "denied", "STRANGER")
 

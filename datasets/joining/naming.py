@@ -104,7 +104,9 @@ class Received:
 
     def _replaced(self, uids: Collection[str]) -> dict[str, tuple[str, ...]]:
         """Each UID → what it may be called in the index."""
-        from datasets.dicom import services  # with cryptography, which the web process loads only when it is needed
+        from datasets.dicom import (
+            services,  # with cryptography, which the web process loads only when it is needed
+        )
 
         try:
             profile = services.profile_of(self.organisation)
@@ -149,7 +151,7 @@ class Received:
 
     def _series(self, uid: str, one: series.Arrived, whole: bool) -> Named:
         if count := self._held[one.uid]:
-            text = _("%(count)s images of this series are in quarantine: look at them there, and let them in or discard them")
+            text = _("images of this series are in quarantine (%(count)s): look at them there, and let them in or discard them")
             raise Late(text % {"count": count})
         if self._clock.arriving(one):
             text = _("images of this series are still arriving: it is taken %(minutes)d minutes after its last one")

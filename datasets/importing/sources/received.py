@@ -164,15 +164,13 @@ class ReceivedSource:
         """Nothing is held."""
 
     def _instances(self, organisation: Organisation) -> Any:
-        """Those that fit as far as the index tells."""
+        """Those of the modality and the way that are asked for."""
         found = instances_of(organisation)
         if modality := self.settings.get("modality"):
             found = found.filter(modality=modality)
         if title := str(self.settings.get("receiver") or "").strip():
             came = ArrivedFile.objects.for_organisation(organisation).filter(arrival__notes__received__by=title)
             found = found.filter(file__in=came.exclude(file=None).values("file"))
-        if words := str(self.settings.get("body_part") or "").strip():
-            found = found.filter(**{f"attributes__{TAGS['body_part']}__Value__0__icontains": words})
         return found
 
     def _listed(self, since: datetime | None, waits: Sequence[str]) -> list[Arrived]:
@@ -183,7 +181,22 @@ class ReceivedSource:
             fresh = fresh.filter(created_at__gte=since - OVERLAP)
         rows = series.arrived(instances_of(organisation).filter(series__in=fresh.order_by().values("series")))
         found = {row["series"]: series.of_row(row) for row in rows} | series.found(organisation, waits)
-        return sorted(found.values(), key=lambda one: (one.last, one.uid))
+        listed = sorted(found.values(), key=lambda one: (one.last, one.uid))
+        word = str(self.settings.get("body_part") or "").strip().casefold()
+        if not word:
+            return listed
+        fitting = self._of_body_part(organisation, listed, word)
+        return [one for one in listed if one.uid in fitting]
+
+    def _of_body_part(self, organisation: Organisation, listed: Sequence[Arrived], word: str) -> set[str]:
+        """Told by the first image of each. (A key of digits alone can't be asked for within the database's JSON.)"""
+        fitting: set[str] = set()
+        for start in range(0, len(listed), series.LOOK_UP):
+            keys = [one.oldest for one in listed[start : start + series.LOOK_UP]]
+            for image in DicomInstance.objects.for_organisation(organisation).filter(pk__in=keys):
+                if word in (_value(image, TAGS["body_part"]) or "").casefold():
+                    fitting.add(image.series)
+        return fitting
 
     def _looked(
         self, listed: Sequence[Arrived], seen: Mapping[str, str]

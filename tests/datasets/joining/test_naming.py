@@ -37,8 +37,10 @@ def test_table_of_the_hospitals_uids_joins_labels_with_what_has_arrived(
 ) -> None:
     held = mr(uid=C, count=4)
     held[1].BurnedInAnnotation = "YES"
-    stow(*mr(uid=A, StudyInstanceUID="1.2.826.0.1.3680043.8.498.700"), *mr("coronal", uid=B, patient="MRN-2")[:3], *held)
-    stow(*mr("coronal", uid=B, patient="MRN-2", first=4, count=2), who=dana)
+    with_a_gap = mr("coronal", uid=B, patient="MRN-2", count=6)
+    del with_a_gap[3]
+    stow(*mr(uid=A, count=4, StudyInstanceUID="1.2.826.0.1.3680043.8.498.700"), *with_a_gap[2:], *held)
+    stow(*with_a_gap[:2])
     time_passes(organisation)
     replaced = DicomInstance.objects.filter(modality="MR").order_by("pk")[0].series
     rows = [
@@ -57,7 +59,7 @@ def test_table_of_the_hospitals_uids_joins_labels_with_what_has_arrived(
     upload = imported(dana, rows, run_jobs)
     assert (upload.rows_added, upload.rows_refused) == (5, 3), upload.report
     reasons = refusals(upload)
-    assert "1 images of this series are in quarantine" in reasons["4"]
+    assert "images of this series are in quarantine (1)" in reasons["4"]
     assert GONE in reasons["5"] and "has arrived: send its images. Then import this table again" in reasons["5"]
     records = {r.values["mrn"]: r for r in Record.objects.all()}
     of_a = records[1].values["series"]

@@ -110,6 +110,7 @@ class ReceivedSource:
     def __init__(self, settings: Mapping[str, Any], network: Network) -> None:
         self.settings, self.network = settings, network
         self.quiet = timedelta(minutes=int(settings.get("quiet_minutes") or 10))
+        self.least = int(settings.get("least") or 1)
         self.counts: dict[str, int] = {}  # of what waits
 
     @property
@@ -121,9 +122,9 @@ class ReceivedSource:
 
     def check(self) -> str:
         """How many series there are that fit."""
-        listed = self._listed(None, ())
-        text = ngettext("%(count)d series has arrived that fits.", "%(count)d series have arrived that fit.", len(listed))
-        return text % {"count": len(listed)}
+        count = sum(one.count >= self.least for one in self._listed(None, ()))
+        text = ngettext("%(count)d series has arrived that fits.", "%(count)d series have arrived that fit.", count)
+        return text % {"count": count}
 
     def preview(self, most: int = 20) -> Preview:
         rows: list[Row] = []
@@ -219,8 +220,7 @@ class ReceivedSource:
         first = DicomInstance.objects.for_organisation(organisation).select_related("file")
         images = {row.series: row for row in first.filter(pk__in=[one.oldest for one in new])}
         rows = [_row(one, images[one.uid]) for one in new if one.uid in images]
-        least = int(self.settings.get("least") or 1)
-        return [row for row in rows if int(row["slices"] or 0) >= least]
+        return [row for row in rows if int(row["slices"] or 0) >= self.least]
 
 
 def _row(one: Arrived, image: DicomInstance) -> Row:

@@ -196,3 +196,27 @@ def test_erased_patient_goes_with_cells_and_does_not_come_back(
     assert DicomInstance.objects.filter(patient_id=record.patient_key).count() == 5
     run = ran(planes, actor(alice), run_jobs)
     assert (run.rows_erased, run.rows_added) == (1, 0) and Record.objects.count() == 3
+
+
+def test_over_rest_and_on_the_receivers_page(
+    stow: Any, alice: Any, organisation: Any, api_of: Any, client_of: Any, run_jobs: Run
+) -> None:
+    stow(*mr("axial", 2), *mr("coronal", 1, patient="MRN-2"))
+    api = api_of(alice)
+    kind = next(kind for kind in api.get("/api/v1/importers/kinds/").json() if kind["kind"] == "received")
+    assert [s["name"] for s in kind["settings"]] == ["modality", "body_part", "receiver", "least", "quiet_minutes"]
+    body = {"name": "Received", "kind": "received", "settings": {"least": 2}}
+    assert api.post("/api/v1/importers/", {**body, "settings": {"quiet_minutes": 0}}, format="json").status_code == 400
+    one = f"/api/v1/importers/{api.post('/api/v1/importers/', body, format='json').json()['id']}/"
+    time_passes(organisation)
+    run_jobs()
+    found = api.get(f"{one}preview/").json()
+    assert found["found"] == "1 series has arrived that fits." and len(found["rows"]) == 1
+    assert api.post(f"{one}mapping/", {"columns": [{"name": "plane", "role": "target"}]}, format="json").json()["ready"]
+    stow(*mr("axial", 2, patient="MRN-3"))
+    assert api.post(f"{one}run/").status_code == 202
+    run_jobs()
+    (run,) = api.get(f"{one}runs/").json()["results"]
+    assert (run["state"], run["rows_added"], run["waiting"]["arriving"]) == ("done", 1, 1)
+    page = client_of(alice).get("/datasets/receivers/").content.decode()
+    assert "/datasets/importers/add/received/" in page

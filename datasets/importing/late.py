@@ -68,7 +68,7 @@ def waiting(importer: Importer) -> Any:
 
 def count(importer: Importer) -> int:
     """How many rows wait."""
-    return sum(len(report["late"]) for report in waiting(importer).values_list("report", flat=True))
+    return sum(len(report["late"]) for _pk, report in waiting(importer).values_list("pk", "report"))
 
 
 def ready(importer: Importer, dataset: Dataset) -> Iterator[Ready]:

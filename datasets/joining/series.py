@@ -54,23 +54,19 @@ def of_row(row: dict[str, Any]) -> Arrived:
     return Arrived(row["series"], row["study"], row["count"], row["last"], row["newest"], row["oldest"])
 
 
-def held(organisation: Organisation, uids: Collection[str]) -> Counter[str]:
-    """How many slices of these series wait in quarantine for a person, or are just looked at again."""
+def held(organisation: Organisation, uids: Collection[str] | None = None) -> Counter[str]:
+    """How many slices of these series (None: of any) wait in quarantine for a person, or are just looked at again."""
+    rows = ArrivedFile.objects.for_organisation(organisation).filter(
+        outcome__in=("", Outcome.QUARANTINED), discarded_at=None, facts__has_key="series"
+    )
+    if uids is None:
+        return Counter(rows.values_list("facts__series", flat=True))
     wanted = sorted(uids)
     counts: Counter[str] = Counter()
     for start in range(0, len(wanted), LOOK_UP):
-        rows = ArrivedFile.objects.for_organisation(organisation).filter(
-            outcome__in=("", Outcome.QUARANTINED), discarded_at=None, facts__series__in=wanted[start : start + LOOK_UP]
-        )  # fmt: skip
-        counts.update(rows.values_list("facts__series", flat=True))
+        some = rows.filter(facts__series__in=wanted[start : start + LOOK_UP])
+        counts.update(some.values_list("facts__series", flat=True))
     return counts
-
-
-def held_whole(organisation: Organisation) -> int:
-    """How many series there are of which nothing has been let in yet: all that came of them is in quarantine."""
-    rows = ArrivedFile.objects.for_organisation(organisation).filter(outcome=Outcome.QUARANTINED, discarded_at=None)
-    uids = set(rows.filter(facts__has_key="series").values_list("facts__series", flat=True))
-    return len(uids - set(found(organisation, uids)))
 
 
 class Clock:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, ClassVar
 
 from django import forms
@@ -113,7 +114,7 @@ class ReceivedSource:
         self.least = int(settings.get("least") or 1)
         self.counts: dict[str, int] = {}  # of what waits
 
-    @property
+    @cached_property
     def organisation(self) -> Organisation:
         found = Organisation.objects.filter(pk=self.network.organisation).first() if self.network.organisation else None
         if found is None:
@@ -128,8 +129,9 @@ class ReceivedSource:
 
     def preview(self, most: int = 20) -> Preview:
         rows: list[Row] = []
-        for _taken, some in self._looked(self._listed(None, ()), {}):
-            rows += some[: most - len(rows)]
+        for _looked, new in self._looked(self._listed(None, ()), {}):
+            if len(rows) < most:
+                rows += self._rows(new[: most - len(rows)])
         notes = [
             _("Descriptions of series and studies are not given: as free text, they are taken out by de-identification."),
             _(
@@ -148,7 +150,7 @@ class ReceivedSource:
         seen = {mark: state for mark, state in cursor.get("seen", {}).items() if mark in marks}
         waits: set[str] = {one.uid for one in listed} & set(cursor.get("waits", ()))
         end: dict[str, Any] = {}
-        for looked, rows in self._looked(listed, seen):
+        for looked, new in self._looked(listed, seen):
             since = max([one.last for one, _waits in looked] + ([since] if since else []))
             for one, why in looked:
                 waits = waits | {one.uid} if why else waits - {one.uid}
@@ -156,10 +158,11 @@ class ReceivedSource:
                     seen[_mark(one.uid)] = one.mark
             kept = {mark: state for mark, state in seen.items() if marks[mark].last >= since - OVERLAP}
             end = {"since": since.isoformat(), "seen": kept, "waits": sorted(waits)}
-            if rows:
+            if rows := self._rows(new):
                 yield Piece(end, rows)
-        if (end and end != dict(cursor)) or any(self.counts.values()):
-            yield Piece(end or dict(cursor), waiting=self.counts)
+        waits_for = {why: count for why, count in self.counts.items() if count}
+        if (end and end != dict(cursor)) or waits_for:
+            yield Piece(end or dict(cursor), waiting=waits_for)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -201,23 +204,21 @@ class ReceivedSource:
 
     def _looked(
         self, listed: Sequence[Arrived], seen: Mapping[str, str]
-    ) -> Iterator[tuple[list[tuple[Arrived, str]], list[Row]]]:
-        """Of some at once: each with why it waits ("": it does not), and the rows of those that are new and whole."""
-        organisation = self.organisation
-        clock = series.Clock(organisation, self.quiet)
-        self.counts = {"arriving": 0, "held": 0, "held_whole": series.held_whole(organisation)}
+    ) -> Iterator[tuple[list[tuple[Arrived, str]], list[Arrived]]]:
+        """Of some at once: each with why it waits ("": it does not), and those that are new and whole."""
+        clock, held = series.Clock(self.organisation, self.quiet), series.held(self.organisation)
+        whole = set(held) - set(series.found(self.organisation, held))
+        self.counts = {"arriving": 0, "held": 0, "held_whole": len(whole)}
         for start in range(0, len(listed), MANY):
             some = listed[start : start + MANY]
-            held = series.held(organisation, [one.uid for one in some])
             looked = [(one, "arriving" if clock.arriving(one) else "held" if held[one.uid] else "") for one in some]
             for _one, why in looked:
                 if why:
                     self.counts[why] += 1
-            new = [one for one, why in looked if not why and seen.get(_mark(one.uid)) != one.mark]
-            yield looked, self._rows(organisation, new)
+            yield looked, [one for one, why in looked if not why and seen.get(_mark(one.uid)) != one.mark]
 
-    def _rows(self, organisation: Organisation, new: Sequence[Arrived]) -> list[Row]:
-        first = DicomInstance.objects.for_organisation(organisation).select_related("file")
+    def _rows(self, new: Sequence[Arrived]) -> list[Row]:
+        first = DicomInstance.objects.for_organisation(self.organisation).select_related("file")
         images = {row.series: row for row in first.filter(pk__in=[one.oldest for one in new])}
         rows = [_row(one, images[one.uid]) for one in new if one.uid in images]
         return [row for row in rows if int(row["slices"] or 0) >= self.least]

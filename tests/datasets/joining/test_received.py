@@ -41,8 +41,9 @@ def planes(stow: Any, alice: Any, organisation: Any, run_jobs: Run) -> Importer:
 def test_what_a_scanner_sends_becomes_records_with_volumes_once(
     lines: Lines, alice: Any, organisation: Any, run_jobs: Run
 ) -> None:
+    images = [*mr("axial"), *mr("coronal", patient="MRN-2")]  # before the call, which ends by itself when nothing is said
     association = lines.call(contexts=[build_context("1.2.840.10008.5.1.4.1.1.4")])
-    for image in [*mr("axial"), *mr("coronal", patient="MRN-2")]:
+    for image in images:
         assert association.send_c_store(image).Status == 0
     association.release()
     lines.hang_up()

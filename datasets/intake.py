@@ -109,7 +109,7 @@ def _take(
 ) -> Upload:
     assert actor.organisation is not None
     try:
-        options, preview = build(path, Settings(), dataset)
+        options, preview = build(path, Settings(), dataset, actor.organisation)
     except ReadError as error:
         raise IntakeRefused(error.code, str(error)) from error
     if then is None:  # a transfer has had its room since it began
@@ -161,7 +161,7 @@ def preview_again(
     )
     try:
         with storage.local(upload.file) as path:
-            options, preview = build(path, chosen, upload.dataset)
+            options, preview = build(path, chosen, upload.dataset, upload.organisation)
     except ReadError as error:
         raise IntakeRefused(error.code, str(error)) from error
     apply_columns(preview, columns)
@@ -259,7 +259,7 @@ def _for_dataset(row: Upload, dataset: Dataset) -> Upload:
     """The preview made anew for the data set that was chosen only now."""
     try:
         with storage.local(row.file) as path:
-            row.options, row.preview = build(path, settings_of(row.options), dataset)
+            row.options, row.preview = build(path, settings_of(row.options), dataset, row.organisation)
     except ReadError as error:
         raise IntakeRefused(error.code, str(error)) from error
     return row

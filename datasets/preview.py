@@ -9,14 +9,17 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from accounts.models import Organisation
 from datasets import sniffing
 from datasets.cells import preview as cells_preview
 from datasets.cells.folders import FolderTable
+from datasets.joining import preview as joining_preview
 from datasets.models import Column, Dataset
 from datasets.readers import headers
 from datasets.readers.base import Cell, ReadError
 from datasets.readers.excel import ExcelTable
 from datasets.readers.table import open_table
+from datasets.records import FILE_KINDS
 
 SAMPLE_ROWS = 5_000
 SHOWN = 20
@@ -39,9 +42,12 @@ def settings_of(options: dict[str, Any]) -> Settings:
 
 
 def build(
-    path: Path, settings: Settings, dataset: Dataset | None = None
+    path: Path, settings: Settings, dataset: Dataset | None = None, organisation: Organisation | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(options, preview) of a file: options is how it is read again, exactly so. Raises ReadError."""
+    """(options, preview) of a file: options is how it is read again, exactly so. Raises ReadError.
+
+    `organisation`: whose DICOM that has arrived the cells may name.
+    """
     with open_table(path, asdict(settings)) as table:
         rows: list[list[Cell]] = []
         for batch in table.batches(size=1_000):
@@ -79,6 +85,8 @@ def build(
     files = {}
     if options.get("files"):
         files = {"files": cells_preview.describe(path, options, columns, cells, complete=complete)}
+    if organisation is not None:
+        joining_preview.describe(organisation, columns, cells)
     changes = _match(columns, dataset) if dataset is not None else {"new": [], "missing": [], "changed": []}
     options |= {"skip": skip, "width": len(raw), "settings": asdict(settings)}
     preview = {
@@ -184,6 +192,8 @@ def _match(columns: list[dict[str, Any]], dataset: Dataset) -> dict[str, list[An
 def _take_over(column: dict[str, Any], known: Column, changes: dict[str, list[Any]]) -> None:
     inferred, empty = column["kind"], any(w["code"] == "empty_column" for w in column["warnings"])
     textual = {"category", "text"}
+    if column.get("of_uids") and known.kind in FILE_KINDS:
+        inferred = known.kind  # what has not arrived yet looks like a text
     if (
         inferred != known.kind
         and not empty

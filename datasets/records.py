@@ -25,7 +25,7 @@ MAX_PATIENT_KEY = 100
 MAX_TEXT = 200_000
 LOOK_UP = 500  # ids in one query
 FILE_KINDS = (Kind.IMAGE, Kind.VOLUME, Kind.VIDEO, Kind.SIGNAL)
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 _SLASHED = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})")
 
 
@@ -59,7 +59,7 @@ def coerce(column: Column, raw: Any) -> Any:
     if column.kind == Kind.DATE:
         return _date(raw)
     text = _text(raw)
-    if column.kind in FILE_KINDS and not _SHA256.fullmatch(text):
+    if column.kind in FILE_KINDS and not SHA256.fullmatch(text):
         raise ValueError(
             _("a column of kind “%(kind)s” takes the SHA-256 of an uploaded file, or a zip that brings the files")
             % {"kind": column.get_kind_display()}

@@ -20,6 +20,7 @@ from datasets.arrivals import keeping, preparing, recordings, unpack
 from datasets.arrivals.desk import Desk
 from datasets.arrivals.found import Found, Refused, Shape
 from datasets.arrivals.models import Arrival, ArrivedFile, Outcome
+from datasets.joining import told
 from datasets.models import StoredFile, Upload
 from datasets.receiving import index
 from datasets.receiving.models import DicomInstance
@@ -101,6 +102,7 @@ class Sorting:
             found = self.desk.look(path)
         except Refused as why:
             row.outcome, row.code, row.reason_facts = Outcome.QUARANTINED, why.code, {**why.facts}
+            row.facts = {**row.facts, **told.series_of(row, self.arrival.organisation, path)}
             return None
         row.kind, row.format, row.facts = str(found.kind), found.format, found.facts
         return found
@@ -186,6 +188,7 @@ class Sorting:
         except Refused as why:
             if row.original is None:
                 row.original = keeping.keep(self.arrival.organisation, copy)
+            row.facts = {**row.facts, **told.series_of(row, self.arrival.organisation, copy.path)}
             self._refuse(row, why)
             return
         same = earlier is not None and earlier.file == row.file

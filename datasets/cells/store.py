@@ -107,6 +107,18 @@ def keep_pack(*, organisation: Organisation, made: "packing.Packed") -> CellFile
     return known or _kept(organisation, made.look, made.path, sha256, size, name, made.pseudonym, made.notes)
 
 
+def keep_stored(*, organisation: Organisation, file: StoredFile, name: str, pseudonym: str) -> CellFile:
+    """The CellFile of DICOM that is stored de-identified already: the same file, neither copied nor cleaned again.
+
+    Raises NotACell, and desks.Busy.
+    """
+    known = _known(organisation, file.sha256, name)
+    if known is not None:
+        return known
+    with storage.local(file) as path:
+        return _kept(organisation, examine(path), path, file.sha256, file.size, name, pseudonym)
+
+
 def _known(organisation: Organisation, sha256: str, name: str) -> CellFile | None:
     """The file that is here already; it waits anew for who points to it."""
     same = CellFile.objects.filter(file__organisation=organisation, file__sha256=sha256)
@@ -264,6 +276,7 @@ __all__ = [
     "forget_unused",
     "keep",
     "keep_pack",
+    "keep_stored",
     "let_go",
     "look_of",
     "needed",

@@ -31,6 +31,7 @@ from datasets.records import FILE_KINDS
 from jobs.handlers import JobContext, JobError
 
 REPORTED = 100_000  # refused rows in the downloadable report; more are only counted
+LATE_KEPT = 100_000  # rows that name DICOM which has not arrived, to be tried again: see importing.late
 REMOVE = 2_000
 CHARACTERS = (
     32_000_000  # of column names in a batch's values: tables of very many columns come in smaller batches
@@ -47,7 +48,8 @@ class Import:
         self.context, self.upload, self.dataset = context, upload, upload.dataset
         self.options = upload.options
         self.refused_path = context.folder / "refused.csv"
-        self.files: Arriving | None = Arriving(context, upload) if upload.options.get("files") else None
+        with_files = upload.options.get("files") or self._columns_of_files()
+        self.files: Arriving | None = Arriving(context, upload) if with_files else None
         self.erased = Erased(None)
         self.begun = 0.0  # how much of the progress the files have taken
 
@@ -56,6 +58,8 @@ class Import:
         self._prepare()
         if self.upload.deliveries.exists():  # of an importer; a person has the file in their hands
             self.erased = Erased(self.dataset)  # now that it is being imported nobody is erased
+            if self.files is not None:
+                self.files.tried_again = True
         with storage.local(self.upload.file) as path, open_table(path, self.options) as table:
             if self.files is not None:
                 self._take_in_files(self.files, path, table)
@@ -197,6 +201,8 @@ class Import:
         inserted = bulk.insert(upload, rows)
         report = {**self.report, "next": batch.first - 1 + batch.count, "refused_bytes": size}
         report["empty_rows"] = report.get("empty_rows", 0) + done.empty
+        if self.files is not None and self.files.tried_again and (late := self._late(done.refusals)):
+            report["late"] = [*report.get("late", []), *late][:LATE_KEPT]
         if done.erased:
             report["erased_rows"] = report.get("erased_rows", 0) + done.erased
         if inserted.added < len(rows):
@@ -221,6 +227,12 @@ class Import:
             test_count=F("test_count") + inserted.test,
             updated_at=timezone.now(),
         )
+
+    def _late(self, refusals: list[Refusal]) -> list[int]:
+        """The numbers of rows that nothing is wrong with but that what they name has not arrived."""
+        assert self.files is not None
+        late = {r.row for r in refusals if r.reason in self.files.late}
+        return sorted(late - {r.row for r in refusals if r.reason not in self.files.late})
 
     def _write(self, refusals: list[Refusal], durable: bool = True) -> int:
         """Append to the report; its size, which the checkpoint remembers."""
@@ -249,7 +261,7 @@ class Import:
             self.upload.state, self.upload.finished_at = Upload.State.IMPORTED, timezone.now()
             self.upload.preview = {k: v for k, v in self.upload.preview.items() if k != "rows"}
             self.upload.save(update_fields=["refused_file", "state", "finished_at", "preview"])
-            if self.files is not None:  # its files are kept by now, without what identifies patients: the archive still has that
+            if self.options.get("files"):  # they are kept by now, without what identifies patients: the archive still has that
                 paths = storage.release([self.upload.file], [self.upload])
                 for path in paths:
                     transaction.on_commit(partial(storage.discard, path, time()))

@@ -65,6 +65,7 @@ class Piece:
     files: Sequence[RemoteFile] = ()
     faulty: Sequence[Faulty] = ()
     behind: Callable[[Collection[str]], Cursor] | None = None
+    waiting: Mapping[str, int] | None = None  # of what is not given yet, how much for which reason: see importing.waiting
 
 
 @dataclass(frozen=True)

@@ -72,9 +72,10 @@ def _tells_patients(options: dict[str, Any]) -> bool:
 
 
 def _forget(importer: Importer) -> None:
-    from datasets.importing import pending  # it needs the intake, which this app's start does not
+    from datasets.importing import late, pending  # they need the intake, which this app's start does not
 
-    if pending.broken(pending.of(importer)).exclude(upload=None).exists():  # their files go now: erasure._forget
+    # Their files go now (erasure._forget), and with them the rows that wait for their images.
+    if pending.broken(pending.of(importer)).exclude(upload=None).exists() or late.waiting(importer).exists():
         pending.read_again(importer)
     # The revision begins a run that reads now anew, with this patient among the erased ones.
     Importer.objects.filter(pk=importer.pk).update(look={}, looked_at=None, revision=F("revision") + 1)

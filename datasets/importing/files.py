@@ -40,6 +40,7 @@ class Table:
     file: StoredFile
     options: dict[str, Any]
     rows: int = 0
+    once: bool = True  # whether the very same content is passed over
 
 
 @dataclass(frozen=True)

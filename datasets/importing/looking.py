@@ -90,7 +90,8 @@ def _of_rows(importer: Importer, seen: Preview) -> dict[str, Any]:
     with temporary.file("arrived-") as copy:
         path = Path(copy.name)
         lots.sample(path, seen.fields, seen.rows)
-        options, preview = build(path, Settings(encoding="utf-8", delimiter=",", header=True), importer.dataset)
+        reading = Settings(encoding="utf-8", delimiter=",", header=True)
+        options, preview = build(path, reading, importer.dataset, importer.organisation)
     preview["row_estimate"], preview["row_estimate_exact"] = len(seen.rows), False
     return {"options": options, "preview": preview}
 
@@ -113,7 +114,7 @@ def _of_tables(context: JobContext, importer: Importer, source: Source) -> dict[
     reason: ReadError | None = None
     for _file, copy, _faulty in _first(context, source, SAMPLED):
         try:
-            options, preview = build(copy.path, Settings(), importer.dataset)
+            options, preview = build(copy.path, Settings(), importer.dataset, importer.organisation)
         except ReadError as error:
             reason = reason or error
             continue

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import IO, Any
@@ -43,6 +43,7 @@ class Lot:
         self.count = self.erased = 0
         self.faulty: list[Faulty] = []
         self.unknown: set[str] = set()
+        self.waiting: Mapping[str, int] | None = None
 
     def _patients(self, mapping: Sequence[dict[str, Any]], erased: Erased) -> Any:
         """(field, raw → patient key, erased) where there are erased patients that a row could bring back."""
@@ -75,6 +76,7 @@ class Lot:
         for number, row in enumerate(piece.rows, 1):
             self._write(number, row)
         self.faulty += piece.faulty
+        self.waiting = piece.waiting if piece.waiting is not None else self.waiting
         self.cursor = piece.cursor
 
     def _asked(self) -> list[str]:

@@ -140,6 +140,7 @@ class ImporterRun(models.Model):
     faulty_count = models.BigIntegerField(default=0)
     faulty = models.JSONField(default=list, help_text="[{where, reason}], the first of them")
     notes = models.JSONField(default=list, help_text="fields of the source that the mapping does not know")
+    waiting = models.JSONField(default=dict, help_text="of what the source does not give yet, how much for which reason")
     error_code = models.CharField(max_length=50, blank=True)
     error_text = models.TextField(blank=True)
     cursor_before = models.JSONField(default=dict)

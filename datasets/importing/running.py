@@ -23,7 +23,7 @@ from accounts.actor import Actor
 from datasets import intake, temporary
 from datasets.arrivals import keeping, services
 from datasets.arrivals.found import Refused
-from datasets.importing import files, lots, opening, pending
+from datasets.importing import files, late, lots, opening, pending
 from datasets.importing.base import Cursor, Delivers, Faulty, Source, SourceError
 from datasets.importing.erased import Erased
 from datasets.importing.files import Kept, Table
@@ -62,6 +62,7 @@ class Run:
         try:
             self._begin()
             self._check()
+            self._late()
             with opening.opened(self.importer) as source:
                 if source.delivers == Delivers.ROWS:
                     self._rows(source)
@@ -116,6 +117,28 @@ class Run:
             text = _("The data set no longer has the column %(names)s. Map the fields anew.")
             raise SourceError("column_lost", text % {"names": ", ".join(f"“{name}”" for name in lost[:10])})
 
+    def _late(self) -> None:
+        """Rows of earlier runs whose images have arrived since."""
+        if not self.importer.needs_dataset or self.dataset is None:
+            return
+        for ready in late.ready(self.importer, self.dataset):
+            self.context.stop_if_asked()
+            with temporary.file("arrived-") as copy:
+                ready.write(copy)
+                copy.flush()
+                self._deliver(self.importer.cursor, partial(self._kept_late, ready, Path(copy.name)), partial(self._took, ready))
+
+    def _kept_late(self, ready: late.Ready, path: Path) -> Kept:
+        file = keeping.keep(self.importer.organisation, keeping.measured(path))
+        return Kept([Table(self._name(), file, ready.options, len(ready.rows), once=False)])
+
+    def _took(self, ready: late.Ready, _kept: Kept) -> None:
+        ready.taken()
+        self.row.rows_read += len(ready.rows)
+
+    def _name(self) -> str:
+        return f"{self.importer.name} {date_format(timezone.localtime(), 'Y-m-d H:i')}.csv"
+
     def _rows(self, source: Source) -> None:
         pieces, erased = source.pieces(self.importer.cursor), Erased(self.dataset)
         more, trouble = True, None
@@ -136,17 +159,17 @@ class Run:
 
     def _deliver_lot(self, lot: lots.Lot, path: Path) -> None:
         options = {**lot.options, "keep_good_rows": self.importer.options.get("keep_good_rows", True)}
-        name = f"{self.importer.name} {date_format(timezone.localtime(), 'Y-m-d H:i')}.csv"
-
         def kept() -> Kept:
             if not lot.count:
                 return Kept(faulty=lot.faulty)
             file = keeping.keep(self.importer.organisation, keeping.measured(path))
-            return Kept([Table(name, file, options, lot.count)], faulty=lot.faulty)
+            return Kept([Table(self._name(), file, options, lot.count)], faulty=lot.faulty)
 
         def counted(_kept: Kept) -> None:
             self.row.rows_read += lot.count + lot.erased
             self.row.rows_erased += lot.erased
+            if lot.waiting is not None:
+                self.row.waiting = dict(lot.waiting)
             self.row.notes = sorted({*self.row.notes, *(name[:200] for name in lot.unknown)})[:100]
 
         self._deliver(lot.cursor or {}, kept, counted)
@@ -214,7 +237,7 @@ class Run:
         """An upload that needs no person: one has confirmed its mapping. None where the very same is imported already, or now."""
         before = Upload.objects.filter(deliveries__run__importer=self.importer, file=table.file, dataset=self.dataset)
         there = (Upload.State.IMPORTED, Upload.State.IMPORTING)
-        if before.filter(state__in=there, options__columns=table.options["columns"]).exists():
+        if table.once and before.filter(state__in=there, options__columns=table.options["columns"]).exists():
             self.row.rows_same += table.rows
             return
         upload = Upload(

@@ -126,12 +126,15 @@ class ImporterRunSerializer(serializers.ModelSerializer[ImporterRun]):
     """One run. `rows_…` are filled in as its uploads are imported."""
 
     job = serializers.UUIDField(source="job_id", read_only=True, allow_null=True)
+    waiting = serializers.DictField(
+        child=serializers.IntegerField(), read_only=True, help_text="what the source does not give yet, by reason"
+    )
 
     class Meta:
         model = ImporterRun
         fields: tuple[str, ...] = (
             "id", "state", "job", "started_at", "finished_at", "rows_read", "rows_added", "rows_duplicate", "rows_refused",
-            "rows_erased", "files", "faulty_count", "error_code", "error_text",
+            "rows_erased", "files", "faulty_count", "error_code", "error_text", "waiting",
         )  # fmt: skip
         read_only_fields = fields
 

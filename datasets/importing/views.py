@@ -15,7 +15,7 @@ from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from datasets.arrivals import services as arrivals
 from datasets.arrivals.models import Arrival
-from datasets.importing import opening, queries, refusals, services
+from datasets.importing import late, opening, queries, refusals, services, waiting
 from datasets.importing.base import SourceError
 from datasets.importing.models import Importer, ImporterRun
 
@@ -57,7 +57,7 @@ def importer(request: HttpRequest, pk: Any) -> HttpResponse:
     last = runs.rows[0] if runs.rows and not runs.previous_url else row.runs.first()
     context = {
         "importer": row, "kind": kind_label(row), "runs": runs, "last": last, "came": queries.came_lately(row),
-        "job": queries.live_job(row), "settings": queries.shown_settings(row),
+        "job": queries.live_job(row), "settings": queries.shown_settings(row), "late": late.count(row),
         "standing": queries.standing(row, last.state if last else None),
     }  # fmt: skip
     return render(request, "datasets/importers/importer.html", context)
@@ -74,6 +74,7 @@ def importer_run(request: HttpRequest, pk: Any, run: int) -> HttpResponse:
         "importer": found.importer, "run": found, "deliveries": deliveries, "arrivals": made,
         "faulty": found.faulty[:FAULTY_SHOWN], "more": max(0, found.faulty_count - len(found.faulty[:FAULTY_SHOWN])),
         "refused": refusals.first(found) if found.rows_refused else [],
+        "waits": waiting.texts(found.waiting),
     }  # fmt: skip
     return render(request, "datasets/importers/run.html", context)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext
@@ -68,7 +69,7 @@ class Received:
 def received_of(organisation: Organisation | None, pseudonym: str) -> Received:
     """Reads only."""
     wanted = pseudonym.strip().upper()
-    rows = Record.objects.for_organisation(organisation).filter(patient_key=wanted)
+    rows = Record.objects.for_organisation(organisation).filter(Q(patient_key=wanted) | Q(files__file__cell__pseudonym=wanted))
     sets = Dataset.objects.for_organisation(organisation).filter(pk__in=rows.values("dataset")).order_by("name")
     return Received(
         wanted,

@@ -108,7 +108,9 @@ class DicomInstance(models.Model):
         ordering = ["study", "series", "number", "pk"]
         indexes = [
             models.Index(fields=["organisation", "study", "series", "instance"], name="dicom_by_study"),
+            models.Index(fields=["organisation", "series"], name="dicom_by_series"),
             models.Index(fields=["organisation", "instance"], name="dicom_by_instance"),
+            models.Index(fields=["organisation", "created_at"], name="dicom_by_coming"),
             models.Index(fields=["organisation", "patient_id"], name="dicom_by_patient"),
             models.Index(fields=["organisation", "study_date", "study"], name="dicom_by_date"),
         ]

@@ -17,6 +17,7 @@ SOURCES: dict[str, str] = {
     "folder": "datasets.importing.sources.folder.FolderSource",
     "sftp": "datasets.importing.sources.sftp.SftpSource",
     "s3": "datasets.importing.sources.s3.S3Source",
+    "received": "datasets.importing.sources.received.ReceivedSource",
     "dicomweb": "datasets.importing.sources.dicomweb.DicomwebSource",
 }
 

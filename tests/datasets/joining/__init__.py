@@ -1,0 +1,1 @@
+"""DICOM that has arrived joins data sets."""

@@ -1,5 +1,6 @@
 """An importer of received DICOM: what a scanner sends becomes records with volumes, once, by itself."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,7 +72,7 @@ def test_what_a_scanner_sends_becomes_records_with_volumes_once(
         assert (cell.kind, cell.form, cell.pseudonym) == ("volume", "dicom-series", record.patient_key)
         with default_storage.open(pointer.file.path) as stored:
             assert b"Quillfeather" not in stored.read()
-        assert read_volume(default_storage.path(pointer.file.path)).known
+        assert read_volume(Path(default_storage.path(pointer.file.path))).known
     assert sorted(r.target for r in dataset.records.all()) == ["axial", "coronal"]
     before = StoredFile.objects.count()
     for _time in range(2):

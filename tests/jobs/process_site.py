@@ -150,7 +150,7 @@ def migrate(site: Site) -> None:
         path.write_bytes(_migrated[0])
         return
     process = site.manage("migrate", "--verbosity", "0", "--skip-checks")
-    if process.wait(120) != 0:
+    if process.wait(300) != 0:
         raise AssertionError(site.log())
     if path is not None and not path.with_name(f"{path.name}-wal").exists():
         _migrated.append(path.read_bytes())

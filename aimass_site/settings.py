@@ -280,7 +280,10 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "accounts.rest.pagination.CursorPagination",
     "DEFAULT_SCHEMA_CLASS": "accounts.rest.schema.AutoSchema",
     "DEFAULT_THROTTLE_CLASSES": ["accounts.rest.throttling.KeyThrottle"],
-    "DEFAULT_THROTTLE_RATES": {"key": env("API_THROTTLE", default="6000/min")},
+    "DEFAULT_THROTTLE_RATES": {
+        "key": env("API_THROTTLE", default="6000/min"),
+        "store": env("API_STORE_THROTTLE", default="60000/min"),
+    },
     "EXCEPTION_HANDLER": "accounts.rest.problems.problem_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",

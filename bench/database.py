@@ -24,6 +24,7 @@ def fresh(engine: str) -> Iterator[dict[str, str]]:
             "OMP_NUM_THREADS": "1",
             "LOG_LEVEL": "ERROR",
             "API_THROTTLE": "100000000/min",
+            "API_STORE_THROTTLE": "100000000/min",
             "PYTHONWARNINGS": "ignore",
         }
         environment.pop("DATABASE_URL", None)

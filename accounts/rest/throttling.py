@@ -68,3 +68,12 @@ class KeyThrottle(SimpleRateThrottle):
 
     def wait(self) -> float | None:
         return self.seconds
+
+
+class StoreThrottle(KeyThrottle):
+    """The rate "store", counted apart: a scanner that sends each slice by itself makes hundreds of requests a second."""
+
+    scope = "store"
+
+    def get_cache_key(self, request: Request, view: Any) -> str | None:
+        return f"{super().get_cache_key(request, view)}:store"

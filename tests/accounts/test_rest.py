@@ -298,7 +298,7 @@ class TestThrottling:
     def slow(self, monkeypatch):
         from accounts.rest.throttling import KeyThrottle
 
-        monkeypatch.setattr(KeyThrottle, "THROTTLE_RATES", {"key": "3/hour"})
+        monkeypatch.setattr(KeyThrottle, "THROTTLE_RATES", {"key": "3/hour", "store": "3/hour"})
 
     def test_a_runaway_program_is_stopped_and_told_when_to_come_back(self, bob):
         client = bearer(make_key(bob)[1])

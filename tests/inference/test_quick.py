@@ -159,7 +159,7 @@ def test_throttle_counts_here_too(ask: Ask, heart_version: Any, monkeypatch: Any
     from accounts.rest.throttling import KeyThrottle
     from inference import quick
 
-    monkeypatch.setattr(KeyThrottle, "THROTTLE_RATES", {"key": "3/min"})
+    monkeypatch.setattr(KeyThrottle, "THROTTLE_RATES", {"key": "3/min", "store": "3/min"})
     monkeypatch.setattr(quick, "_rate", lambda: (3, 60))
     body = {"model": str(heart_version.model_id), "record": OLD_MAN}
     statuses = [ask(body)[0] for _each in range(5)]

@@ -19,6 +19,7 @@ from accounts import audit
 from accounts.actor import Actor, actor_of
 from accounts.permissions import Permission
 from accounts.rest.problems import Problem
+from accounts.rest.throttling import StoreThrottle
 from datasets.dicom.codes import Unreadable
 from datasets.receiving import part10, sharing
 from datasets.receiving.body import Body
@@ -150,6 +151,9 @@ class Studies(Search):
     http_method_names = ["get", "head", "options", "post"]
     parser_classes = (RelatedParser,)
     level = "study"
+
+    def get_throttles(self) -> list[Any]:
+        return [StoreThrottle()] if self.request.method == "POST" else super().get_throttles()
 
     @extend_schema(
         operation_id="dicomweb_store",

@@ -13,6 +13,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from accounts.models import AuditEvent
+from accounts.rest.throttling import KeyThrottle
 from datasets import storage
 from datasets.arrivals.models import ArrivedFile
 from datasets.dicom.models import PatientKey
@@ -112,6 +113,12 @@ def test_quota_and_size_are_told_for_each(dana_api: Any, settings: Any) -> None:
     settings.MAX_UPLOAD_BYTES, settings.UPLOAD_QUOTA_BYTES = 100, 0
     found = json.loads(store(dana_api, bytes_of(image())).content)
     assert [value(f, "00081197") for f in found["00081198"]["Value"]] == [0xA700]
+
+
+def test_a_scanner_is_not_taken_for_a_runaway_program(dana_api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KeyThrottle, "THROTTLE_RATES", {"key": "2/hour", "store": "4/hour"})
+    assert [store(dana_api, bytes_of(image())).status_code for _image in range(5)] == [200, 200, 200, 200, 429]
+    assert [dana_api.get(f"{WEB}/studies").status_code for _search in range(3)] == [200, 200, 429]
 
 
 def test_auditor_and_narrow_key_store_nothing(victor: Any, dana: Any, api_of: Any) -> None:

@@ -14,12 +14,12 @@ from joblib import parallel_config
 from threadpoolctl import threadpool_limits
 
 import engine.clock
-from engine import pipelines, registry
+from engine import pipelines
 from engine.assembly import Assembler, Contender
 from engine.candidates.base import Curve
 from engine.checks import problems_of, unreadable_files
+from engine.choice import Choice, baseline_of
 from engine.clock import READING, Clock, Deadline, OutOfTime
-from engine.combining import Combination, parts_of, stacked, weighted
 from engine.copies import one_side
 from engine.doubts import left_out
 from engine.errors import EngineError, Stopped
@@ -28,7 +28,7 @@ from engine.findings import CandidateResult, OnProgress, Search, ShouldStop, Wat
 from engine.fitted import Fitted, Member
 from engine.frozen import MARGIN, Allowance
 from engine.heap import give_back
-from engine.metrics import METRICS, Floats, Ints, gain, score
+from engine.metrics import METRICS
 from engine.modalities import what_each_adds
 from engine.plan import Plan, make_plans
 from engine.positive import default_positive
@@ -38,7 +38,6 @@ from engine.sampling import affordable, readable, sampled
 from engine.schema import Kind
 from engine.split import Fold, folds
 from engine.suspicion import without
-from engine.tasks import special
 from engine.time_order import forward_folds
 from engine.training_data import TrainingData, metric_of, prepare
 from engine.transformers.text import COMPONENTS
@@ -47,7 +46,6 @@ from engine.validation import Validator
 
 FROZEN_SHARE = 0.5  # of the budget at most for the features of pretrained networks
 REPEATED_FROM = 20.0  # seconds of budget
-PLAINEST = "linear"  # its answers can be read off its coefficients, and it forgets best what is chance
 VERY_SMALL, REPEATS = 300, 3  # records up to which settings are compared on several ways of making the folds
 REPORT_FIXED, REPORT_PER_ROW = 0.15, 4e-5  # seconds that calibration and intervals of one candidate take at first guess
 
@@ -172,11 +170,13 @@ class _Run:
             raise EngineError(
                 "nothing_fitted", f"No candidate could be fitted ({reasons}).", {"reasons": reasons}
             )
-        best = self._best_single(contenders, results)
+        choice = Choice(self.validator, self.assembler, self.recipe, self._report)
+        best = choice.single(contenders, results)
         if len(contenders) > 1 and (not self.recipe.candidates or "ensemble" in self.recipe.candidates):
-            best = self._ensemble(contenders, results, best)
+            self.watch.say(0.95, "ensemble", "Weighting the candidates", "ensemble")
+            best = choice.ensemble(contenders, results, best)
             give_back()
-        baseline = self._baseline()
+        baseline = baseline_of(self.validator)
         adds = what_each_adds(
             self.validator, contenders, best.candidate, self.recipe.time_budget, lambda _: self.watch.ask()
         )
@@ -327,80 +327,6 @@ class _Run:
         if len(contender.members) == 1:
             result.curve = contender.members[0].model.curve
         return fitted
-
-    def _best_single(self, contenders: list[Contender], results: list[CandidateResult]) -> Fitted:
-        """The one with the best score, unless the plainest is within its noise (ADR 17)."""
-        named, winner = {result.name: result for result in results}, self._leader(contenders)
-        for plainest in [c for c in contenders if c.name == PLAINEST and c is not winner]:
-            if not self.assembler.clearly_better(winner, plainest):
-                named[winner.name].reason = "not better than the linear model beyond chance"
-                winner = plainest
-        fitted = named[winner.name].fitted
-        assert fitted is not None
-        return fitted
-
-    def _leader(self, contenders: list[Contender]) -> Contender:
-        return max(contenders, key=lambda c: self.validator.gain(c.raw, c.rows))
-
-    def _ensemble(
-        self, contenders: list[Contender], results: list[CandidateResult], single: Fitted
-    ) -> Fitted:
-        self.watch.say(0.95, "ensemble", "Weighting the candidates", "ensemble")
-        spec = registry.get("ensemble")
-        result = CandidateResult("ensemble", spec.label, metric=self.metric)
-        results.append(result)
-        given = registry.validate("ensemble", self.recipe.hyperparameters.get("ensemble", {}))
-        rounds = given.get("rounds", spec.defaults()["rounds"])
-        began = time.monotonic()
-        found = self._combination(contenders, rounds)
-        combined = self.assembler.combine(contenders, found)
-        if combined is None:
-            result.reason = "one candidate alone does as well"
-            return single
-        fitted = self._report(result, combined)
-        result.fit_seconds = time.monotonic() - began
-        names = {single.candidate, self._leader(contenders).name}
-        rivals = [c for c in contenders if c.name in names]
-        if self.recipe.candidates == ("ensemble",) or all(self.assembler.clearly_better(combined, c) for c in rivals):
-            return fitted
-        result.reason = "not better than the best single candidate beyond chance"
-        return single
-
-    def _combination(self, contenders: list[Contender], rounds: int) -> Combination:
-        """The weighted mean, or the stack where it is better on records that had no part in its weights."""
-        rows, data = contenders[0].rows, self.data
-        held = [held for _, held in self.validator.folds[: self.validator.own]]
-        parts = parts_of(rows, held, data.y, data.patients, data.task, self.recipe.seed)
-        raws = [contender.raw for contender in contenders]
-
-        def gained(raw: Floats, positions: Ints) -> float:
-            return self.validator.gain(raw, rows[positions])
-
-        mean = weighted(raws, parts, gained, rounds)
-        if special(data.task) is not None:  # their rows are not probabilities that sum to 1
-            return mean
-        stack = stacked(raws, data.y[rows], parts, gained)
-        return stack if stack is not None and stack.gain > mean.gain else mean
-
-    def _baseline(self) -> CandidateResult:
-        spec = registry.get("baseline")
-        rows = np.concatenate([held for _, held in self.validator.folds[: self.validator.own]])
-        y, own = self.data.y, special(self.data.task)
-        raw = np.full(len(rows), y.mean())
-        if self.data.classify:
-            shares = np.bincount(y.astype(np.int64), minlength=len(self.data.classes)) / len(y)
-            raw = np.tile(shares, (len(rows), 1))
-        if own is not None:
-            raw = own.baseline(self.data, len(rows))
-        outcomes = self.validator.outcomes(raw, rows)
-        value = score(outcomes, self.metric)
-        return CandidateResult(
-            "baseline",
-            spec.label,
-            metric=self.metric,
-            status="done",
-            validation_score=self._plain(gain(self.metric, value)),
-        )
 
 
 def used_cores(cores: int | None) -> Any:

@@ -1,6 +1,6 @@
 """The real receiver, killed while peers send, and the real worker, killed while it takes: nothing promised is lost or doubled."""
 
-import gc
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ import psutil
 import pytest
 from pydicom.uid import CTImageStorage
 from pynetdicom import AE
+from pynetdicom.transport import AssociationSocket
 
 from accounts.models import Organisation
 from datasets.arrivals.models import ArrivedFile
@@ -20,12 +21,24 @@ from jobs.models import Job
 from tests.datasets.dicom.files import slice_of
 from tests.jobs.process_site import Site, new_site, until
 
-pytestmark = [
-    pytest.mark.process,
-    # The peers' side of a line that breaks: pynetdicom leaves its socket to the garbage collector.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.process
 IMAGES = 80
+
+
+@pytest.fixture(autouse=True)
+def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The peers' side of a line that breaks is closed here: pynetdicom leaves it to the garbage collector."""
+    made: list[socket.socket] = []
+    create = AssociationSocket._create_socket
+
+    def remembered(self: AssociationSocket, address: Any) -> socket.socket:
+        made.append(create(self, address))
+        return made[-1]
+
+    monkeypatch.setattr(AssociationSocket, "_create_socket", remembered)
+    yield
+    for one in made:
+        one.close()
 
 
 @pytest.fixture
@@ -104,4 +117,3 @@ def test_killed_receiver_and_killed_worker_lose_nothing(site: Site, tmp_path: Pa
     some = ArrivedFile.objects.filter(outcome="imported").select_related("file")[0]
     assert some.file is not None
     assert str(read(site.folder / "files" / some.file.path).PatientID).startswith("P")
-    gc.collect()  # the sockets above, while their warning is not asked for

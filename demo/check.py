@@ -2,13 +2,12 @@
 a scientist over the SDK; each step must show what it promises."""
 
 import re
-import time
 from collections.abc import Callable
 from email import message_from_bytes, policy
 from pathlib import Path
 
 import ai_mass as am
-from demo import data
+from demo import data, processes
 from demo.browser import Browser
 from demo.processes import Portal
 from demo.story import PATIENT
@@ -29,10 +28,10 @@ def expect(condition: object, what: str) -> None:
 
 def until(look: Callable[[], object], what: str, seconds: float = 180.0) -> None:
     """Look again and again until it holds. Raises CheckFailed after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not look():
-        expect(time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.5)
+    try:
+        processes.until(look, what, seconds)
+    except TimeoutError as error:
+        raise CheckFailed(str(error)) from None
 
 
 def mailed_link(folder: Path, containing: str) -> str:

@@ -6,12 +6,23 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 HOME = Path(__file__).resolve().parent.parent
+
+
+def until(look: Callable[[], Any], what: str, seconds: float = 300.0) -> Any:
+    """Look again and again until it gives something true. Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(0.5)
+    return found
 
 
 def free_port() -> int:

@@ -11,20 +11,11 @@ from typing import Any
 
 import ai_mass as am
 from demo import data
+from demo.processes import until
 from demo.story import EXAMPLES, ensure_dataset
 
 LABORATORY, WARD, BRANCH = "Laboratory, nightly", "Ultrasound of the ward", "Laboratory of the branch"
 COLUMNS = [{"name": "patient", "role": "patient", "kind": "category"}, {"name": "diagnosis", "role": "target"}]
-
-
-def until(look: Callable[[], Any], what: str, seconds: float = 300.0) -> Any:
-    """Look again and again until it gives something true. Raises TimeoutError."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.5)
-    return found
 
 
 def put(path: Path, write: Callable[[Path], Any]) -> None:

@@ -47,8 +47,9 @@ def first(run: ImporterRun) -> list[RefusedRow]:
 
 
 def _of(upload: Upload, most: int) -> list[RefusedRow]:
+    assert upload.refused_file is not None, "the query leaves those out"
     try:
-        stream: Any = default_storage.open(upload.refused_file.path, "rb")  # type: ignore[union-attr]  # the query leaves those out
+        stream: Any = default_storage.open(upload.refused_file.path, "rb")
     except OSError:  # erased since, or on another host
         return []
     with stream, io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="") as text:

@@ -19,7 +19,7 @@ from datasets.importing.files import fetched
 from datasets.importing.network import Network
 from datasets.importing.sources import source_class
 from tests.datasets.importing import certificates, databases
-from tests.datasets.importing.databases import NAMED, Certificate, Database, postgresql
+from tests.datasets.importing.databases import NAMED, PASSWORD, Certificate, Database, postgresql
 
 HERE = Network(("127.0.0.0/8", "::1/128"))  # as an administrator would list the hospital's own
 OPENED: list[Source] = []
@@ -33,6 +33,14 @@ def source(kind: str, network: Network = HERE, **given: Any) -> Source:
     assert form.is_valid(), form.errors
     OPENED.append(made(form.cleaned_data, network))
     return OPENED[-1]
+
+
+LABS = "SELECT id, name, taken, result, at FROM labs"
+
+
+def of_labs(labs: Database, **changed: Any) -> Source:
+    """A source of the table `labs` that the tests of a kind of server have made."""
+    return source("sql", **{"address": labs.address, "password": PASSWORD, "tls": "off", "query": LABS, **changed})
 
 
 @pytest.fixture(autouse=True)

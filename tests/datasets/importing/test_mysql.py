@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import pymysql
 import pytest
@@ -15,11 +14,12 @@ import pytest
 from datasets.importing.base import SourceError
 from datasets.importing.network import Network
 from datasets.importing.sources.sql_form import SqlForm
-from tests.datasets.importing.conftest import drained, rows_of, source
+from tests.datasets.importing.conftest import LABS as QUERY
+from tests.datasets.importing.conftest import drained, rows_of
+from tests.datasets.importing.conftest import of_labs as of
 from tests.datasets.importing.databases import NAMED, PASSWORD, Database
 
 pytestmark = pytest.mark.once
-QUERY = "SELECT id, name, taken, result, at FROM labs"
 
 
 @pytest.fixture
@@ -31,12 +31,6 @@ def labs(mariadb: Database) -> Database:
         " '2026-01-01' + interval floor(seq / 10) second FROM seq_0_to_1199"
     )
     return mariadb
-
-
-def of(labs: Database, **changed: Any) -> Any:
-    return source(
-        "sql", **{"address": labs.address, "password": PASSWORD, "tls": "off", "query": QUERY, **changed}
-    )
 
 
 def test_check_and_preview(labs: Database) -> None:

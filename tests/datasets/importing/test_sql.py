@@ -4,17 +4,17 @@ import logging
 import socket
 import threading
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
 from datasets.importing.base import SourceError
 from datasets.importing.network import Network
-from tests.datasets.importing.conftest import drained, refused, rows_of, source
+from tests.datasets.importing.conftest import LABS as QUERY
+from tests.datasets.importing.conftest import drained, refused, rows_of
+from tests.datasets.importing.conftest import of_labs as of
 from tests.datasets.importing.databases import PASSWORD, Database
 
 pytestmark = pytest.mark.once
-QUERY = "SELECT id, name, taken, result, at FROM labs"
 
 
 @pytest.fixture
@@ -25,12 +25,6 @@ def labs(database: Database) -> Database:
         " + (n / 10) * interval '1 second' FROM generate_series(0, 2499) AS n"
     )
     return database
-
-
-def of(labs: Database, **changed: Any) -> Any:
-    return source(
-        "sql", **{"address": labs.address, "password": PASSWORD, "tls": "off", "query": QUERY, **changed}
-    )
 
 
 def test_check_and_preview(labs: Database) -> None:

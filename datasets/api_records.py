@@ -109,7 +109,10 @@ class RecordList(generics.GenericAPIView[Record]):
         many = "records" in given.validated_data
         rows = given.validated_data["records"] if many else [given.validated_data["values"]]
         try:
-            added = add_records(actor=actor_of(request), dataset=dataset, rows=rows, source=Record.Source.API)
+            known = given.validated_data["known"]
+            added = add_records(
+                actor=actor_of(request), dataset=dataset, rows=rows, source=Record.Source.API, known=known
+            )
         except RecordRefused as error:
             raise refused(error, many) from error
         # No patient data in the answer: it is kept for repeats of the request, and must not outlive an erasure.

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import generics, serializers
 from rest_framework.parsers import JSONParser, MultiPartParser
@@ -70,6 +71,9 @@ class ColumnChoiceSerializer(serializers.Serializer[Any]):
     date_order = serializers.ChoiceField(choices=["", "ymd", "dmy", "mdy"], required=False)
     future = serializers.BooleanField(required=False)
     keep_words = serializers.BooleanField(required=False)
+    identifies = serializers.BooleanField(
+        required=False, help_text=_("tells who the patient is: masked in the texts of the same row, kept or not")
+    )
     include = serializers.BooleanField(required=False)
 
 

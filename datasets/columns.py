@@ -18,6 +18,7 @@ from django.utils.translation import ngettext
 
 from accounts import audit
 from accounts.actor import Actor
+from datasets.masking import columns as masking
 from datasets.models import Column, Dataset, Record, RecordChange, Role, Split, Upload
 from datasets.records import coerce, label_text, row_hash
 from datasets.services import check_column, check_roles
@@ -26,7 +27,7 @@ from datasets.versions import rows_of
 
 LIMIT = 200_000
 CHUNK = 2_000
-FIELDS = ("kind", "role", "minimum", "maximum")
+FIELDS = ("kind", "role", "minimum", "maximum", "identifies")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Plan:
 
 
 def plan(dataset: Dataset, changes: Sequence[Mapping[str, Any]]) -> Plan:
-    """Check the changes `{name, kind?, role?, minimum?, maximum?}`. Raises ValidationError; changes nothing."""
+    """Check the changes `{name, kind?, role?, minimum?, maximum?, identifies?}`. Raises ValidationError; changes nothing."""
     before = list(dataset.columns.all())
     after = [copy(column) for column in before]
     by_name = {column.name: column for column in after}
@@ -167,12 +168,12 @@ def _rewrite(dataset: Dataset, made: Plan) -> None:
         waiting.clear()
 
     for pk, key, split, values in rows_of(dataset):
-        values = _converted(values, made.kinds, pk, problems)
+        values = _converted(values, made.kinds, made.after, pk, problems)
         if problems:
             continue
         digest = current[pk]
         if made.kinds:
-            fresh = row_hash(dataset, {**values, **_converted(first_labels.get(pk, {}), made.kinds, pk, {})})
+            fresh = row_hash(dataset, {**values, **_converted(first_labels.get(pk, {}), made.kinds, made.after, pk, {})})
             if fresh not in hashes:  # two rows that have become equal: the second keeps its old hash
                 hashes.add(fresh)
                 digest = fresh
@@ -206,7 +207,11 @@ def _labels_as_they_came(dataset: Dataset) -> dict[int, dict[str, Any]]:
 
 
 def _converted(
-    values: dict[str, Any], kinds: Sequence[Column], pk: int, problems: dict[str, list[int]]
+    values: dict[str, Any],
+    kinds: Sequence[Column],
+    after: Sequence[Column],
+    pk: int,
+    problems: dict[str, list[int]],
 ) -> dict[str, Any]:
     values = dict(values)
     for column in kinds:
@@ -215,7 +220,7 @@ def _converted(
                 values[column.name] = coerce(column, values[column.name])
             except ValueError:
                 problems.setdefault(column.name, []).append(pk)
-    return values
+    return masking.values(after, values, only=kinds)  # what has become a text is stored as one
 
 
 def _cannot(name: str, ids: Sequence[int]) -> str:

@@ -23,19 +23,21 @@ class ColumnForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Column
-        fields = ["kind", "role", "minimum", "maximum"]
+        fields = ["kind", "role", "minimum", "maximum", "identifies"]
         labels = {
             "kind": _("Kind"),
             "role": _("Role"),
             "minimum": _("Least possible"),
             "maximum": _("Largest possible"),
+            "identifies": _("Tells who the patient is"),
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
             field.widget.attrs["aria-label"] = f"{self.instance.name}: {field.label}"
-            field.widget.attrs["class"] = "form-select" if name in ("kind", "role") else "form-control"
+            small = "form-check-input" if name == "identifies" else "form-control"
+            field.widget.attrs["class"] = "form-select" if name in ("kind", "role") else small
 
 
 class RecordFilterForm(forms.Form):

@@ -94,6 +94,7 @@ class ColumnForm(forms.Form):
     maximum = forms.FloatField(required=False)
     future = forms.BooleanField(required=False)
     keep_words = forms.BooleanField(required=False)
+    identifies = forms.BooleanField(required=False)
 
     def __init__(self, column: Mapping[str, Any], place: int, data: Mapping[str, Any] | None = None) -> None:
         number_format = f"{column['decimal']}|{column['thousands']}"
@@ -118,7 +119,7 @@ class ColumnForm(forms.Form):
             field.widget.attrs |= {"class": css, "aria-label": f"{LABELS[name]}: {column['name']}"}
         self.fields["number_format"].strip = False  # type: ignore[attr-defined]
         if column["fixed"]:
-            for name in ("kind", "role", "minimum", "maximum"):
+            for name in ("kind", "role", "minimum", "maximum", "identifies"):
                 self.fields[name].disabled = True
 
     def choice(self) -> dict[str, Any]:
@@ -133,6 +134,7 @@ LABELS = {
     "include": _("keep"), "kind": _("kind"), "role": _("role"), "number_format": _("how numbers are written"),
     "date_order": _("order of day and month"), "minimum": _("least possible value"), "maximum": _("largest possible value"),
     "future": _("allow future dates"), "keep_words": _("keep words as values"),
+    "identifies": _("tells who the patient is"),
 }  # fmt: skip
 
 

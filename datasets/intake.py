@@ -16,8 +16,9 @@ from django.utils.translation import gettext_noop
 from accounts import audit
 from accounts.actor import Actor
 from datasets import quota, services, storage
-from datasets.models import Dataset, StoredFile, Upload
-from datasets.preview import Settings, build, settings_of
+from datasets.masking import preview as masking
+from datasets.models import Dataset, Role, StoredFile, Upload
+from datasets.preview import Settings, build, masking_of, settings_of
 from datasets.readers.base import ReadError
 from datasets.tus.models import Transfer
 from jobs.models import Job
@@ -35,6 +36,7 @@ COLUMN_SETTINGS = (
     "date_order",
     "future",
     "keep_words",
+    "identifies",
     "include",
 )
 
@@ -164,7 +166,10 @@ def preview_again(
             options, preview = build(path, chosen, upload.dataset, upload.organisation)
     except ReadError as error:
         raise IntakeRefused(error.code, str(error)) from error
-    apply_columns(preview, columns)
+    if columns:
+        apply_columns(preview, columns)
+        with storage.local(upload.file) as path:
+            preview["masking"] = masking_of(path, options, preview["columns"])
     with transaction.atomic():
         row = _waiting(upload)
         row.options, row.preview = options, preview
@@ -191,8 +196,10 @@ def apply_columns(preview: dict[str, Any], columns: Sequence[Mapping[str, Any]])
                 "unknown_column",
                 _("The file has no column “%(name)s”.") % {"name": str(given.get("name", ""))[:100]},
             )
+        if given.get("role", column["role"]) not in (column["role"], Role.IGNORE) and not column["include"]:
+            given = {**given, "include": True}  # left out by us, given a part by the person
         for key in COLUMN_SETTINGS:
-            if key not in given or (column["fixed"] and key in ("kind", "role", "minimum", "maximum")):
+            if key not in given or (column["fixed"] and key in ("kind", "role", "minimum", "maximum", "identifies")):
                 continue
             column[key] = given[key]
 
@@ -228,6 +235,7 @@ def confirm(
         actor=actor, dataset=dataset, columns=included, name=new_dataset_name or Path(row.original_name).stem
     )
     row.options = {**row.options, "columns": reading(included), "keep_good_rows": bool(keep_good_rows)}
+    row.options["telling"] = telling(row.preview["columns"])
     row.options["looked"] = bool(looked)
     begin_import(actor=actor, upload=row)
     audit.record(actor, "upload.confirmed", row, dataset=str(dataset.pk), columns=len(included), looked=bool(looked))
@@ -253,6 +261,15 @@ def reading(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """How the columns are read; what quotes patients' cells is kept in the preview alone."""
     quoting = ("examples", "warnings", "missing_spellings")
     return [{k: v for k, v in c.items() if k not in quoting} for c in columns]
+
+
+def telling(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The columns that say who the patient is and are not kept: `{place, source_name}`. The data set knows those it keeps."""
+    return [
+        {"place": c["place"], "source_name": c.get("source_name") or c["name"]}
+        for c in columns
+        if not c["include"] and masking.tells(c)
+    ]
 
 
 def _for_dataset(row: Upload, dataset: Dataset) -> Upload:
@@ -286,7 +303,7 @@ def dataset_for(
 def _specs(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     specs = []
     for column in columns:
-        spec = {key: column.get(key) for key in ("name", "kind", "role")}
+        spec = {key: column.get(key) for key in ("name", "kind", "role", "identifies")}
         if column["kind"] == "number" and column["role"] != "patient":
             for key in ("minimum", "maximum"):
                 spec[key] = _limit(column.get(key), column["name"])

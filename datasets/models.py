@@ -108,6 +108,9 @@ class Column(models.Model):
     maximum = models.FloatField(
         null=True, blank=True, help_text=_("largest possible value; above it a row is refused")
     )
+    identifies = models.BooleanField(
+        _("tells who the patient is"), default=False, help_text=_("its values are masked in the texts of the same record")
+    )
     objects = OrganisationQuerySet.as_manager()
 
     class Meta:

@@ -1,7 +1,7 @@
 """The preview of a file: what was found out about it and its columns, its first rows, and what will change."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,8 +14,10 @@ from datasets import sniffing
 from datasets.cells import preview as cells_preview
 from datasets.cells.folders import FolderTable
 from datasets.joining import preview as joining_preview
-from datasets.models import Column, Dataset
-from datasets.readers import headers
+from datasets.masking import preview as masking
+from datasets.masking.known import identifies
+from datasets.models import Column, Dataset, Kind, Role
+from datasets.readers import headers, missing
 from datasets.readers.base import Cell, ReadError
 from datasets.readers.excel import ExcelTable
 from datasets.readers.table import open_table
@@ -24,6 +26,7 @@ from datasets.records import FILE_KINDS
 SAMPLE_ROWS = 5_000
 SHOWN = 20
 CELL = 120
+VARIED = 0.1  # of the rows, as different values, where a column named like an identifier is one
 
 
 @dataclass
@@ -100,9 +103,18 @@ def build(
         "row_estimate_exact": complete,
         "warnings": warnings + [{**w, "column": c["name"]} for c in columns for w in c["warnings"]],
         "changes": changes,
+        "masking": masking.describe(columns, data),
         **files,
     }
     return options, _without_nul(preview)
+
+
+def masking_of(path: Path, options: dict[str, Any], columns: list[dict[str, Any]]) -> dict[str, Any]:
+    """What will be masked with these columns, whose kinds or roles a person has changed. Raises ReadError."""
+    with open_table(path, options) as table:
+        first = next(iter(table.batches(options["skip"], masking.ROWS)), None)
+    found: dict[str, Any] = _without_nul(masking.describe(columns, first.rows if first is not None else []))
+    return found
 
 
 def _columns(names: list[str], raw: list[str], cells: list[list[Cell]]) -> list[dict[str, Any]]:
@@ -111,7 +123,25 @@ def _columns(names: list[str], raw: list[str], cells: list[list[Cell]]) -> list[
         found = sniffing.describe(name, cells[place])
         columns.append({**found, "source_name": raw[place], "place": place, "include": True, "fixed": False})
     sniffing.guess_roles(columns, cells)
+    for column, values in zip(columns, cells, strict=True):
+        _identify(column, values)
     return columns
+
+
+def _identify(column: dict[str, Any], cells: Sequence[Cell]) -> None:
+    """Whether it says who the patient is; if so it is not kept by itself, but for the patient's key and dates."""
+    present = {str(c) for c in cells if missing.spelling(c) is None}
+    column["identifies"] = (
+        identifies(column["name"])
+        and column["role"] != Role.TARGET
+        and column["kind"] not in FILE_KINDS
+        and len(present) >= VARIED * len(cells)
+    )
+    if column["identifies"] and column["kind"] != Kind.DATE and column["role"] != Role.PATIENT:
+        column["role"], column["include"] = Role.IGNORE, False
+        column["warnings"] = [w for w in column["warnings"] if w["code"] != "name_tag"]
+        text = _("Says who the patient is: not kept unless you tick it. What it holds is masked in the texts of the same row.")
+        sniffing.warn(column, "tells_who", text)
 
 
 def _written(columns: list[dict[str, Any]]) -> dict[str, str]:
@@ -206,7 +236,8 @@ def _take_over(column: dict[str, Any], known: Column, changes: dict[str, list[An
         if not from_number:
             changes["changed"].append({"name": known.name, "kind": known.kind, "found": inferred})
     column |= {"name": known.name, "kind": known.kind, "role": known.role, "fixed": True,
-               "minimum": known.minimum, "maximum": known.maximum}  # fmt: skip
+               "minimum": known.minimum, "maximum": known.maximum, "identifies": known.identifies, "include": True,
+               "warnings": [w for w in column["warnings"] if w["code"] != "tells_who"]}  # fmt: skip
 
 
 def _shown(cell: Cell) -> str:

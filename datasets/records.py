@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
+from datasets.masking import columns as masking
 from datasets.models import Column, Dataset, Kind, Record, RecordChange, Role, Split
 from datasets.signals import records_added
 from datasets.splitting import split_for
@@ -159,15 +160,17 @@ def row_hash(dataset: Dataset, values: Mapping[str, Any]) -> str:
     ).hexdigest()
 
 
-def validate(columns: Sequence[Column], values: Mapping[str, Any], index: int = 0) -> dict[str, Any]:
-    """Every value coerced, missing columns left out as None; raises RecordRefused naming each wrong column."""
-    known = {column.name: column for column in columns}
+def validate(
+    columns: Sequence[Column], values: Mapping[str, Any], index: int = 0, known: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Every value coerced, missing columns None, identifiers in texts masked; raises RecordRefused naming each wrong column."""
+    by_name = {column.name: column for column in columns}
     errors: dict[str, str] = {}
     clean: dict[str, Any] = {}
     for name in values:
-        if name not in known:
+        if name not in by_name:
             errors[str(name)[:200]] = _("this data set has no such column")
-    for name, column in known.items():
+    for name, column in by_name.items():
         try:
             clean[name] = coerce(column, values.get(name))
         except ValueError as error:
@@ -176,7 +179,7 @@ def validate(columns: Sequence[Column], values: Mapping[str, Any], index: int = 
         errors[columns[0].name if columns else ""] = _("the record is empty")
     if errors:
         raise RecordRefused(errors, index)
-    return clean
+    return masking.values(columns, clean, known=known)
 
 
 def build(
@@ -207,15 +210,16 @@ def add_records(
     rows: Iterable[Mapping[str, Any]],
     source: str,
     names: Mapping[str, str] | None = None,
+    known: Sequence[str] = (),
 ) -> list[tuple[Record, bool]]:
     """Add all rows or none; a row that is there already is returned with False. Raises RecordRefused.
 
-    `names`: what the files of the rows (by hash) were called by their sender.
+    `names`: what the files of the rows (by hash) were called by their sender. `known`: identifiers that are masked in texts.
     """
     from datasets.cells import store  # which knows records
 
     columns = list(dataset.columns.all())
-    clean = [validate(columns, values, index) for index, values in enumerate(rows)]
+    clean = [validate(columns, values, index, known) for index, values in enumerate(rows)]
     # The lock makes "not there yet" and the counts true while others add to the same data set.
     dataset = Dataset.objects.select_for_update().get(pk=dataset.pk)
     files = store.check_cells(dataset.organisation, columns, clean)
@@ -249,9 +253,11 @@ def add_record(
     values: Mapping[str, Any],
     source: str,
     names: Mapping[str, str] | None = None,
+    known: Sequence[str] = (),
 ) -> tuple[Record, bool]:
     """Add one record: (record, created). Created is False when the same row is there already. Raises RecordRefused."""
-    return add_records(actor=actor, dataset=dataset, rows=[values], source=source, names=names)[0]
+    rows = [values]
+    return add_records(actor=actor, dataset=dataset, rows=rows, source=source, names=names, known=known)[0]
 
 
 def count_added(dataset: Dataset, added: Iterable[Record]) -> None:

@@ -43,9 +43,13 @@ class ColumnSerializer(serializers.ModelSerializer[Column]):
     minimum = FiniteFloatField(allow_null=True, default=None, help_text=_("least possible value"))
     maximum = FiniteFloatField(allow_null=True, default=None, help_text=_("largest possible value"))
 
+    identifies = serializers.BooleanField(
+        required=False, help_text=_("tells who the patient is: masked in the texts of the same record; by its name if not given")
+    )
+
     class Meta:
         model = Column
-        fields = ["name", "kind", "role", "minimum", "maximum"]
+        fields = ["name", "kind", "role", "minimum", "maximum", "identifies"]
 
 
 class ColumnChangeSerializer(serializers.Serializer[Any]):
@@ -56,6 +60,7 @@ class ColumnChangeSerializer(serializers.Serializer[Any]):
     role = serializers.ChoiceField(choices=Role.choices, required=False)
     minimum = FiniteFloatField(allow_null=True, required=False)
     maximum = FiniteFloatField(allow_null=True, required=False)
+    identifies = serializers.BooleanField(required=False, help_text=_("holds for records that come later"))
 
 
 class ColumnChangesSerializer(serializers.Serializer[Any]):
@@ -211,6 +216,10 @@ class RecordsCreateSerializer(serializers.Serializer[Any]):
 
     values = ValuesField(required=False)
     records = serializers.ListField(child=ValuesField(), required=False, min_length=1, max_length=1000)
+    known = serializers.ListField(
+        child=CleanCharField(max_length=300), default=list, max_length=500,
+        help_text=_("names, numbers, dates, addresses of the patients, to be masked in the records' texts; they are not kept"),
+    )  # fmt: skip
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("values" in attrs) == ("records" in attrs):

@@ -11,7 +11,9 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
+from datasets.masking import known
 from datasets.models import Column, Dataset, Kind, Role
+from datasets.records import FILE_KINDS
 
 
 def new_salt() -> str:
@@ -62,7 +64,7 @@ def _save_named(dataset: Dataset, **kwargs: Any) -> None:
 
 
 def add_columns(*, dataset: Dataset, columns: Iterable[Mapping[str, Any]]) -> list[Column]:
-    """Append columns `{name, kind, role?, minimum?, maximum?}` to the data set. Raises ValidationError."""
+    """Append columns `{name, kind, role?, minimum?, maximum?, identifies?}` to the data set. Raises ValidationError."""
     taken = {c.name: c for c in dataset.columns.all()}
     position = max((c.position for c in taken.values()), default=-1) + 1
     rows: list[Column] = []
@@ -76,6 +78,10 @@ def add_columns(*, dataset: Dataset, columns: Iterable[Mapping[str, Any]]) -> li
             minimum=given.get("minimum"),
             maximum=given.get("maximum"),
         )
+        told = given.get("identifies")
+        column.identifies = known.identifies(column.name) if told is None else bool(told)
+        if column.role == Role.TARGET or column.kind in FILE_KINDS:
+            column.identifies = False
         check_column(column)
         if column.name in taken:
             raise ValidationError(

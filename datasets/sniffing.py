@@ -30,6 +30,8 @@ NAME_TAG = re.compile(
     r"(^|[\s_\-.])(id|no|nr|index|code|uuid|name|phone|address|email)($|[\s_\-.])|姓名|编号|号码|电话|身份证|地址",
     re.IGNORECASE,
 )
+ANY_ID = ("id", "编号", "case_id")
+WORD, HAN = re.compile(r"[^\W_\u3400-\u9fff]+"), re.compile(r"[\u3400-\u9fff]")
 MORE_PATIENT = re.compile(
     r"^(patient|subject|pt|person)[\s_\-]?(id|no|nr|number|code|key)?$|^(患者|病人)(id|编号|号|标识)?$|^(病历|住院|门诊|病案)号$",
     re.IGNORECASE,
@@ -197,6 +199,7 @@ def _words(found: dict[str, Any], present: list[Cell]) -> None:
     distinct = len(set(texts))
     average = sum(map(len, texts)) / len(texts)
     category = average <= 60 and distinct <= max(20, 0.05 * len(texts)) and max(map(len, texts)) <= 200
+    category = category and not (distinct > len(texts) / 2 and _long(set(texts)) >= distinct / 2)  # sentences, though few
     found["kind"] = Kind.CATEGORY if category else Kind.TEXT
     folded = Counter(t.casefold() for t in set(texts))
     if category and (alike := [t for t, n in folded.items() if n > 1]):
@@ -204,6 +207,11 @@ def _words(found: dict[str, Any], present: list[Cell]) -> None:
             "Some categories differ only in capital letters, such as “%(example)s”: they are kept apart."
         )
         warn(found, "case_variants", text % {"example": alike[0][:40]})
+
+
+def _long(texts: set[str]) -> int:
+    """How many have at least five words, or ten Han characters."""
+    return sum(len(WORD.findall(text)) + len(HAN.findall(text)) / 2 >= 5 for text in texts)
 
 
 def _report_missing(found: dict[str, Any], spellings: Counter[str]) -> None:
@@ -244,9 +252,9 @@ def guess_roles(columns: list[dict[str, Any]], cells: Sequence[Sequence[Cell]]) 
     if target is not None and target["role"] != Role.IGNORE:
         target["role"] = Role.TARGET
         _few_classes(target, cells[columns.index(target)])
-    patient = next(
-        (c for c in columns if c is not target and _could_be_patient(c, cells[columns.index(c)])), None
-    )
+    possible = [c for c in columns if c is not target and _could_be_patient(c, cells[columns.index(c)])]
+    # Beside "mrn" or 住院号 a mere "id" is the row's.
+    patient = next((c for c in possible if c["name"].strip().lower() not in ANY_ID), next(iter(possible), None))
     if patient is not None:
         patient["role"] = Role.PATIENT
         patient["kind"] = Kind.CATEGORY if patient["kind"] == Kind.TEXT else patient["kind"]

@@ -62,7 +62,7 @@ def ask(
         message = _("Send 1 to %(most)d records in one call.") % {"most": MAX_RECORDS}
         raise RecordsInvalid([{"field": prefix, "message": message, "code": "count"}])
     assert actor.organisation is not None  # serving lets nobody through
-    checked = served.columns.check(records, prefix)
+    checked = served.columns.check(records, prefix, patient)
     version = served.version
     cells = {}
     if served.columns.files:
@@ -72,7 +72,7 @@ def ask(
     fitted = serving.fitted_of(version)
     found = predictions.outcomes(fitted, predict(actor.organisation, served, fitted, checked.records), checked.warnings)
     rows = [
-        Row(str(id_), i, checked.patients[i] or patient, _json(record), value[:200], probability, _json(output))
+        Row(str(id_), i, checked.patients[i], _json(record), value[:200], probability, _json(output))
         for i, (id_, record, (value, probability, output)) in enumerate(
             zip(uuid7s(len(found)), checked.records, found, strict=True)
         )

@@ -5,10 +5,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any
 
 from django.utils.translation import gettext as _
 
+from datasets.masking import known as masking
+from datasets.masking import texts
 from inference.errors import RecordsInvalid
 
 MAX_RECORDS = 1000
@@ -21,6 +24,9 @@ FILE_KINDS = ("image", "volume", "video", "signal")
 FORM_KINDS = ("number", "category", "text", "date", *FILE_KINDS)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "nat", "?", "-", "不详"})  # as engine.cells
+
+
+_identifies = lru_cache(maxsize=1_000)(masking.identifies)
 
 
 class Refused(ValueError):
@@ -156,6 +162,7 @@ class Columns:
     checks: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
     numbers: frozenset[str] = frozenset()
     files: dict[str, str] = field(default_factory=dict)  # columns of files → their kinds
+    texts: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, schema: Mapping[str, Any]) -> "Columns":
@@ -172,19 +179,24 @@ class Columns:
             ignored=frozenset(c["name"] for c in columns) - {c["name"] for c in features},
             checks={c["name"]: _check_of(c) for c in features},
             numbers=frozenset(c["name"] for c in features if c["kind"] == "number"),
+            texts=frozenset(c["name"] for c in features if c["kind"] == "text" and not _identifies(c["name"])),
             files={c["name"]: c["kind"] for c in features if c["kind"] in FILE_KINDS},
         )
 
-    def check(self, records: Sequence[Any], prefix: str = "records") -> Checked:
-        """All records or none. Raises RecordsInvalid, which names each wrong cell as `records[3].age`."""
+    def check(self, records: Sequence[Any], prefix: str = "records", patient: str = "") -> Checked:
+        """All records or none, identifiers in texts masked as in training. `patient`: whose they are, where no column says it.
+
+        Raises RecordsInvalid, which names each wrong cell as `records[3].age`.
+        """
         errors: list[dict[str, str]] = []
-        clean, patients, warnings = [], [], {}
+        clean: list[dict[str, Any]] = []
+        patients, warnings = [], {}
         known: set[Any] = set()  # categories that were looked at already; they repeat from record to record
         for index, given in enumerate(records):
             where = f"{prefix}[{index}]" if prefix == "records" else prefix
-            record, patient, strange = self._check_one(given, where, errors, known)
-            clean.append(record)
-            patients.append(patient)
+            record, own, strange = self._check_one(given, where, errors, known)
+            clean.append(self._masked(record, given, own or patient) if self.texts else record)
+            patients.append(own or patient)
             if strange:
                 warnings[index] = strange
             if len(errors) >= MAX_ERRORS:
@@ -232,6 +244,17 @@ class Columns:
         if not record and len(errors) == found:
             errors.append(_error(where, _("The record is empty: give at least one value of the model's columns."), "empty"))
         return record, patient, strange
+
+    def _masked(self, record: dict[str, Any], given: Any, patient: str) -> dict[str, Any]:
+        """Known are the patient, and what was sent under a name that says so, also where the model has no such column."""
+        told: list[Any] = [patient]
+        if isinstance(given, Mapping):
+            told += [value for name, value in given.items() if isinstance(name, str) and _identifies(name)]
+        own = masking.told(told)
+        return {
+            name: texts.mask(value, own).text if name in self.texts and isinstance(value, str) else value
+            for name, value in record.items()
+        }
 
     def _from_text(self, text: str, where: str, errors: list[dict[str, str]]) -> Any:
         if self.text is None:

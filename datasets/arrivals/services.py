@@ -18,9 +18,9 @@ from accounts.actor import Actor
 from datasets import storage
 from datasets.arrivals import keeping, looking
 from datasets.arrivals.found import Refused
-from datasets.arrivals.masking import MOST_KNOWN
 from datasets.arrivals.models import Arrival, ArrivedFile, Outcome
 from datasets.arrivals.sorting import RETRIABLE
+from datasets.masking.texts import MOST_KNOWN
 from datasets.models import Dataset, StoredFile
 from jobs.models import Job
 from jobs.services import submit

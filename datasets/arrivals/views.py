@@ -20,10 +20,11 @@ from accounts.permissions import Permission
 from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from datasets import storage
-from datasets.arrivals import desks, looking, masking, report, services
+from datasets.arrivals import desks, looking, report, services
 from datasets.arrivals.forms import FileFilterForm, RetryForm, SendForm
 from datasets.arrivals.found import Refused
 from datasets.arrivals.models import Arrival, ArrivedFile, Outcome
+from datasets.masking import texts
 from datasets.models import Dataset
 from datasets.storage import limit_text
 
@@ -160,7 +161,7 @@ def _text(file: ArrivedFile, known: list[str], may: bool) -> tuple[list[tuple[st
     if file.file is not None and file.file.path:
         with default_storage.open(file.file.path) as stream:
             shown = stream.read(4 * SHOWN).decode("utf-8", "ignore")
-        return list(masking.tokens_of(shown[:SHOWN])), len(shown) > SHOWN, ""
+        return list(texts.tokens_of(shown[:SHOWN])), len(shown) > SHOWN, ""
     if file.original is None or not may:
         return [], False, ""
     try:

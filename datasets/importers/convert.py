@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from datasets.importers.rows import Row, Rows
+from datasets.masking.rows import Counts
 from datasets.models import Column, Dataset, Kind, Role
 from datasets.readers import dates, missing, numbers
 from datasets.readers.base import Batch, Cell
@@ -147,6 +148,7 @@ class Converted:
     refused: int
     empty: int
     erased: int = 0  # of patients who were erased and whom an importer would bring back
+    masked: Counts = field(default_factory=dict)  # identifiers in the texts of the batch
 
 
 class Converter:

@@ -23,6 +23,7 @@ from datasets.importers.columnwise import Wholesale
 from datasets.importers.convert import Converted, Converter, Refusal, Source
 from datasets.importers.rows import Rows
 from datasets.importing.erased import Erased
+from datasets.masking.rows import Masker, added
 from datasets.models import Column, Dataset, Record, Upload
 from datasets.readers.base import BATCH, Batch, ColumnBatch
 from datasets.readers.formulas import safe_cell
@@ -140,17 +141,19 @@ class Import:
 
     def _batches(self, table: AnyTable, skip: int) -> Iterator[Done]:
         """Each batch, what becomes of it and how much of the file has been read, made ahead in another thread."""
-        converter = self.converter()
-        made = ahead(self._converted(table, skip, converter))
+        made = ahead(self._converted(table, skip, self.converter(), Masker.of(self.dataset, self.options)))
         with closing(made):  # type: ignore[type-var]
             for done in made:
                 self.context.stop_if_asked()
                 yield done
 
-    def _converted(self, table: AnyTable, skip: int, converter: Wholesale) -> Iterator[Done]:
+    def _converted(self, table: AnyTable, skip: int, converter: Wholesale, masker: Masker) -> Iterator[Done]:
         size = max(100, min(BATCH, CHARACTERS // converter.names_length))
         for batch in table.wholesale(skip, size, self.options["width"]):
-            yield batch, self._without_erased(converter.convert(batch)), table.fraction()
+            masked, counts = masker.batch(batch)
+            done = self._without_erased(converter.convert(masked))
+            done.masked = counts
+            yield batch, done, table.fraction()
 
     def _without_erased(self, done: Converted) -> Converted:
         rows = done.rows
@@ -203,6 +206,8 @@ class Import:
         report["empty_rows"] = report.get("empty_rows", 0) + done.empty
         if self.files is not None and self.files.tried_again and (late := self._late(done.refusals)):
             report["late"] = [*report.get("late", []), *late][:LATE_KEPT]
+        if done.masked:
+            report["masked"] = added(report.get("masked", {}), done.masked)
         if done.erased:
             report["erased_rows"] = report.get("erased_rows", 0) + done.erased
         if inserted.added < len(rows):
@@ -259,9 +264,10 @@ class Import:
         with self.context.fenced():
             self._keep_report()
             self.upload.state, self.upload.finished_at = Upload.State.IMPORTED, timezone.now()
-            self.upload.preview = {k: v for k, v in self.upload.preview.items() if k != "rows"}
+            self.upload.preview = {k: v for k, v in self.upload.preview.items() if k not in ("rows", "masking")}
             self.upload.save(update_fields=["refused_file", "state", "finished_at", "preview"])
-            if self.options.get("files"):  # they are kept by now, without what identifies patients: the archive still has that
+            # What was kept is without what identifies patients; the file still has that. Late rows are read from it again.
+            if self.options.get("files") or (self.report.get("masked") and not self.report.get("late")):
                 paths = storage.release([self.upload.file], [self.upload])
                 for path in paths:
                     transaction.on_commit(partial(storage.discard, path, time()))

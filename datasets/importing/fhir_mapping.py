@@ -56,6 +56,11 @@ LABS = {
     "leukocytes": "6690-2", "platelets": "777-3", "creatinine": "2160-0", "glucose": "2345-7", "hba1c": "4548-4",
     "sodium": "2951-2", "potassium": "2823-3", "crp": "1988-5",
 }  # fmt: skip
+# Who the patient is, for what has texts: not kept, but looked for in these and masked (see datasets.masking).
+WHO = {
+    "family_name": "Patient.name.family", "given_name": "Patient.name.given", "patient_number": "Patient.identifier.value",
+    "phone": "Patient.telecom.value", "address": "Patient.address.line",
+}  # fmt: skip
 OWN = {
     "Patient": {"diagnoses": "Condition[*].code.coding.code"},
     "Condition": {"condition": "Condition.code.coding.code", "recorded": "Condition.recordedDate"},
@@ -66,18 +71,21 @@ OWN = {
         "at": "Observation.effectiveDateTime",
     },
     "DiagnosticReport": {
+        **WHO,
         "report": "DiagnosticReport.code.coding.code",
         "conclusion": "DiagnosticReport.conclusion",
         "conclusion_code": "DiagnosticReport.conclusionCode.coding.code",
         "at": "DiagnosticReport.effectiveDateTime",
     },
     "ImagingStudy": {
+        **WHO,
         "modality": "ImagingStudy.modality.code",
         "description": "ImagingStudy.description",
         "at": "ImagingStudy.started",
         "series": "ImagingStudy.numberOfSeries",
     },
     "DocumentReference": {
+        **WHO,
         "document": "DocumentReference.type.coding.code",
         "text": "DocumentReference",
         "at": "DocumentReference.date",

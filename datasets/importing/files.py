@@ -121,12 +121,14 @@ def read_by(importer: Importer, path: Path, reading: Settings) -> dict[str, Any]
     """How a file is read by the importer's mapping. Raises ReadError: no table, or not one of this mapping."""
     options, preview = build(path, reading)
     there: Mapping[str, Any] = {named(column): column for column in preview["columns"]}
-    mapping = importer.options["columns"]
-    if lost := [name for name in map(named, mapping) if name not in there]:
+    mapping, telling = importer.options["columns"], importer.options.get("telling", [])
+    if lost := [name for name in map(named, [*mapping, *telling]) if name not in there]:
         text = _("it has no column %(names)s, which the mapping asks for")
         raise ReadError("field_lost", text % {"names": ", ".join(f"“{name}”" for name in lost[:10])})
     columns = [{**column, "place": there[named(column)]["place"]} for column in mapping]
-    return {**options, "columns": intake.reading(columns), "keep_good_rows": importer.options.get("keep_good_rows", True)}
+    told = [{**given, "place": there[given["source_name"]]["place"]} for given in telling]
+    keep = importer.options.get("keep_good_rows", True)
+    return {**options, "columns": intake.reading(columns), "telling": told, "keep_good_rows": keep}
 
 
 def cells(context: JobContext, importer: Importer, piece: Piece) -> Kept:

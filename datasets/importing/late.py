@@ -36,11 +36,13 @@ class Ready:
     @property
     def options(self) -> dict[str, Any]:
         """How the table is read: as the upload was, but for the place of its columns, and for rows that must all be right."""
-        columns = [{**c, "place": place} for place, c in enumerate(self.upload.options["columns"])]
-        return {**READ_AS, "width": len(columns), "settings": {}, "columns": columns, "keep_good_rows": True}
+        columns, telling = self.upload.options["columns"], self.upload.options.get("telling", [])
+        placed = [{**c, "place": place} for place, c in enumerate([*columns, *telling])]
+        kept, told = placed[: len(columns)], placed[len(columns) :]
+        return {**READ_AS, "width": len(placed), "settings": {}, "columns": kept, "telling": told, "keep_good_rows": True}
 
     def write(self, stream: IO[bytes]) -> None:
-        columns = self.upload.options["columns"]
+        columns = [*self.upload.options["columns"], *self.upload.options.get("telling", [])]
         text = io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="", write_through=True)
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([c.get("source_name") or c["name"] for c in columns])

@@ -31,10 +31,12 @@ class Lot:
     """What becomes one upload. `options` is how its file is read."""
 
     def __init__(
-        self, stream: IO[bytes], mapping: Sequence[dict[str, Any]], erased: Erased, *, omits: bool = False
-    ) -> None:
+        self, stream: IO[bytes], mapping: Sequence[dict[str, Any]], erased: Erased, *, omits: bool = False,
+        telling: Sequence[dict[str, Any]] = (),
+    ) -> None:  # fmt: skip
         self.stream, self.mapping, self.omits = stream, mapping, omits
-        self.fields = [named(column) for column in mapping]
+        self.telling = [given["source_name"] for given in telling]  # not kept: what they hold is masked in the row's texts
+        self.fields = [*(named(column) for column in mapping), *self.telling]
         self.text = io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="", write_through=True)
         self.writer = csv.writer(self.text, lineterminator="\n")
         self.writer.writerow(self.fields)
@@ -114,7 +116,9 @@ class Lot:
     @property
     def options(self) -> dict[str, Any]:
         columns = [{**column, "place": place} for place, column in enumerate(self.mapping)]
-        return {**READ_AS, "width": len(columns), "settings": {}, "columns": columns}
+        telling = [{"place": len(columns) + i, "source_name": name} for i, name in enumerate(self.telling)]
+        width = len(columns) + len(telling)
+        return {**READ_AS, "width": width, "settings": {}, "columns": columns, "telling": telling}
 
 
 def sample(path: Path, fields: Sequence[str], rows: Sequence[Any]) -> None:

@@ -56,6 +56,7 @@ class Run:
         self.dataset: Dataset | None = importer.dataset
         self.actor = Actor(user=context.job.requested_by, organisation=importer.organisation)
         self.mapping: list[dict[str, Any]] = importer.options.get("columns", [])
+        self.telling: list[dict[str, Any]] = importer.options.get("telling", [])
 
     def perform(self) -> dict[str, Any]:
         """Take all that is new. Raises JobError, with the source's own text."""
@@ -145,7 +146,9 @@ class Run:
         while more:
             self.context.stop_if_asked()
             with temporary.file("arrived-") as copy:
-                lot = lots.Lot(copy, self.mapping, erased, omits=getattr(source, "omits_fields", False))
+                lot = lots.Lot(
+                    copy, self.mapping, erased, omits=getattr(source, "omits_fields", False), telling=self.telling
+                )
                 try:
                     more = lot.fill(pieces)
                 except SourceError as error:  # whole pieces that came before it are kept

@@ -130,7 +130,8 @@ def confirm_mapping(
         raise intake.IntakeRefused("no_columns", _("Choose at least one column to keep."))
     row.dataset = intake.dataset_for(actor=actor, dataset=row.dataset, columns=included, name=new_dataset_name or row.name)
     row.options = {
-        "columns": intake.reading(included), "keep_good_rows": bool(keep_good_rows), "layout": row.look.get("layout", {}),
+        "columns": intake.reading(included), "telling": intake.telling(preview["columns"]),
+        "keep_good_rows": bool(keep_good_rows), "layout": row.look.get("layout", {}),
         "settings": row.look.get("options", {}).get("settings", {}),
     }  # fmt: skip
     row.revision += 1

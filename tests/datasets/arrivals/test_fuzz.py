@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from datasets.arrivals import services, signatures
 from datasets.arrivals.desk import Desk, answer
 from datasets.arrivals.found import Refused
-from datasets.arrivals.masking import mask
 from datasets.arrivals.reasons import REASONS
 from datasets.arrivals.unpack import Limits, members
+from datasets.masking.texts import mask
 from tests.conftest import actor
 from tests.datasets.arrivals import samples
 

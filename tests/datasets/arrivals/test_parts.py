@@ -12,14 +12,13 @@ from django.core.files.storage import default_storage
 from datasets.arrivals import (
     documents_out,
     keeping,
-    masking_dates,
-    masking_labels,
     recordings,
     services,
     sorting,
 )
 from datasets.arrivals.found import Refused
 from datasets.arrivals.looks import zips
+from datasets.masking import dates, labels
 from datasets.models import StoredFile
 from tests.conftest import actor
 from tests.datasets.arrivals import samples
@@ -62,14 +61,14 @@ def test_content_goes_only_when_no_row_points_to_it(dana: Any, run_jobs: Any, dj
 def test_a_date_is_read_however_it_is_written_and_matches_every_other_way(written: str) -> None:
     import re
 
-    day = masking_dates.read(written)
+    day = dates.read(written)
     assert day == date(1980, 5, 3)
-    assert re.fullmatch(masking_dates.pattern(day), written)
+    assert re.fullmatch(dates.pattern(day), written)
 
 
 @pytest.mark.parametrize("written", ["", "1980-13-40", "31 february 1980", "12345", "5 of 8"])
 def test_what_is_no_date_is_none(written: str) -> None:
-    assert masking_dates.read(written) is None
+    assert dates.read(written) is None
 
 
 @pytest.mark.parametrize(
@@ -83,7 +82,7 @@ def test_what_is_no_date_is_none(written: str) -> None:
     ],
 )
 def test_what_stands_behind_a_label_is_found(text: str, what: str, value: str) -> None:
-    found = [(name, m["value"]) for name, pattern in masking_labels.LABELLED for m in pattern.finditer(text)]
+    found = [(name, m["value"]) for name, pattern, _needs in labels.LABELLED for m in pattern.finditer(text)]
     assert (what, value) in [(name, each.strip()) for name, each in found]
 
 

@@ -3,8 +3,12 @@
 import time
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from datasets.arrivals.masking import What, find, mask, parts, tokens_of
+from datasets.masking.labels import LABELLED, PATTERNS
+from datasets.masking.texts import SIGNS, find, mask, parts, tokens_of
+from datasets.masking.ways import What, fold
 
 RECORD = """患者姓名：王小明 性别：男 年龄：56岁 住院号：ZY0012345 身份证号：11010519491231002X 手机：138 0013 8000
 家庭住址：北京市朝阳区建国路88号院3号楼2单元501；联系电话：010-65881234。出生日期：1949年12月31日
@@ -125,3 +129,15 @@ def test_time_grows_with_the_length_alone() -> None:
     for piece in ("1" * 50, "a." * 25, "姓名：", "patient: A ", "@" * 50, "王" * 50, "Peter " * 8, "- " * 25):
         short, long = seconds(piece * 100), seconds(piece * 1000)
         assert long < 60 * max(short, 0.01), piece
+
+
+@pytest.mark.parametrize("which", range(len(LABELLED) + len(PATTERNS)))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_what_is_not_searched_for_could_not_have_matched(which: int, data: st.DataObject) -> None:
+    """Every text that a pattern matches holds the sign and one of the words without which it is passed over."""
+    _what, pattern, needs = (*LABELLED, *PATTERNS)[which]
+    folded = fold(data.draw(st.from_regex(pattern)))
+    if pattern.search(folded):
+        assert SIGNS[needs.sign](folded) is not None
+        assert not needs.words or any(word in folded for word in needs.words)

@@ -1,0 +1,142 @@
+"""Nothing that identifies a patient is kept in a text: by upload and REST; and what is shown of it."""
+
+import io
+from typing import Any
+
+import pytest
+from django.core.files.storage import default_storage
+from django.urls import reverse
+
+from datasets import intake, versions
+from datasets.models import Record, StoredFile
+from datasets.records import add_record, add_records
+from datasets.services import create_dataset
+from tests.conftest import actor
+from tests.datasets.test_intake import imported, received, values
+
+pytestmark = pytest.mark.django_db
+SECRETS = ["Jones", "王小明", "ZY-001-2345", "13800138000", "7 June", "Long Street", "11010519491231002X"]
+TABLE = """mrn,name,date_of_birth,address,note,outcome
+ZY0012345,王小明,1980-05-03,,"患者王小明，住院号 ZY-001-2345，1980年5月3日出生，手机 13800138000。咳嗽三天。",ill
+ZY0012346,Peter Jones,1980-06-07,"12 Long Street, Ulm","Mr Jones, born 7 June 1980, of 12 Long Street: cough.",healthy
+ZY0012347,Ann Wu,1980-07-08,,"No complaints; 身份证 11010519491231002X.",healthy
+""".encode()
+NOTES = [
+    "患者[姓名]，住院号 [证件号]，[日期]出生，手机 [电话]。咳嗽三天。",
+    "Mr [NAME], born [DATE], of [ADDRESS]: cough.",
+    "No complaints; 身份证 [NUMBER].",
+]
+
+
+def test_an_upload_keeps_masked_texts_alone(dana: Any, run_jobs: Any) -> None:
+    upload = received(dana, TABLE)
+    shown = {c["name"]: c for c in upload.preview["columns"]}
+    assert [name for name, c in shown.items() if not c["include"]] == ["name", "address"]
+    assert [name for name, c in shown.items() if c["identifies"]] == ["mrn", "name", "date_of_birth", "address"]
+    masking = upload.preview["masking"]
+    assert masking["rows"] == 3 and masking["columns"][0]["cells"] == 3
+    assert ["Jones", "name"] in masking["columns"][0]["examples"][1]
+
+    intake.discard(actor=actor(dana), upload=upload)
+
+    upload = imported(dana, run_jobs, TABLE)
+    rows = values(upload)
+    assert [row["note"] for row in rows] == NOTES and set(rows[0]) == {"mrn", "date_of_birth", "note", "outcome"}
+    assert upload.report["masked"] == {
+        "note": {"cells": 3, "name": 2, "number": 2, "date": 2, "phone": 1, "address": 1}
+    }
+    assert "masking" not in upload.preview and not upload.file.path  # the file, which still has it all, is gone
+    assert upload.dataset is not None
+    frozen = versions.freeze(actor=actor(dana), dataset=upload.dataset)
+    files = list(StoredFile.objects.exclude(path=""))
+    assert frozen.file in files
+    for file in files:
+        with default_storage.open(file.path) as stream:
+            content = stream.read()
+        assert not [secret for secret in SECRETS if secret.encode() in content]
+
+
+def test_a_file_without_identifiers_stays(dana: Any, run_jobs: Any) -> None:
+    upload = imported(dana, run_jobs, b"mrn,note,outcome\n1,cough,ill\n2,a long line of a note about fever and cough,healthy\n")
+    assert "masked" not in upload.report and upload.file.path
+
+
+def test_uploaded_again_nothing_is_new(dana: Any, run_jobs: Any) -> None:
+    first = imported(dana, run_jobs, TABLE)
+    again = imported(dana, run_jobs, TABLE, dataset=first.dataset)
+    assert (again.rows_added, again.rows_duplicate) == (0, 3)
+
+
+def test_a_single_record_is_the_same_row(dana: Any, run_jobs: Any) -> None:
+    upload = imported(dana, run_jobs, TABLE)
+    row = values(upload)[0]
+    raw = TABLE.decode().splitlines()[1].split('"')[1]
+    assert upload.dataset is not None
+    record, created = add_record(
+        actor=actor(dana), dataset=upload.dataset, values={**row, "note": raw}, source=Record.Source.API
+    )
+    assert created and record.values["note"] == NOTES[0].replace("[姓名]", "王小明")  # nobody told of the name
+    record, created = add_record(
+        actor=actor(dana), dataset=upload.dataset, values={**row, "note": raw}, source=Record.Source.API, known=["王小明"]
+    )
+    assert not created and record.values["note"] == NOTES[0]
+    with_name = create_dataset(
+        actor=actor(dana), name="With names",
+        columns=[{"name": "姓名", "kind": "text", "role": "ignore"}, {"name": "note", "kind": "text"}],
+    )  # fmt: skip
+    assert with_name.columns.get(name="姓名").identifies
+    record, _created = add_record(
+        actor=actor(dana), dataset=with_name, values={"姓名": "王小明", "note": raw}, source=Record.Source.API
+    )
+    assert "王小明" not in record.values["note"] and record.values["姓名"] == "王小明"
+
+
+def test_other_columns_by_hand(dana: Any, api_of: Any, run_jobs: Any) -> None:
+    """Over REST: a column whose name says nothing tells who it is; what is masked is shown before the import."""
+    api = api_of(dana)
+    table = b"nr,pat,note\n1,Jones,cough of Jones\n2,Wu,Wu is well without complaint\n"
+    sent = {"file": io.BytesIO(table)}
+    sent["file"].name = "t.csv"  # type: ignore[attr-defined]
+    answer = api.post("/api/v1/uploads/", sent, format="multipart")
+    assert answer.status_code == 201, answer.content
+    upload = answer.json()
+    assert upload["preview"]["masking"]["columns"][0]["cells"] == 0
+    choice = [{"name": "pat", "identifies": True, "include": False}, {"name": "note", "kind": "text"}]
+    place = f"/api/v1/uploads/{upload['id']}/"
+    answer = api.patch(place, {"columns": choice}, format="json")
+    assert answer.status_code == 200, answer.content
+    again = answer.json()
+    assert again["preview"]["masking"]["columns"] == [
+        {"name": "note", "cells": 2, "counts": {"name": 2},
+         "examples": [[["cough of ", ""], ["Jones", "name"]], [["Wu", "name"], [" is well without complaint", ""]]]}
+    ]  # fmt: skip
+    assert api.post(f"{place}confirm/", {"columns": choice}, format="json").status_code == 202
+    run_jobs()
+    notes = [record.values["note"] for record in Record.objects.order_by("row_number")]
+    assert notes == ["cough of [NAME]", "[NAME] is well without complaint"]
+
+
+def test_a_column_that_becomes_a_text_is_masked(dana: Any) -> None:
+    from datasets.columns import change_columns
+
+    dataset = create_dataset(
+        actor=actor(dana), name="D",
+        columns=[{"name": "mrn", "kind": "category", "role": "patient"}, {"name": "plan", "kind": "category"}],
+    )  # fmt: skip
+    rows = [{"mrn": "P-0017", "plan": "call P-0017"}]
+    add_records(actor=actor(dana), dataset=dataset, rows=rows, source=Record.Source.API)
+    change_columns(actor=actor(dana), dataset=dataset, changes=[{"name": "plan", "kind": "text"}])
+    assert dataset.records.get().values["plan"] == "call [NUMBER]"
+
+
+def test_pages_show_what_is_masked(dana: Any, client_of: Any, run_jobs: Any) -> None:
+    client, upload = client_of(dana), received(dana, TABLE)
+    page = client.get(reverse("datasets:preview", args=[upload.pk])).content.decode()
+    assert '<mark>Jones<span class="masked-as"> → name</span></mark>' in page
+    upload = imported(dana, run_jobs, TABLE)
+    page = client.get(reverse("datasets:upload_report", args=[upload.pk])).content.decode()
+    assert "Masked in “note”" in page and "in 3 rows" in page
+    record = Record.objects.filter(upload=upload).order_by("row_number").first()
+    assert record is not None
+    page = client.get(reverse("datasets:record", args=[record.dataset_id, record.pk])).content.decode()
+    assert "患者<mark>[姓名]</mark>，住院号 <mark>[证件号]</mark>" in page

@@ -1,0 +1,26 @@
+"""Texts of a diagnosis are masked before the model reads them and before they are kept."""
+
+from typing import Any
+
+import pytest
+
+from inference.models import Diagnosis
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_diagnosis_is_asked_and_kept_with_masked_texts(
+    notes_version: Any, dana: Any, api_of: Any, client_of: Any
+) -> None:
+    api = api_of(dana)
+    record = {"note": "Jones (0047-1122): chest pain on exertion, tel 13800138000", "patient_name": "Peter Jones"}
+    body = {"version": str(notes_version.pk), "record": record}
+    answer = api.post("/api/v1/diagnoses/", body, format="json")
+    assert answer.status_code == 201, answer.content
+    masked = "[NAME] (0047-1122): chest pain on exertion, tel [PHONE]"
+    plain = api.post("/api/v1/diagnoses/", {**body, "record": {"note": masked}}, format="json")
+    row, other = Diagnosis.objects.order_by("pk")
+    assert row.inputs == other.inputs == {"note": masked}
+    assert answer.json()["value"] == plain.json()["value"]
+    page = client_of(dana).get(f"/diagnoses/{row.pk}/").content.decode()
+    assert "<mark>[NAME]</mark> (0047-1122): chest pain" in page and "Jones" not in page

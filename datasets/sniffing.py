@@ -31,7 +31,7 @@ NAME_TAG = re.compile(
     re.IGNORECASE,
 )
 ANY_ID = ("id", "编号", "case_id")
-WORD, HAN = re.compile(r"[^\W_\u3400-\u9fff]+"), re.compile(r"[\u3400-\u9fff]")
+WORD, HAN = re.compile(r"\S*[^\W\d_\u3400-\u9fff]{2}\S*"), re.compile(r"[\u3400-\u9fff]")
 MORE_PATIENT = re.compile(
     r"^(patient|subject|pt|person)[\s_\-]?(id|no|nr|number|code|key)?$|^(患者|病人)(id|编号|号|标识)?$|^(病历|住院|门诊|病案)号$",
     re.IGNORECASE,

@@ -39,6 +39,29 @@ def table(path: Path, first: int, count: int, wrong: int = 0) -> None:
             rows.writerow([f"P{number:05d}", day, 20 + number % 70, crp, blood, "sepsis" if ill else "no sepsis"])
 
 
+# Made-up people; their notes name them in the ways that records do.
+NOTES = [
+    ("Z0012345", "王小明", "1980-05-03", "pneumonia",
+     "患者王小明，男，住院号 Z-001-2345，1980年5月3日出生，手机 13800138000。咳嗽三天，发热。"),
+    ("Z0012346", "Peter Jones", "1946-06-07", "pneumonia",
+     "Mr Jones (Z0012346), born 7 June 1946: cough for three days, fever, crackles."),
+    ("Z0012347", "Anna White", "1990-07-08", "healthy",
+     "White blood cells rose. Anna White denies pain; call 010-65881234 for results."),
+    ("Z0012348", "欧阳娜", "1985-09-10", "healthy",
+     "姓名：欧阳娜 身份证号：11010519491231002X 家庭住址：北京市朝阳区建国路88号；体检无异常，无不适主诉。"),
+]  # fmt: skip
+
+
+def notes(client: am.Client, folder: Path, name: str) -> dict[str, Any]:
+    """A table of notes, uploaded and not yet imported."""
+    path = folder / name
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["patient_id", "name", "date_of_birth", "diagnosis", "note"])
+        rows.writerows(NOTES)
+    return dict(client.post("uploads/", files={"file": (name, path.read_bytes())}))
+
+
 def importer(client: am.Client, name: str, settings: dict[str, Any], **more: Any) -> str:
     """Added and tested; its address."""
     made = client.post("importers/", {"name": name, "settings": settings, **more})
@@ -78,6 +101,12 @@ def make(client: am.Client, folder: Path) -> dict[str, str]:
     open_ = importer(client, BRANCH, {"folder": str(laboratory), **of_folder}, kind="folder", treatment="tables")
     dataset = ensure_dataset(client, EXAMPLES, folder)["id"]
     record = next(row for row in client.pages(f"datasets/{dataset}/records/") if row["values"].get("scan"))["id"]
+    kept = notes(client, folder, "clinic.csv")
+    client.post(f"uploads/{kept['id']}/confirm/", {"new_dataset_name": "Notes of the clinic"})
+    until(lambda: client.get(f"uploads/{kept['id']}/")["state"] == "imported", "the notes")
+    clinic = client.get(f"uploads/{kept['id']}/")["dataset"]
+    note = next(iter(client.pages(f"datasets/{clinic}/records/")))["id"]
+    shown = notes(client, folder, "ward.csv")["id"]
     run = client.get(f"{nightly}runs/")["results"][0]["id"]
     arrival = until(lambda: client.get("arrivals/")["results"], "the arrival")[0]["id"]
     file = until(lambda: client.get(f"arrivals/{arrival}/files/")["results"], "the file")[0]["id"]
@@ -86,6 +115,9 @@ def make(client: am.Client, folder: Path) -> dict[str, str]:
         "importer": nightly,
         "importer-run": f"{nightly}runs/{run}/",
         "importer-mapping": f"{open_}look/",
+        "upload-masking": f"uploads/{shown}/",
+        "upload-masked": f"uploads/{kept['id']}/report/",
+        "record-masked": f"{clinic}/records/{note}/",
         "viewer-planes": f"{dataset}/records/{record}/",
         "quarantine-look": f"arrivals/files/{file}/",
     }

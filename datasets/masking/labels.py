@@ -89,6 +89,8 @@ PATTERNS: tuple[tuple[str, re.Pattern[str], Needs], ...] = (
     ("number", re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])"), Needs(DIGIT)),
     ("phone", re.compile(r"(?<![\d.])(?:\+?86[\- ]?)?1[3-9]\d[\- ]?\d{4}[\- ]?\d{4}(?![\d.]\d|\d)"), Needs(DIGITS)),
     ("phone", re.compile(r"(?<![\d.])\+\d{1,3}[\- ]\(?\d{1,4}\)?(?:[\- ]?\d{2,4}){2,4}(?!\d)"), Needs(DIGIT, ("+",))),
+    ("phone", re.compile(r"(?<![\d.\-])0\d{2,3}-\d{7,8}(?![\d\-])"), Needs(DIGIT, ("-",))),  # a landline in China
+    ("phone", re.compile(r"(?<![\d.\-])(?:\(\d{3}\) ?|\d{3}-)\d{3}-\d{4}(?![\d\-])"), Needs(DIGIT, ("-",))),  # North America
     ("email", re.compile(r"(?<![\w.+\-])[\w.+\-]{1,64}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,4}"), Needs(AT)),
 )  # fmt: skip
 WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)

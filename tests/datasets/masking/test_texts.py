@@ -74,6 +74,7 @@ def test_a_number_with_any_separators(written: str) -> None:
         ("DOB: 3/5/1980, male", "DOB: [DATE], male"),
         ("write to a.b@c-d.org now", "write to [EMAIL] now"),
         ("SSN 078-05-1120", "SSN [NUMBER]"),
+        ("call 010-65881234 or (555) 123-4567, 555-123-4567", "call [PHONE] or [PHONE], [PHONE]"),
     ],
 )
 def test_what_nobody_told_of_but_its_label_or_form_gives_away(text: str, masked: str) -> None:

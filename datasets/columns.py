@@ -39,10 +39,16 @@ class Plan:
     kinds: list[Column]  # columns whose values must be rewritten
     target: bool  # labels must be taken from another column
     deal: bool  # patients must be dealt anew to training and test
+    masked: list[Column]  # columns whose texts are to be masked from now on
 
     @property
     def rewrites(self) -> bool:
-        return bool(self.kinds or self.target or self.deal)
+        return bool(self.rewritten or self.target or self.deal)
+
+    @property
+    def rewritten(self) -> list[Column]:
+        """Columns whose values are written anew."""
+        return [*self.kinds, *(column for column in self.masked if column not in self.kinds)]
 
     @property
     def changed(self) -> list[Column]:
@@ -78,6 +84,11 @@ def plan(dataset: Dataset, changes: Sequence[Mapping[str, Any]]) -> Plan:
         kinds=kinds,
         target=_name(_of_role(before, Role.TARGET)) != _name(_of_role(after, Role.TARGET)),
         deal=moved or (patient is not None and patient in kinds),
+        masked=[
+            new
+            for old, new in zip(before, after, strict=True)
+            if masking.is_masked(new) and not masking.is_masked(old)
+        ],
     )
     if made.rewrites and dataset.record_count:
         _refuse_what_cannot_be(dataset, made)
@@ -149,10 +160,10 @@ def _rewrite(dataset: Dataset, made: Plan) -> None:
     """Write each record's values, key, label, hash and split anew, a chunk at a time."""
     hashes = (
         set(Record.objects.filter(dataset=dataset).values_list("row_hash", flat=True))
-        if made.kinds
+        if made.rewritten
         else set()
     )
-    first_labels = _labels_as_they_came(dataset) if made.kinds else {}
+    first_labels = _labels_as_they_came(dataset) if made.rewritten else {}
     table, quote = Record._meta.db_table, connection.ops.quote_name
     names = ("values", "patient_key", "target", "row_hash", "split")
     sets = ", ".join(f"{quote(name)} = %s" for name in names)
@@ -168,12 +179,12 @@ def _rewrite(dataset: Dataset, made: Plan) -> None:
         waiting.clear()
 
     for pk, key, split, values in rows_of(dataset):
-        values = _converted(values, made.kinds, made.after, pk, problems)
+        values = _converted(values, made.rewritten, made.after, pk, problems)
         if problems:
             continue
         digest = current[pk]
-        if made.kinds:
-            fresh = row_hash(dataset, {**values, **_converted(first_labels.get(pk, {}), made.kinds, made.after, pk, {})})
+        if made.rewritten:
+            fresh = row_hash(dataset, {**values, **_converted(first_labels.get(pk, {}), made.rewritten, made.after, pk, {})})
             if fresh not in hashes:  # two rows that have become equal: the second keeps its old hash
                 hashes.add(fresh)
                 digest = fresh

@@ -196,12 +196,22 @@ def apply_columns(preview: dict[str, Any], columns: Sequence[Mapping[str, Any]])
                 "unknown_column",
                 _("The file has no column “%(name)s”.") % {"name": str(given.get("name", ""))[:100]},
             )
-        if given.get("role", column["role"]) not in (column["role"], Role.IGNORE) and not column["include"]:
-            given = {**given, "include": True}  # left out by us, given a part by the person
+        if given.get("role", column["role"]) not in (column["role"], Role.IGNORE) and not given.get("include", column["include"]):
+            given = _kept_for_its_role(column, given)
         for key in COLUMN_SETTINGS:
             if key not in given or (column["fixed"] and key in ("kind", "role", "minimum", "maximum", "identifies")):
                 continue
             column[key] = given[key]
+
+
+def _kept_for_its_role(column: dict[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A column that we left out and the person gives a part is kept, unless they say otherwise. Raises IntakeRefused."""
+    if "include" not in given:
+        return {**given, "include": True}
+    if given["role"] in (Role.TARGET, Role.PATIENT):
+        text = _("“%(name)s” is to be the %(role)s and is not kept: tick “keep” too, or leave its role as it was.")
+        raise IntakeRefused("not_kept", text % {"name": column["name"], "role": Role(given["role"]).label})
+    return given
 
 
 @transaction.atomic
@@ -236,6 +246,7 @@ def confirm(
     )
     row.options = {**row.options, "columns": reading(included), "keep_good_rows": bool(keep_good_rows)}
     row.options["telling"] = telling(row.preview["columns"])
+    row.options["left_out"] = any(c.get("identifies") and not c["include"] for c in row.preview["columns"])
     row.options["looked"] = bool(looked)
     begin_import(actor=actor, upload=row)
     audit.record(actor, "upload.confirmed", row, dataset=str(dataset.pk), columns=len(included), looked=bool(looked))
@@ -265,6 +276,8 @@ def reading(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def telling(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The columns that say who the patient is and are not kept: `{place, source_name}`. The data set knows those it keeps."""
+    if not any(masking.is_masked(c) for c in columns):
+        return []
     return [
         {"place": c["place"], "source_name": c.get("source_name") or c["name"]}
         for c in columns

@@ -1,7 +1,7 @@
 """The preview of a file: what was found out about it and its columns, its first rows, and what will change."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from datasets.joining import preview as joining_preview
 from datasets.masking import preview as masking
 from datasets.masking.known import identifies
 from datasets.models import Column, Dataset, Kind, Role
-from datasets.readers import headers, missing
+from datasets.readers import headers
 from datasets.readers.base import Cell, ReadError
 from datasets.readers.excel import ExcelTable
 from datasets.readers.table import open_table
@@ -26,7 +26,6 @@ from datasets.records import FILE_KINDS
 SAMPLE_ROWS = 5_000
 SHOWN = 20
 CELL = 120
-VARIED = 0.1  # of the rows, as different values, where a column named like an identifier is one
 
 
 @dataclass
@@ -123,19 +122,17 @@ def _columns(names: list[str], raw: list[str], cells: list[list[Cell]]) -> list[
         found = sniffing.describe(name, cells[place])
         columns.append({**found, "source_name": raw[place], "place": place, "include": True, "fixed": False})
     sniffing.guess_roles(columns, cells)
-    for column, values in zip(columns, cells, strict=True):
-        _identify(column, values)
+    for column in columns:
+        _identify(column)
     return columns
 
 
-def _identify(column: dict[str, Any], cells: Sequence[Cell]) -> None:
+def _identify(column: dict[str, Any]) -> None:
     """Whether it says who the patient is; if so it is not kept by itself, but for the patient's key and dates."""
-    present = {str(c) for c in cells if missing.spelling(c) is None}
     column["identifies"] = (
         identifies(column["name"])
         and column["role"] != Role.TARGET
         and column["kind"] not in FILE_KINDS
-        and len(present) >= VARIED * len(cells)
     )
     if column["identifies"] and column["kind"] != Kind.DATE and column["role"] != Role.PATIENT:
         column["role"], column["include"] = Role.IGNORE, False

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from accounts import audit
 from accounts.actor import Actor
 from datasets.cells.store import forget_unused
+from datasets.importers.after import without_rows
 from datasets.importers.run import Import, remove_rows
 from datasets.models import Dataset, Upload
 from datasets.readers.base import ReadError
@@ -88,8 +89,8 @@ def _end(upload: Upload, job: Job) -> None:
         cancelled = job.state == JobState.CANCELLED
         row.state = Upload.State.CANCELLED if cancelled else Upload.State.FAILED
         row.report = {**row.report, "removed": row.rows_added}
-        row.rows_added, row.finished_at = 0, timezone.now()
-        row.save(update_fields=["state", "report", "rows_added", "finished_at"])
+        row.rows_added, row.finished_at, row.preview = 0, timezone.now(), without_rows(row.preview)
+        row.save(update_fields=["state", "report", "rows_added", "finished_at", "preview"])
         _audit(
             row, job, "upload.cancelled" if cancelled else "upload.failed", "ok" if cancelled else "failed"
         )

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 
 from accounts.actor import Actor
 from accounts.held import Held
+from datasets.models import Column
 from inference.errors import ModelUnavailable, NoChampion, NotServing
 from inference.validation import Columns
 from training.models import Model, ModelVersion
@@ -169,7 +170,10 @@ def servable(version_id: UUID) -> Servable:
             _kept.move_to_end(version_id)
             return kept
     version = ModelVersion.objects.select_related("model").get(pk=version_id)
-    made = Servable(version=version, columns=Columns.of(version.schema), classes=[str(c) for c in version.classes])
+    # What tells who the patient is was decided by people in the data set; texts are masked as they were for the training.
+    telling = Column.objects.filter(dataset=version.model.dataset_id, identifies=True)
+    columns = Columns.of(version.schema, frozenset(telling.values_list("name", flat=True)))
+    made = Servable(version=version, columns=columns, classes=[str(c) for c in version.classes])
     with _lock:
         _kept[version_id] = made
         while len(_kept) > KEPT_VERSIONS:

@@ -163,10 +163,11 @@ class Columns:
     numbers: frozenset[str] = frozenset()
     files: dict[str, str] = field(default_factory=dict)  # columns of files → their kinds
     texts: frozenset[str] = frozenset()
+    telling: frozenset[str] = frozenset()  # columns of the data set that say who the patient is
 
     @classmethod
-    def of(cls, schema: Mapping[str, Any]) -> "Columns":
-        """From `ModelVersion.schema`, which is `engine.Schema.to_dict()`."""
+    def of(cls, schema: Mapping[str, Any], telling: frozenset[str] = frozenset()) -> "Columns":
+        """From `ModelVersion.schema`, which is `engine.Schema.to_dict()`. `telling`: see the field."""
         columns = schema.get("columns", [])
         features = tuple(c for c in columns if c.get("role", "feature") == "feature" and c["kind"] in FORM_KINDS)
         texts = [c["name"] for c in features if c["kind"] == "text"] or [
@@ -179,7 +180,8 @@ class Columns:
             ignored=frozenset(c["name"] for c in columns) - {c["name"] for c in features},
             checks={c["name"]: _check_of(c) for c in features},
             numbers=frozenset(c["name"] for c in features if c["kind"] == "number"),
-            texts=frozenset(c["name"] for c in features if c["kind"] == "text" and not _identifies(c["name"])),
+            texts=frozenset(c["name"] for c in features if c["kind"] == "text" and c["name"] not in telling),
+            telling=telling,
             files={c["name"]: c["kind"] for c in features if c["kind"] in FILE_KINDS},
         )
 
@@ -195,7 +197,7 @@ class Columns:
         for index, given in enumerate(records):
             where = f"{prefix}[{index}]" if prefix == "records" else prefix
             record, own, strange = self._check_one(given, where, errors, known)
-            clean.append(self._masked(record, given, own or patient) if self.texts else record)
+            clean.append(self._masked(record, given, [own, patient]) if self.texts else record)
             patients.append(own or patient)
             if strange:
                 warnings[index] = strange
@@ -245,11 +247,15 @@ class Columns:
             errors.append(_error(where, _("The record is empty: give at least one value of the model's columns."), "empty"))
         return record, patient, strange
 
-    def _masked(self, record: dict[str, Any], given: Any, patient: str) -> dict[str, Any]:
-        """Known are the patient, and what was sent under a name that says so, also where the model has no such column."""
-        told: list[Any] = [patient]
+    def _masked(self, record: dict[str, Any], given: Any, patients: list[str]) -> dict[str, Any]:
+        """Known are the patients, and what was sent under a name that says so, also where the model has no such column."""
+        told: list[Any] = list(patients)
         if isinstance(given, Mapping):
-            told += [value for name, value in given.items() if isinstance(name, str) and _identifies(name)]
+            told += [
+                value
+                for name, value in given.items()
+                if name not in self.texts and (name in self.telling or (isinstance(name, str) and _identifies(name)))
+            ]
         own = masking.told(told)
         return {
             name: texts.mask(value, own).text if name in self.texts and isinstance(value, str) else value

@@ -5,9 +5,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
-from functools import partial
 from pathlib import Path
-from time import time
 from typing import Any
 
 from django.db import transaction
@@ -18,6 +16,7 @@ from django.utils.translation import gettext as _
 from datasets import storage
 from datasets.cells.arriving import SHARE, Arriving
 from datasets.importers import bulk
+from datasets.importers.after import let_go, without_rows
 from datasets.importers.ahead import ahead
 from datasets.importers.columnwise import Wholesale
 from datasets.importers.convert import Converted, Converter, Refusal, Source
@@ -264,13 +263,10 @@ class Import:
         with self.context.fenced():
             self._keep_report()
             self.upload.state, self.upload.finished_at = Upload.State.IMPORTED, timezone.now()
-            self.upload.preview = {k: v for k, v in self.upload.preview.items() if k not in ("rows", "masking")}
+            self.upload.preview = without_rows(self.upload.preview)
             self.upload.save(update_fields=["refused_file", "state", "finished_at", "preview"])
-            # What was kept is without what identifies patients; the file still has that. Late rows are read from it again.
-            if self.options.get("files") or (self.report.get("masked") and not self.report.get("late")):
-                paths = storage.release([self.upload.file], [self.upload])
-                for path in paths:
-                    transaction.on_commit(partial(storage.discard, path, time()))
+            if not self.report.get("late"):  # late rows are read from the file again
+                let_go(self.upload)
 
 
 def _csv_bytes(rows: list[list[str]]) -> bytes:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from datasets import storage
+from datasets.importers.after import let_go
 from datasets.importing.lots import READ_AS
 from datasets.importing.models import Importer
 from datasets.importing.values import text_of
@@ -56,6 +57,8 @@ class Ready:
         left = sorted(set(upload.report.get("late", ())) - set(self.numbers))
         upload.report = {key: value for key, value in upload.report.items() if key != "late"} | ({"late": left} if left else {})
         upload.save(update_fields=["report"])
+        if not left:
+            let_go(upload)
 
 
 def _text(cell: Cell) -> str:

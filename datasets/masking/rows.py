@@ -19,7 +19,8 @@ from datasets.records import MAX_TEXT
 
 Counts = dict[str, dict[str, int]]  # column → kind of identifier → how many; "cells": in how many cells
 # A text that holds none of these holds nothing that a label or its form gives away (see labels: colon, digit, at).
-TELLING = r"[:：=＝@＠\p{Nd}]"
+# Characters beyond ASCII may be folded to them.
+TELLING = r"[:=@0-9]|[^\x00-\x7F]"
 
 
 class Masker:
@@ -79,7 +80,7 @@ def added(before: Counts, more: Counts) -> Counts:
 
 def _masked(cell: Cell, own: tuple[str, ...], counts: Counter[str]) -> str | None:
     """The masked text of a cell; None where nothing is to be masked."""
-    if cell is None or not (text := cell if isinstance(cell, str) else str(cell)) or len(text) > MAX_TEXT:
+    if cell is None or not (text := str(cell).strip()) or len(text) > MAX_TEXT:
         return None  # what is too long is refused
     done = texts.mask(text, own)
     if not done.spans:

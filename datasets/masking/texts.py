@@ -7,9 +7,10 @@ without label that nobody told of is not found: that needs a model of language, 
 """
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from datasets.masking import labels, ways
 from datasets.masking.labels import LABELLED, PATTERNS, Needs, valid
@@ -43,6 +44,7 @@ class Span:
     end: int
     what: What
     known: bool
+    labelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,31 @@ def find(text: str, known: Iterable[str] = ()) -> list[Span]:
     folded = fold(text)
     spans = [*_known(folded, text, known), *_unknown(folded, text)]
     if spans and "[" in text:  # what was masked before stays as it is: masking twice is masking once
-        done = [match.span() for match in ANY_TOKEN.finditer(text)]
-        spans = [span for span in spans if not any(span.start < end and start < span.end for start, end in done)]
+        done = [(*match.span(), KIND_OF_TOKEN[match[0]]) for match in ANY_TOKEN.finditer(text)]
+        ends = [end for _start, end, _what in done]
+        spans = [piece for span in spans for piece in _beside(span, text, done, ends)]
     return _merged(spans) if spans else spans
+
+
+def _beside(span: Span, text: str, done: list[tuple[int, int, str]], ends: list[int]) -> Iterator[Span]:
+    """What of a span is no token: of a label's value up to a token of its own kind, which was made of this label."""
+    place = span.start
+    for start, end, what in done[bisect_right(ends, span.start) :]:
+        if start >= span.end or place >= span.end:
+            break
+        if not span.labelled or start < span.start:  # a known word or a form within a token
+            return
+        yield from _piece(span, place, start, text)
+        place = span.end if what == span.what else end
+    if place < span.end:
+        yield from _piece(span, place, span.end, text)
+
+
+def _piece(span: Span, start: int, end: int, text: str) -> Iterator[Span]:
+    if start == span.start and end == span.end:
+        yield span
+    elif any(c.isalnum() for c in text[start:end]):
+        yield replace(span, start=start, end=end)
 
 
 def _unknown(folded: str, text: str) -> Iterator[Span]:
@@ -113,7 +137,7 @@ def _unknown(folded: str, text: str) -> Iterator[Span]:
             if what == What.NAME and not han(match["value"]):
                 end = _name_end(text, start, end, "name" in folded[match.start() : start])
             if end > start:
-                yield Span(start, end, What(what), False)
+                yield Span(start, end, What(what), False, labelled=True)
     for what, pattern, needs in PATTERNS:
         for match in pattern.finditer(folded) if _there(needs, signs, folded) else ():
             if valid(what, match[0]):

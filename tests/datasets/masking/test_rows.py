@@ -34,12 +34,13 @@ def test_rows_and_columns_alike() -> None:
 
 
 def test_without_a_column_that_tells() -> None:
-    cells = ["姓名：王小明", "no colon", "write to a.b@c-d.org", "手机１３８００１３８０００", None]
+    cells = ["姓名：王小明", "no colon", "write to a.b@c-d.org", "手机１３８００１３８０００", None, "姓名﹕王小明"]
     whole = ColumnBatch(2, [pa.array(cells, pa.string())])
     by_columns, counts = Masker({0: "note"}, []).batch(whole)
     assert isinstance(by_columns, ColumnBatch)
-    assert by_columns.columns[0].to_pylist() == ["姓名：[姓名]", "no colon", "write to [EMAIL]", "手机[电话]", None]
-    assert counts == {"note": {"cells": 3, "name": 1, "email": 1, "phone": 1}}
+    masked = ["姓名：[姓名]", "no colon", "write to [EMAIL]", "手机[电话]", None, "姓名﹕[姓名]"]
+    assert by_columns.columns[0].to_pylist() == masked
+    assert counts == {"note": {"cells": 4, "name": 2, "email": 1, "phone": 1}}
 
 
 def test_rows_that_are_too_short_and_cells_that_are_no_texts() -> None:
@@ -50,6 +51,12 @@ def test_rows_that_are_too_short_and_cells_that_are_no_texts() -> None:
 
 def column(name: str, kind: str, role: str = Role.FEATURE, identifies: bool = False) -> Column:
     return Column(name=name, kind=kind, role=role, identifies=identifies)
+
+
+def test_white_space_makes_no_text_too_long_to_be_masked() -> None:
+    long = "Peter Jones coughs" + " " * 200_000
+    rows, _counts = MASKER.batch(Batch(2, [["P-0017", "Peter Jones", long, ""]]))
+    assert isinstance(rows, Batch) and rows.rows[0][2] == "[NAME] coughs"
 
 
 def test_a_single_record() -> None:

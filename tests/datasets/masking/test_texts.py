@@ -117,6 +117,18 @@ def test_pieces_make_up_the_text_again() -> None:
     assert sum(bool(what) for _piece, what in tokens_of(masked.text)) == len(masked.spans)
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [  # tokens of ours, or of another tool that went before
+        ("Address: 12 High Street, London, seen by [NAME] today", "Address: [ADDRESS][NAME][ADDRESS]"),
+        ("Address: [NAME], 12 High Street, London", "Address: [NAME][ADDRESS]"),
+        ("Address: [ADDRESS] and the patient is well", "Address: [ADDRESS] and the patient is well"),
+    ],
+)
+def test_tokens_that_are_there_already(text: str, masked: str) -> None:
+    assert mask(text).text == masked
+
+
 def test_what_is_told_cannot_be_a_pattern() -> None:
     assert mask("a.*b (c+ [d", ["(a+)+$", ".*", "[", "\\", "a{9999}"]).text == "a.*b (c+ [d"
 
@@ -127,7 +139,8 @@ def test_time_grows_with_the_length_alone() -> None:
         mask(text, ["Hans Peter Müller", "0047-1122", "1980-05-03", "王小明"])
         return time.perf_counter() - began
 
-    for piece in ("1" * 50, "a." * 25, "姓名：", "patient: A ", "@" * 50, "王" * 50, "Peter " * 8, "- " * 25):
+    tokens = ("[NAME] a@b.cd ", "(555) 555-", "+1 23 ")
+    for piece in (*tokens, "1" * 50, "a." * 25, "姓名：", "patient: A ", "@" * 50, "王" * 50, "Peter " * 8, "- " * 25):
         short, long = seconds(piece * 100), seconds(piece * 1000)
         assert long < 60 * max(short, 0.01), piece
 

@@ -52,8 +52,7 @@ class Import:
         self.refused_path = context.folder / "refused.csv"
         with_files = upload.options.get("files") or self._columns_of_files()
         self.files: Arriving | None = Arriving(context, upload) if with_files else None
-        self.erased = Erased(None)
-        self.fitting = Fitting(upload)
+        self.erased, self.fitting = Erased(None), Fitting(upload)
         self.begun = 0.0  # how much of the progress the files have taken
 
     def run(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from datasets.importing.models import Importer
-from datasets.joining.fitting import RECEIVED, has_of_tables, has_received
+from datasets.joining.fitting import RECEIVED, has_of_others, has_received
 from datasets.models import Dataset, Role
 from datasets.patient_names import Way, way_in
 
@@ -33,7 +33,7 @@ def notes(importer: Importer) -> list[str]:
         return []
     if importer.kind == RECEIVED:
         told = [refused(RECEIVED, dataset, importer.options.get("columns") or [{"role": Role.PATIENT}])]
-        return [text for text in [*told, _second_by_this() if has_of_tables(dataset) else ""] if text]
+        return [text for text in [*told, _second_by_this() if has_of_others(dataset) else ""] if text]
     return [_second_by_rows()] if has_received(dataset) else []
 
 

@@ -85,9 +85,9 @@ class Fitting:
                     yield place, (column, str(ONE_RECORD[self.received]))
 
     def _there(self, column: str, hashes: Collection[str]) -> set[str]:
-        """Those that records of another upload point to: of received DICOM any, of tables those that received DICOM made."""
-        known = RecordFile.objects.filter(record__dataset=self.dataset) if self.received else of_received(self.dataset)
-        known, wanted = known.filter(column=column).exclude(record__upload=self.upload), sorted(hashes)
+        """Those that records of the other way point to."""
+        known = of_others(self.dataset) if self.received else of_received(self.dataset)
+        known, wanted = known.filter(column=column), sorted(hashes)
         found: set[str] = set()
         for start in range(0, len(wanted), LOOK_UP):
             some = known.filter(file__sha256__in=wanted[start : start + LOOK_UP])
@@ -105,10 +105,14 @@ def of_received(dataset: Dataset) -> Any:
     return RecordFile.objects.filter(record__dataset=dataset, record__upload__in=_uploads(dataset))
 
 
-def has_of_tables(dataset: Dataset) -> bool:
-    """Whether other records than those have cells of de-identified DICOM."""
-    cells = RecordFile.objects.filter(record__dataset=dataset, file__cell__pseudonym__gt="")
-    return bool(cells.exclude(record__upload__in=_uploads(dataset)).exists())
+def of_others(dataset: Dataset) -> Any:
+    """The cells of all other records: of tables, of REST, of reviews."""
+    return RecordFile.objects.filter(record__dataset=dataset).exclude(record__upload__in=_uploads(dataset))
+
+
+def has_of_others(dataset: Dataset) -> bool:
+    """Whether such a record has a cell of de-identified DICOM."""
+    return bool(of_others(dataset).filter(file__cell__pseudonym__gt="").exists())
 
 
 def _uploads(dataset: Dataset) -> Any:

@@ -88,7 +88,7 @@ def build(
     if options.get("files"):
         files = {"files": cells_preview.describe(path, options, columns, cells, complete=complete)}
     if organisation is not None:
-        joining_preview.describe(organisation, columns, cells)
+        joining_preview.describe(organisation, columns, cells, dataset)
     changes = _match(columns, dataset) if dataset is not None else {"new": [], "missing": [], "changed": []}
     options |= {"skip": skip, "width": len(raw), "settings": asdict(settings)}
     preview = {

@@ -15,6 +15,7 @@ from django.db.models import Count
 from django.utils.translation import get_language
 from numpy.typing import NDArray
 
+from datasets import patient_names
 from datasets.models import Column, Dataset, Kind, Record, Role, Split
 from datasets.versions import state_of
 
@@ -29,7 +30,8 @@ KEEP_SECONDS = 3600
 def quality(dataset: Dataset) -> dict[str, Any]:
     """The report, JSON-able; kept until the data set changes.
 
-    {records, sampled, rows_with_missing, duplicates, columns: [...], target: {...}|None, patients: {...}|None}
+    {records, sampled, rows_with_missing, duplicates, columns: [...], target: {...}|None, patients: {...}|None,
+    two_names: whether patients are named in two ways, both_sides: how many are both in training and in the locked test}
     """
     key = f"quality:{dataset.pk}:{state_of(dataset)}:{get_language()}"
     report = cache.get(key)
@@ -72,6 +74,8 @@ def look(dataset: Dataset) -> dict[str, Any]:
         "target": balance(target, frame[target.name]) if target is not None else None,
         "patients": patients(dataset, target) if any(c.role == Role.PATIENT for c in columns) else None,
         "features": len(features),
+        "two_names": patient_names.both_ways(dataset),
+        "both_sides": patient_names.on_both_sides(dataset),
     }
 
 

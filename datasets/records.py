@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
+from datasets import patient_names
 from datasets.masking import columns as masking
 from datasets.models import Column, Dataset, Kind, Record, RecordChange, Role, Split
 from datasets.signals import records_added
@@ -224,6 +225,7 @@ def add_records(
     dataset = Dataset.objects.select_for_update().get(pk=dataset.pk)
     files = store.check_cells(dataset.organisation, columns, clean)
     built = [build(dataset, columns, values, source=source) for values in clean]
+    patient_names.refuse_others(dataset, columns, built)
     existing = {
         r.row_hash: r
         for r in Record.objects.filter(dataset=dataset, row_hash__in={r.row_hash for r in built})

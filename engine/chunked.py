@@ -41,11 +41,11 @@ from engine.pieces.mapped import MappedRows, append
 from engine.pieces.sizes import MOST_SAMPLED, Sizes
 from engine.pieces.table import Source, frames, hashes, identity, storable
 from engine.plan import first_choices
+from engine.positive import positive_code
 from engine.preprocessing.pipeline import Preprocessor
 from engine.problems import refuse
 from engine.recipe import Recipe
 from engine.schema import Role, infer_schema
-from engine.search import positive_code
 from engine.suspicion import without
 from engine.training_data import TrainingData, labels_of, metric_of, prepare
 from engine.validation import TrialResult, Validator

@@ -1,7 +1,17 @@
 """Which of two classes is the finding: the one that sensitivity, precision and the operating point speak of."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.errors import EngineError
+
+if TYPE_CHECKING:  # which knows the tasks, and these the classes
+    from engine.recipe import Recipe
+    from engine.training_data import TrainingData
 
 # Words by which tables name the finding and its absence, in English and Chinese; compared without case and blanks.
 FINDING = frozenset(
@@ -87,3 +97,19 @@ def default_positive(classes: NDArray[np.object_], counts: NDArray[np.int64]) ->
         if len(named) == 1:
             return int(code_of(named[0]))
     return 0 if counts[0] < counts[1] else 1
+
+
+def positive_code(data: TrainingData, recipe: Recipe) -> int:
+    """The code of the positive class: the recipe's, else the one that its name or its rarity tells (two classes)."""
+    if not data.classify or (recipe.positive is None and len(data.classes) != 2):
+        return 1
+    if recipe.positive is None:
+        return default_positive(data.classes, np.bincount(data.y.astype(np.int64), minlength=2))
+    found = np.flatnonzero(data.classes == recipe.positive)
+    if not len(found):
+        raise EngineError(
+            "positive_unknown",
+            f"“{recipe.positive}” is no class of “{recipe.target}”.",
+            {"positive": recipe.positive, "column": recipe.target},
+        )
+    return int(found[0])

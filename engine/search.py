@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from joblib import parallel_config
 from threadpoolctl import threadpool_limits
@@ -16,22 +15,20 @@ from threadpoolctl import threadpool_limits
 import engine.clock
 from engine import pipelines
 from engine.assembly import Assembler, Contender
-from engine.candidates.base import Curve
 from engine.checks import problems_of, unreadable_files
 from engine.choice import Choice, baseline_of
-from engine.clock import READING, Clock, Deadline, OutOfTime
+from engine.clock import READING, Clock
 from engine.copies import one_side
 from engine.doubts import left_out
-from engine.errors import EngineError, Stopped
+from engine.errors import EngineError
 from engine.files import Files, Folder
 from engine.findings import CandidateResult, OnProgress, Search, ShouldStop, Watch
-from engine.fitted import Fitted, Member
+from engine.fitted import Fitted
 from engine.frozen import MARGIN, Allowance
 from engine.heap import give_back
-from engine.metrics import METRICS
 from engine.modalities import what_each_adds
 from engine.plan import Plan, make_plans
-from engine.positive import default_positive
+from engine.positive import positive_code
 from engine.problems import Problem, refuse
 from engine.recipe import Recipe
 from engine.sampling import affordable, readable, sampled
@@ -41,7 +38,7 @@ from engine.suspicion import without
 from engine.time_order import forward_folds
 from engine.training_data import TrainingData, metric_of, prepare
 from engine.transformers.text import COMPONENTS
-from engine.tuning import Found, Stop, Tuner, plain
+from engine.turns import Turns
 from engine.validation import Validator
 
 FROZEN_SHARE = 0.5  # of the budget at most for the features of pretrained networks
@@ -139,27 +136,24 @@ class _Run:
             data, self.encoder, self.encoded, splits, metric, self.positive, recipe.seed, recipe, own
         )
         self.assembler = Assembler(self.validator, recipe)
-        self.trials: list[dict[str, Any]] = []
-        self.report_seconds = REPORT_FIXED + REPORT_PER_ROW * sum(len(held) for _, held in splits[:own])
-        self.report_seconds *= max(1.0, clock.pace.get(READING, 1.0))
-        self.done, self.total, self.ceiling = 0.0, 1.0, 1.0
-        self.must = False
+        seconds = REPORT_FIXED + REPORT_PER_ROW * sum(len(held) for _, held in splits[:own])
+        self.turns = Turns(self.validator, self.assembler, watch, clock, seconds * max(1.0, clock.pace.get(READING, 1.0)))
 
     def search(self, problems: list[Problem]) -> Search:
         plans = make_plans(self.data, self.recipe, self._widths(), len(self.validator.folds))
-        self.total = sum(plan.seconds for plan in plans if plan.trials) * 1.1 + 0.05
+        self.turns.total = sum(plan.seconds for plan in plans if plan.trials) * 1.1 + 0.05
         outcome: dict[str, CandidateResult] = {}
         contenders: list[Contender] = []
-        self.must = sum(bool(plan.trials) for plan in plans) == 1
+        self.turns.must = sum(bool(plan.trials) for plan in plans) == 1
         for plan, deadline, tail in self._in_turn(plans):
-            result, contender = self._candidate(plan, deadline, tail)
+            result, contender = self.turns.take(plan, deadline, tail)
             give_back()
             outcome[plan.candidate.name] = result
             if contender is not None:
                 contenders.append(contender)
         for plan in self._quickest(plans, outcome) if not contenders else ():
-            self.must = True  # the budget is used up, and there would be no model at all
-            outcome[plan.candidate.name], contender = self._candidate(plan, self.clock.limit, 0.0)
+            self.turns.must = True  # the budget is used up, and there would be no model at all
+            outcome[plan.candidate.name], contender = self.turns.take(plan, self.clock.limit, 0.0)
             if contender is not None:
                 contenders.append(contender)
                 break
@@ -170,7 +164,7 @@ class _Run:
             raise EngineError(
                 "nothing_fitted", f"No candidate could be fitted ({reasons}).", {"reasons": reasons}
             )
-        choice = Choice(self.validator, self.assembler, self.recipe, self._report)
+        choice = Choice(self.validator, self.assembler, self.recipe, self.turns.report)
         best = choice.single(contenders, results)
         if len(contenders) > 1 and (not self.recipe.candidates or "ensemble" in self.recipe.candidates):
             self.watch.say(0.95, "ensemble", "Weighting the candidates", "ensemble")
@@ -186,10 +180,10 @@ class _Run:
         for result in results:
             if result.fitted is not None:
                 of_all = result.fitted is best or result.name == "ensemble"
-                result.fitted.training |= self._account(self.trials if of_all else result.trials)
+                result.fitted.training |= self._account(self.turns.trials if of_all else result.trials)
         self.watch.say(1.0, "done", "Finished", best.candidate)
         cuts = list(self.clock.cuts)
-        return Search(best, results, baseline, problems, self.data.unlabelled, adds, self.trials, cuts)
+        return Search(best, results, baseline, problems, self.data.unlabelled, adds, self.turns.trials, cuts)
 
     def _in_turn(self, plans: list[Plan]) -> Iterator[tuple[Plan, float, float]]:
         """The quickest first, so that there is always something to give back; each with its share of the time left.
@@ -199,10 +193,10 @@ class _Run:
         waiting = self._quickest(plans, {})
         while waiting:
             plan = waiting.pop(0)
-            tail = self.report_seconds * (2 + bool(waiting))
+            tail = self.turns.report_seconds * (2 + bool(waiting))
             seconds = [other.seconds for other in (plan, *waiting)]
             share = max(plan.seconds / sum(seconds), 0.5 / len(seconds)) if sum(seconds) > 0 else 1.0
-            free = self.clock.left() - self.report_seconds * (2 + sum(bool(other.trials) for other in waiting))
+            free = self.clock.left() - self.turns.report_seconds * (2 + sum(bool(other.trials) for other in waiting))
             yield plan, time.monotonic() + max(free, 0.0) * share, tail
 
     @staticmethod
@@ -226,108 +220,6 @@ class _Run:
             return table, table
         return table + sum(column.nnz for column in texts) // self.encoded.n, table + COMPONENTS
 
-    def _candidate(self, plan: Plan, deadline: float, tail: float) -> tuple[CandidateResult, Contender | None]:
-        result = CandidateResult(plan.candidate.name, plan.candidate.label, metric=self.metric)
-        if plan.reason:
-            result.reason = plan.reason
-            return result, None
-        began, first = time.monotonic(), len(self.trials)
-        try:
-            contender = self._try(plan, deadline, tail, result)
-        except Stopped:
-            raise
-        except OutOfTime:
-            result.reason = "the time budget was used up"
-            self.clock.cut(f"{plan.candidate.name}: {result.reason}")
-            return result, None
-        except (ArithmeticError, ValueError, RuntimeError, MemoryError, np.linalg.LinAlgError) as error:
-            result.status, result.reason = "failed", f"{type(error).__name__}: {error}"
-            return result, None
-        result.trials = self.trials[first:]
-        self._report(result, contender)
-        result.fit_seconds = time.monotonic() - began
-        return result, contender
-
-    def _try(self, plan: Plan, deadline: float, tail: float, result: CandidateResult) -> Contender:
-        """Raises OutOfTime when there was no time for even one trial."""
-        count, done = plan.runs + 1, [0]
-
-        def told(estimated: float, best: Found | None, curve: Curve) -> None:
-            done[0] += 1
-            number = min(done[0], plan.runs)
-            self.done = min(self.done + plan.seconds / count, self.ceiling)
-            self.watch.say(
-                self.done / self.total, "trial", f"{plan.candidate.label}: trial {number} of {plan.runs}",
-                plan.candidate.name, trial=number, trials=plan.runs,
-                score=None if best is None else self._plain(best.result.mean), curve=curve,
-            )  # fmt: skip
-
-        self.ceiling = self.done + plan.seconds * plan.runs / count
-        ask = self._tick(plan, plan.runs)
-        tuner = Tuner(self.validator, plan, self.clock, deadline, tail, ask, self.trials, told, must=self.must)
-        found = tuner.tune()
-        result.reason = tuner.ended
-        member = self._member(plan, found, ask, tail)
-        self.done = self.ceiling + plan.seconds / count
-        self.watch.say(
-            self.done / self.total, "fit", f"{plan.candidate.label}: fitted on all records", plan.candidate.name
-        )
-        kept = self.validator.kept(found.result)
-        return Contender(plan.candidate.name, [member], [(1.0, kept)], kept.rows, kept.raw)
-
-    def _member(self, plan: Plan, found: Found, ask: Callable[[Curve], None], tail: float) -> Member:
-        """Fitted on all records; where there is no time left for that, the first fold's model, which saw most of them."""
-        name, estimated = plan.candidate.name, plan.cost(found.hyperparameters)
-        began = time.monotonic()
-        if self.clock.seconds_for(name, estimated) + tail <= self.clock.left():
-            try:
-                stop = Stop(ask, Deadline(self.clock.limit - tail))
-                return self.assembler.member(plan.candidate, found.hyperparameters, found.choices, stop)
-            except OutOfTime:
-                pass
-            finally:
-                self.clock.note(name, estimated, time.monotonic() - began)
-        self.clock.cut(f"{name}: the model of the first validation split was kept, as there was no time for a last fit")
-        preprocessor, model = found.result.pairs[0]
-        hyperparameters = {**plan.candidate.defaults(), **found.hyperparameters}
-        return Member(name, hyperparameters, preprocessor, model)
-
-    def _tick(self, plan: Plan, number: int) -> Callable[[Curve], None]:
-        base, share = self.done, plan.seconds / (len(plan.trials) + 1)
-
-        def tick(curve: Curve) -> None:
-            self.watch.ask()
-            if curve.get("epoch"):
-                part = 0.5 * share * min(curve["epoch"][-1] / 60.0, 1.0)
-                message = f"{plan.candidate.label}: epoch {int(curve['epoch'][-1])}"
-                self.watch.say(
-                    (base + part) / self.total,
-                    "epoch",
-                    message,
-                    plan.candidate.name,
-                    trial=number + 1,
-                    trials=len(plan.trials),
-                    curve=curve,
-                )
-
-        return tick
-
-    def _plain(self, gained: float) -> float | None:
-        return plain(gained, METRICS[self.metric].better)
-
-    def _report(self, result: CandidateResult, contender: Contender) -> Fitted:
-        began = time.monotonic()
-        fitted = self.assembler.assemble(contender, self.metric)
-        self.report_seconds = max(self.report_seconds, 1.2 * (time.monotonic() - began))
-        own = fitted.validation
-        result.hyperparameters, result.preprocessing = fitted.hyperparameters, fitted.preprocessing
-        result.validation_score = own["value"]
-        result.validation_interval = (own["low"], own["high"])
-        result.status, result.fitted = "done", fitted
-        if len(contender.members) == 1:
-            result.curve = contender.members[0].model.curve
-        return fitted
-
 
 def used_cores(cores: int | None) -> Any:
     """joblib's configuration for so many processes; None leaves what the caller has configured."""
@@ -336,19 +228,3 @@ def used_cores(cores: int | None) -> Any:
     if cores <= 1:
         return parallel_config(backend="sequential")
     return parallel_config(backend="loky", n_jobs=cores, inner_max_num_threads=1)
-
-
-def positive_code(data: TrainingData, recipe: Recipe) -> int:
-    """The code of the positive class: the recipe's, else the one that its name or its rarity tells (two classes)."""
-    if not data.classify or (recipe.positive is None and len(data.classes) != 2):
-        return 1
-    if recipe.positive is None:
-        return default_positive(data.classes, np.bincount(data.y.astype(np.int64), minlength=2))
-    found = np.flatnonzero(data.classes == recipe.positive)
-    if not len(found):
-        raise EngineError(
-            "positive_unknown",
-            f"“{recipe.positive}” is no class of “{recipe.target}”.",
-            {"positive": recipe.positive, "column": recipe.target},
-        )
-    return int(found[0])

@@ -35,6 +35,7 @@ SCHEDULES = (
     Periodic("remove unfinished uploads", "datasets.tus.expiry.sweep", Schedule.MINUTES, minutes=15),
     Periodic("start importers that are due", "datasets.importing.schedules.dispatch", Schedule.MINUTES, minutes=1),
     Periodic("take in received DICOM", "datasets.receiving.tasks.sweep", Schedule.MINUTES, minutes=1),
+    Periodic("try arrivals again", "datasets.arrivals.again.sweep", Schedule.MINUTES, minutes=5),
     Periodic("describe stored DICOM", "datasets.receiving.tasks.describe", Schedule.DAILY, at=NIGHT),
 )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 
+from datasets import patient_names
 from datasets.models import Dataset, DatasetVersion
 from jobs.nodes import could_run
 from jobs.profiles import PROFILES, choose, estimate_memory_mb
@@ -70,7 +71,7 @@ def examine(version: DatasetVersion, recipe: dict[str, Any]) -> list[dict[str, A
         found.append(problems.make("test_empty"))
     elif tests < FEW_TEST_RECORDS:
         found.append(problems.make("test_small", severity="warning", count=tests))
-    return found
+    return [*patients_apart(version.dataset), *found]
 
 
 def _checked(dataset: Dataset, train: Any, recipe: dict[str, Any]) -> list[Any]:
@@ -112,7 +113,16 @@ def examine_sample(dataset: Dataset, recipe: dict[str, Any]) -> list[dict[str, A
     if recipe["target"] not in {c.name for c in columns}:
         return [problems.make("column_missing", column=recipe["target"])]
     found = _checked(dataset, sample(dataset, columns), recipe)
-    return [problems.from_engine(p.to_dict()) for p in found if p.code in SEEN_IN_A_SAMPLE]
+    return [*patients_apart(dataset), *(problems.from_engine(p.to_dict()) for p in found if p.code in SEEN_IN_A_SAMPLE)]
+
+
+def patients_apart(dataset: Dataset) -> list[dict[str, Any]]:
+    """Problems of patients who could be, or are, on both sides of the split (see datasets.patient_names)."""
+    if patient_names.both_ways(dataset):
+        return [problems.make("patient_two_names")]
+    if count := patient_names.on_both_sides(dataset):
+        return [problems.make("patient_both_sides", severity="warning", count=count)]
+    return []
 
 
 def refuse_errors(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -36,6 +36,15 @@ TEXTS: dict[str, Any] = {
         "the locked test split, so the figures would be flattered. Choose it as the patient column on the data set's "
         "columns page first, so that each patient is dealt to one side; or leave it out there if it is no patient's number."
     ),
+    "patient_two_names": _(
+        "Some records name their patient by a pseudonym of de-identified DICOM and others by another number: a patient who has"
+        " both can be in training and in the locked test, so no figure could be trusted. Import the two into data sets of their"
+        " own."
+    ),
+    "patient_both_sides": _(
+        "%(count)s patients, told by the pseudonyms of their images, have records both in training and in the locked test: the "
+        "figures are flattered. Import the records with a column that names the patient, each patient by one name."
+    ),
     "patient_contradicts": _("%(count)s patients have records with different values in “%(column)s”."),
     "column_empty": _("“%(column)s” is empty and left out."),
     "column_identifier": _("“%(column)s” looks like an identifier and is left out."),

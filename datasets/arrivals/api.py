@@ -1,5 +1,6 @@
 """Arrivals over REST: send any number of files, read what became of each, try again, discard."""
 
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import TooManyFilesSent
@@ -17,7 +18,7 @@ from accounts.permissions import Permission
 from accounts.rest.idempotency import idempotent_long
 from accounts.rest.problems import Problem
 from accounts.scoping import get_or_404
-from datasets.arrivals import looking, services
+from datasets.arrivals import again, looking, services
 from datasets.arrivals.models import Arrival, ArrivedFile, ArrivedKind, Outcome
 from datasets.models import Dataset
 
@@ -55,15 +56,19 @@ class ArrivalDetailSerializer(ArrivalSerializer):
 
     counts = serializers.SerializerMethodField()
     missing = serializers.SerializerMethodField(help_text="files that a DICOMDIR lists and that did not come")
+    again_at = serializers.SerializerMethodField(help_text="when what could not be looked at is tried again by itself")
 
     class Meta:
         model = Arrival
-        fields = (*ArrivalSerializer.Meta.fields, "counts", "missing")
+        fields = (*ArrivalSerializer.Meta.fields, "counts", "missing", "again_at")
         read_only_fields = fields
 
     @extend_schema_field(CountsSerializer)
     def get_counts(self, arrival: Arrival) -> dict[str, int]:
         return services.counts(arrival)
+
+    def get_again_at(self, arrival: Arrival) -> datetime | None:
+        return again.due_at(arrival)
 
     def get_missing(self, arrival: Arrival) -> int:
         return int(arrival.notes.get("missing", 0))
@@ -165,6 +170,24 @@ class ArrivalDetail(APIView):
     @extend_schema(responses=ArrivalDetailSerializer)
     def get(self, request: Request, pk: Any) -> Response:
         return Response(ArrivalDetailSerializer(_counted(actor_of(request), pk)).data)
+
+
+class ArrivalRetry(APIView):
+    """Look again at all files of an arrival that were held for no fault of their own: no room, or work that was stopped."""
+
+    permissions = PERMISSIONS
+
+    @extend_schema(
+        request=None,
+        responses={202: ArrivalDetailSerializer, 409: OpenApiResponse(description="nothing is left that could be looked at")},
+    )
+    def post(self, request: Request, pk: Any) -> Response:
+        actor = actor_of(request)
+        try:
+            again.try_all_again(actor=actor, arrival=get_or_404(Arrival.objects, actor, pk=pk))
+        except services.ArrivalRefused as error:
+            raise refusal(error) from error
+        return Response(ArrivalDetailSerializer(_counted(actor, pk)).data, status=202)
 
 
 class FileList(generics.ListAPIView[ArrivedFile]):

@@ -18,8 +18,8 @@ from accounts.actor import Actor
 from datasets import storage
 from datasets.arrivals import keeping, looking
 from datasets.arrivals.found import Refused
+from datasets.arrivals.leftovers import RETRIABLE
 from datasets.arrivals.models import Arrival, ArrivedFile, Outcome
-from datasets.arrivals.sorting import RETRIABLE
 from datasets.masking.texts import MOST_KNOWN
 from datasets.models import Dataset, StoredFile
 from jobs.models import Job
@@ -102,7 +102,7 @@ def _queued(actor: Actor, arrival: Arrival, rows: list[ArrivedFile]) -> Arrival:
         if row.original is not None and row.original.pk not in alive:  # the same content was let go since it was kept
             row.original, row.outcome, row.code = None, Outcome.QUARANTINED, "storage"
     ArrivedFile.objects.bulk_create(rows)
-    _sort_out(actor, arrival)
+    sort_out(actor, arrival)
     audit.record(
         actor,
         "arrival.received",
@@ -114,7 +114,8 @@ def _queued(actor: Actor, arrival: Arrival, rows: list[ArrivedFile]) -> Arrival:
     return arrival
 
 
-def _sort_out(actor: Actor, arrival: Arrival) -> Job:
+def sort_out(actor: Actor, arrival: Arrival) -> Job:
+    """Queue the job; the arrival is saved with it."""
     arrival.job = submit(
         actor=actor,
         task="datasets.arrivals.tasks.sort_out",
@@ -166,7 +167,7 @@ def try_again(
     confirmed = confirmed and code in CONFIRMABLE
     row.reason_facts = {"confirmed": True} if confirmed else {}
     row.save(update_fields=["outcome", "code", "reason_facts"])
-    _sort_out(actor, arrival)
+    sort_out(actor, arrival)
     audit.record(actor, "arrival.retried", row, reason=code, confirmed=confirmed, known=len(known))
     return arrival
 

@@ -4,19 +4,17 @@ What has an outcome is never looked at again. Rows are written in batches behind
 hash before its row is written, so a killed attempt leaves nothing that the next one does not find and use.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Q
 from django.utils.translation import gettext_noop
 
 from accounts.actor import Actor
 from datasets import intake, quota, storage
-from datasets.arrivals import keeping, preparing, recordings, unpack
+from datasets.arrivals import keeping, leftovers, preparing, recordings, unpack
 from datasets.arrivals.desk import Desk
 from datasets.arrivals.found import Found, Refused, Shape
 from datasets.arrivals.models import Arrival, ArrivedFile, Outcome
@@ -288,31 +286,11 @@ class Sorting:
         with self.context.fenced():
             self.arrival.notes = {**self.arrival.notes, **recordings.missing(self.arrival)}
             self.arrival.save(update_fields=["notes"])
-            for row in _emptied(self.arrival):
+            for row in leftovers.emptied(self.arrival):
                 file, row.original = row.original, None
                 row.save(update_fields=["original"])
                 keeping.let_go([file])
 
 
-def _emptied(arrival: Arrival) -> Iterator[ArrivedFile]:
-    """Archives that no member needs any more: one without content of its own can be tried again only from its archive."""
-    rows = arrival.files.filter(kind=Shape.ARCHIVE, outcome=Outcome.IMPORTED, original__isnull=False)
-    for row in rows.select_related("original"):
-        lost = Q(outcome=Outcome.QUARANTINED, original=None, code__in=RETRIABLE, discarded_at=None)
-        if not row.members.filter(lost).exists():
-            yield row
-
-
-RETRIABLE = ("disk_full", "quota", "storage", "interrupted")
-
-
 def _without_ending(name: str) -> str:
     return name[:-3] if name.lower().endswith(".gz") else name
-
-
-@transaction.atomic
-def interrupted(arrival: Arrival) -> int:
-    """After a job that did not end well: what still waits is quarantined, to be tried again. How many."""
-    return arrival.files.filter(outcome="").update(
-        outcome=Outcome.QUARANTINED, code="interrupted", reason_facts={}
-    )

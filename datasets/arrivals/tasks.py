@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.actor import Actor
-from datasets.arrivals import desks, services, sorting
+from datasets.arrivals import again, desks, leftovers, services, sorting
 from datasets.arrivals.desk import SECONDS
 from datasets.arrivals.models import Arrival
 from jobs.handlers import JobContext, JobError, handler
@@ -28,6 +28,8 @@ def sort_out(context: JobContext) -> dict[str, Any]:
         raise JobError(_("The arrival no longer exists."))
     with context.fenced():  # a job that is tried again from its page is another one
         Arrival.objects.filter(pk=arrival.pk).update(job=context.job, finished_at=None)
+        if context.job.retry_of_id is not None:
+            leftovers.take_up(arrival, ("interrupted",))
     with desks.shared(seconds=SECONDS) as desk:
         sorting.Sorting(context, arrival, desk).run()
     return {"arrival": str(arrival.pk), **services.counts(arrival)}
@@ -39,11 +41,12 @@ def settle(job: Job) -> None:
         arrival = Arrival.objects.select_for_update().filter(pk=job.payload.get("arrival"), job=job).first()
         if arrival is None or arrival.finished_at is not None:
             return
-        sorting.interrupted(arrival)
+        leftovers.interrupted(arrival)
+        again.ended(arrival, job.state)
         arrival.finished_at = timezone.now()
         if not services.may_come_again(arrival):
             arrival.known = []
-        arrival.save(update_fields=["finished_at", "secret"])
+        arrival.save(update_fields=["finished_at", "secret", "notes"])
         who = Actor(user=job.requested_by, organisation=arrival.organisation)
         audit.record(who, "arrival.sorted_out", arrival, outcome=_outcome(job), **services.counts(arrival))
 

@@ -15,11 +15,13 @@ urlpatterns: list[URLPattern] = [
     path("arrivals/<uuid:pk>/", views.arrival, name="arrival"),
     path("arrivals/<uuid:pk>/report/", views.report_csv, name="arrival_report"),
     path("arrivals/<uuid:pk>/discard/", views.discard_all, name="arrival_discard"),
+    path("arrivals/<uuid:pk>/retry/", views.retry_all, name="arrival_retry"),
 ]
 api_urlpatterns: list[URLPattern] = [
     path("arrivals/", api.ArrivalList.as_view(), name="arrivals"),
     path("arrivals/<uuid:pk>/", api.ArrivalDetail.as_view(), name="arrival"),
     path("arrivals/<uuid:pk>/files/", api.FileList.as_view(), name="arrived_files"),
+    path("arrivals/<uuid:pk>/retry/", api.ArrivalRetry.as_view(), name="arrival_retry"),
     path("arrived-files/<int:pk>/", api.FileDetail.as_view(), name="arrived_file"),
     path("arrived-files/<int:pk>/retry/", api.FileRetry.as_view(), name="arrived_file_retry"),
     path("arrived-files/<int:pk>/discard/", api.FileDiscard.as_view(), name="arrived_file_discard"),

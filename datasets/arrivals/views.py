@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, St
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import audit
 from accounts.actor import Actor, actor_of
@@ -20,7 +20,7 @@ from accounts.permissions import Permission
 from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from datasets import storage
-from datasets.arrivals import desks, looking, report, services
+from datasets.arrivals import again, desks, leftovers, looking, report, services
 from datasets.arrivals.forms import FileFilterForm, RetryForm, SendForm
 from datasets.arrivals.found import Refused
 from datasets.arrivals.models import Arrival, ArrivedFile, Outcome
@@ -98,7 +98,10 @@ def arrival(request: HttpRequest, pk: Any) -> HttpResponse:
     form = FileFilterForm(request.GET)
     rows = form.narrowed(found.files.select_related("upload", "parent"))
     audit.record(actor, "arrival.read", found)
-    context = {"arrival": found, "counts": services.counts(found), "form": form, "page": page(request, rows)}
+    context = {
+        "arrival": found, "counts": services.counts(found), "form": form, "page": page(request, rows),
+        "held": leftovers.held(found).count() if found.finished_at else 0, "again_at": again.due_at(found),
+    }  # fmt: skip
     return render(request, "datasets/arrivals/arrival.html", context)
 
 
@@ -236,6 +239,20 @@ def discard_all(request: HttpRequest, pk: Any) -> HttpResponse:
         _said(request, services.discard_all(actor=actor_of(request), arrival=found))
         return redirect("datasets:arrival", found.pk)
     return render(request, "datasets/arrivals/discard.html", {"arrival": found, "count": rows.count()})
+
+
+@require_POST
+@requires(Permission.WRITE_DATA)
+def retry_all(request: HttpRequest, pk: Any) -> HttpResponse:
+    """Look again at all files that were held for no fault of their own."""
+    actor = actor_of(request)
+    try:
+        again.try_all_again(actor=actor, arrival=get_or_404(Arrival.objects, actor, pk=pk))
+    except services.ArrivalRefused as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, _("The files are looked at again."))
+    return redirect("datasets:arrival", pk)
 
 
 def _said(request: HttpRequest, count: int) -> None:

@@ -22,6 +22,7 @@ from datasets.importers.columnwise import Wholesale
 from datasets.importers.convert import Converted, Converter, Refusal, Source
 from datasets.importers.rows import Rows
 from datasets.importing.erased import Erased
+from datasets.joining.fitting import Fitting
 from datasets.masking.rows import Masker, added
 from datasets.models import Column, Dataset, Record, Upload
 from datasets.readers.base import BATCH, Batch, ColumnBatch
@@ -50,7 +51,7 @@ class Import:
         self.refused_path = context.folder / "refused.csv"
         with_files = upload.options.get("files") or self._columns_of_files()
         self.files: Arriving | None = Arriving(context, upload) if with_files else None
-        self.erased = Erased(None)
+        self.erased, self.fitting = Erased(None), Fitting(upload)
         self.begun = 0.0  # how much of the progress the files have taken
 
     def run(self) -> None:
@@ -144,7 +145,7 @@ class Import:
         with closing(made):  # type: ignore[type-var]
             for done in made:
                 self.context.stop_if_asked()
-                yield done
+                yield done[0], self.fitting.of(done[1]), done[2]
 
     def _converted(self, table: AnyTable, skip: int, converter: Wholesale, masker: Masker) -> Iterator[Done]:
         size = max(100, min(BATCH, CHARACTERS // converter.names_length))

@@ -19,7 +19,7 @@ from accounts.permissions import Permission
 from accounts.rest.problems import Problem
 from accounts.scoping import get_or_404
 from datasets import intake
-from datasets.importing import opening, services
+from datasets.importing import opening, said, services, together
 from datasets.importing.base import Source, SourceError
 from datasets.importing.forms import to_ask_again
 from datasets.importing.models import Importer, ImporterRun
@@ -197,10 +197,11 @@ class ImporterPreview(APIView):
 def _look(row: Importer) -> dict[str, Any]:
     preview = row.look.get("preview", {})
     waiting = row.look_job is not None and not row.look_job.is_terminal
+    told = said.found(row.look)
     return {
         "state": row.look.get("state") or ("waiting" if waiting else "none"), "job": row.look_job_id,
-        **{name: row.look.get(name, "") for name in ("found", "code", "text")},
-        **{name: row.look.get(name, []) for name in ("notes", "faulty", "files")},
+        **told, "notes": [*together.notes(row), *told["notes"]],
+        "code": row.look.get("code", ""), "files": row.look.get("files", []),
         "columns": preview.get("columns", []), "rows": preview.get("rows", []),
     }  # fmt: skip
 

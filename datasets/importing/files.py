@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.utils.translation import gettext as _
 
 from datasets import intake, temporary
 from datasets.arrivals import keeping
@@ -22,6 +21,7 @@ from datasets.cells.folders import TAGGED, classes_of, patients_of
 from datasets.importing.base import Faulty, FileFault, Piece, RemoteFile
 from datasets.importing.lots import named
 from datasets.importing.models import Importer
+from datasets.importing.said import gettext as _
 from datasets.models import StoredFile
 from datasets.preview import Settings, build
 from datasets.readers.base import ReadError

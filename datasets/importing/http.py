@@ -19,12 +19,12 @@ from urllib.parse import urljoin, urlsplit
 
 import httpcore
 import httpx
-from django.utils.translation import gettext as _
 from httpcore._backends.sync import SyncStream
 
 from datasets.importing import tls
 from datasets.importing.errors import SourceError
 from datasets.importing.network import CONNECT_SECONDS, Network
+from datasets.importing.said import gettext as _
 
 SECONDS = 60.0  # for a whole answer that is held in memory
 FILE_SECONDS = 3600.0  # for a file

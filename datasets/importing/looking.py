@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from datasets import temporary
 from datasets.arrivals.found import Refused
-from datasets.importing import files, lots, opening
+from datasets.importing import files, lots, opening, said
 from datasets.importing.base import Delivers, Faulty, Preview, Source, SourceError
 from datasets.importing.models import Importer, Treatment
+from datasets.importing.said import gettext as _
 from datasets.preview import Settings, build
 from datasets.readers.base import ReadError
 from jobs.clean import clean_json
@@ -33,10 +33,12 @@ def look(context: JobContext, importer: Importer) -> dict[str, Any]:
     found: dict[str, Any] = {"revision": importer.revision}
     try:
         with limited(SECONDS), opening.opened(importer) as source:
-            found |= {"state": "found", "found": source.check()}
-            found |= _preview(context, importer, source)
+            answer = source.check()
+            found |= {"state": "found", "found": str(answer), "said": {"found": said.kept(answer)}}
+            found = _joined(found, _preview(context, importer, source))
     except SourceError as error:
-        found |= {"state": "failed", "code": error.code, "text": str(error)}
+        why = error.args[0]
+        found |= {"state": "failed", "code": error.code, "text": str(why), "said": {"text": said.kept(why)}}
     except (ReadError, Refused) as error:
         found |= {"state": "failed", "code": error.code, "text": getattr(error, "why", str(error))}
     with context.fenced():
@@ -81,7 +83,15 @@ def _preview(context: JobContext, importer: Importer, source: Source) -> dict[st
 def _told(seen: Preview) -> dict[str, Any]:
     faulty = [{"where": f.where[:300], "reason": f.reason[:300]} for f in seen.faulty[:SHOWN]]
     files_ = [name[:300] for name in seen.files[:SHOWN]]
-    return {"notes": [str(note)[:500] for note in seen.notes], "faulty": faulty, "files": files_}
+    told = {
+        "notes": [said.kept(note) for note in seen.notes],
+        "faulty": [{"where": said.kept(f.where), "reason": said.kept(f.reason)} for f in seen.faulty[:SHOWN]],
+    }
+    return {"notes": [str(note)[:500] for note in seen.notes], "faulty": faulty, "files": files_, "said": told}
+
+
+def _joined(found: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    return {**found, **more, "said": {**found["said"], **more.get("said", {})}}
 
 
 def _of_rows(importer: Importer, seen: Preview) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 
 from django.conf import settings
-from django.utils.translation import gettext as _
 
 from datasets.importing.errors import SourceError
 from datasets.importing.grants import granted
+from datasets.importing.said import gettext as _
 
 Address = IPv4Address | IPv6Address
 CONNECT_SECONDS = 10.0

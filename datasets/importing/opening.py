@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from django import forms
-from django.utils.translation import gettext as _
 
 from datasets.importing.base import Source, SourceError
 from datasets.importing.models import Importer
 from datasets.importing.network import Network
+from datasets.importing.said import gettext as _
 
 
 def kinds() -> dict[str, type[Source]]:

@@ -23,11 +23,12 @@ from accounts.actor import Actor
 from datasets import intake, temporary
 from datasets.arrivals import keeping, services
 from datasets.arrivals.found import Refused
-from datasets.importing import files, late, lots, opening, pending
+from datasets.importing import files, late, lots, opening, pending, together
 from datasets.importing.base import Cursor, Delivers, Faulty, Source, SourceError
 from datasets.importing.erased import Erased
 from datasets.importing.files import Kept, Table
 from datasets.importing.models import Delivery, Importer, ImporterRun, Treatment
+from datasets.joining.fitting import RECEIVED
 from datasets.models import Dataset, Upload
 from jobs import services as jobs
 from jobs.clean import clean_json
@@ -117,6 +118,8 @@ class Run:
         if lost := [c["name"] for c in self.mapping if c["name"] not in there]:
             text = _("The data set no longer has the column %(names)s. Map the fields anew.")
             raise SourceError("column_lost", text % {"names": ", ".join(f"“{name}”" for name in lost[:10])})
+        if why := together.refused(self.importer.kind, self.dataset, self.mapping):
+            raise SourceError("patients_named_otherwise", why)
 
     def _late(self) -> None:
         """Rows of earlier runs whose images have arrived since."""
@@ -162,6 +165,8 @@ class Run:
 
     def _deliver_lot(self, lot: lots.Lot, path: Path) -> None:
         options = {**lot.options, "keep_good_rows": self.importer.options.get("keep_good_rows", True)}
+        if self.importer.kind == RECEIVED:
+            options["source"] = RECEIVED
         def kept() -> Kept:
             if not lot.count:
                 return Kept(faulty=lot.faulty)

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_noop
 from accounts import audit
 from accounts.actor import Actor
 from datasets import intake
-from datasets.importing import opening, pending
+from datasets.importing import opening, pending, together
 from datasets.importing.base import Delivers
 from datasets.importing.clock import next_time
 from datasets.importing.models import Importer, Schedule, Treatment
@@ -128,6 +128,8 @@ def confirm_mapping(
     included = [column for column in preview["columns"] if column["include"]]
     if not included:
         raise intake.IntakeRefused("no_columns", _("Choose at least one column to keep."))
+    if row.dataset is not None and (why := together.refused(row.kind, row.dataset, included)):
+        raise ImporterRefused("patients_named_otherwise", why)
     row.dataset = intake.dataset_for(actor=actor, dataset=row.dataset, columns=included, name=new_dataset_name or row.name)
     row.options = {
         "columns": intake.reading(included), "telling": intake.telling(preview["columns"]),
@@ -135,7 +137,8 @@ def confirm_mapping(
         "settings": row.look.get("options", {}).get("settings", {}),
     }  # fmt: skip
     row.revision += 1
-    row.look = {"state": "found", "found": row.look.get("found", ""), "mapped": True}  # the preview holds patients' values
+    kept = {"found": row.look.get("found", ""), "said": {"found": row.look.get("said", {}).get("found", "")}}
+    row.look = {"state": "found", **kept, "mapped": True}  # the preview holds patients' values
     row.save()
     audit.record(actor, "importer.mapped", row, dataset=str(row.dataset.pk), columns=len(included))
     return row

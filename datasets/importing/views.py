@@ -15,7 +15,7 @@ from accounts.scoping import get_or_404
 from accounts.views_base import requires
 from datasets.arrivals import services as arrivals
 from datasets.arrivals.models import Arrival
-from datasets.importing import late, opening, queries, refusals, services, waiting
+from datasets.importing import late, opening, queries, refusals, services, together, waiting
 from datasets.importing.base import SourceError
 from datasets.importing.models import Importer, ImporterRun
 
@@ -58,7 +58,7 @@ def importer(request: HttpRequest, pk: Any) -> HttpResponse:
     context = {
         "importer": row, "kind": kind_label(row), "runs": runs, "last": last, "came": queries.came_lately(row),
         "job": queries.live_job(row), "settings": queries.shown_settings(row), "late": late.count(row),
-        "standing": queries.standing(row, last.state if last else None),
+        "standing": queries.standing(row, last.state if last else None), "together": together.notes(row),
     }  # fmt: skip
     return render(request, "datasets/importers/importer.html", context)
 

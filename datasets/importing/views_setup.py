@@ -15,7 +15,7 @@ from accounts.permissions import Permission
 from accounts.views_base import posted, requires
 from datasets import intake
 from datasets.forms_uploads import ColumnForm, ConfirmForm
-from datasets.importing import opening, services
+from datasets.importing import opening, said, services, together
 from datasets.importing.base import Source, SourceError
 from datasets.importing.forms import ImporterForm, ScheduleForm, source_form, to_ask_again
 from datasets.importing.models import Importer, Treatment
@@ -126,6 +126,7 @@ def importer_look(request: HttpRequest, pk: Any) -> HttpResponse:
         return redirect("datasets:importer_schedule", row.pk)
     context = {
         "importer": row, "look": row.look, "job": row.look_job, "preview": preview, "columns": columns, "confirming": confirming,
+        "together": together.notes(row), "said": said.found(row.look),
         "changed": [
             {"name": c["name"], "kind": Kind(c["kind"]).label, "found": Kind(c["found"]).label}
             for c in (preview or {}).get("changes", {}).get("changed", [])

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
-from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop as _
 
-WAITING: dict[str, Promise] = {
+from datasets.importing.said import gettext
+
+WAITING: dict[str, str] = {
     "arriving": _("Series that are still arriving, or whose last image has just come: %(count)s. They are taken by a later run."),
     "held": _(
         "Series of which some images are in quarantine: %(count)s. They are taken once a person has let these in or discarded"
@@ -19,4 +20,4 @@ WAITING: dict[str, Promise] = {
 
 def texts(waiting: Mapping[str, int]) -> list[str]:
     """Codes of a newer version are passed over."""
-    return [str(WAITING[code]) % {"count": count} for code, count in waiting.items() if count and code in WAITING]
+    return [gettext(WAITING[code]) % {"count": count} for code, count in waiting.items() if count and code in WAITING]

@@ -10,8 +10,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts.models import Organisation
+from datasets import patient_names
 from datasets.joining import naming
-from datasets.models import Kind, Role
+from datasets.models import Dataset, Kind, Role
 from datasets.readers import headers, missing
 from datasets.readers.base import Cell
 
@@ -20,10 +21,17 @@ SHARE = 0.9  # of a column's cells that are UIDs
 WAVEFORMS = "1.2.840.10008.5.1.4.1.1.9."
 
 
-def describe(organisation: Organisation, columns: list[dict[str, Any]], cells: Sequence[Sequence[Cell]]) -> None:
-    """Make the columns that name what has arrived columns of files; of others that hold UIDs say what can be done."""
+def describe(
+    organisation: Organisation, columns: list[dict[str, Any]], cells: Sequence[Sequence[Cell]], dataset: Dataset | None = None
+) -> None:
+    """Make the columns that name what has arrived columns of files; of others that hold UIDs say what can be done.
+
+    Of a column of patients it is said where they, and those of `dataset`, would not be named in one way.
+    """
     received: naming.Received | None = None
     for column, values in zip(columns, cells, strict=True):
+        if column["role"] == Role.PATIENT:
+            _patients(column, values, dataset)
         if column["role"] in (Role.PATIENT, Role.TARGET) or column.get("of_files"):
             continue
         some = list(dict.fromkeys(v for v in values if missing.spelling(v) is None))[:PROBED]
@@ -32,6 +40,19 @@ def describe(organisation: Organisation, columns: list[dict[str, Any]], cells: S
             continue
         received = received or naming.Received(organisation)
         _column(column, received, uids)
+
+
+def _patients(column: dict[str, Any], values: Sequence[Cell], dataset: Dataset | None) -> None:
+    keys = (str(value).strip() for value in values if missing.spelling(value) is None)
+    ways = {patient_names.way_of(key) for key in keys}
+    there = patient_names.way_in(dataset) if dataset is not None else None
+    if len(ways | ({there} if there else set())) > 1:
+        text = _(
+            "Some patients are named by the pseudonyms of de-identified DICOM and others are not, here or in the data set: a"
+            " patient under two names could be in training and in the locked test. Rows that name them otherwise than the data"
+            " set (a new one: than the first row) are refused."
+        )
+        column["warnings"].append(headers.warning("patients_named_otherwise", text))
 
 
 def _column(column: dict[str, Any], received: naming.Received, uids: list[str]) -> None:

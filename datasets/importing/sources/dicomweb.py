@@ -24,8 +24,7 @@ from django import forms
 from django.conf import settings as installation
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 
 from datasets import temporary
 from datasets.importing.base import (
@@ -41,6 +40,8 @@ from datasets.importing.base import (
 from datasets.importing.http import Client, configured, limited
 from datasets.importing.multipart import first_part
 from datasets.importing.network import Network
+from datasets.importing.said import gettext as _
+from datasets.importing.said import ngettext
 from datasets.importing.sources import again
 from datasets.importing.sources.again import Tries
 from datasets.importing.sources.web import SECRETS, WebForm, client_of

@@ -21,7 +21,6 @@ from urllib.parse import urljoin
 import httpx
 from django import forms
 from django.conf import settings as installation
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from datasets import temporary
@@ -29,6 +28,7 @@ from datasets.importing import http
 from datasets.importing.base import Cursor, Delivers, Faulty, Piece, Preview, SourceError
 from datasets.importing.http import Answer, Client, limited, origin, shown
 from datasets.importing.network import Network
+from datasets.importing.said import gettext as _
 from datasets.importing.sources import overlap
 from datasets.importing.sources.web import SECRETS, WebForm, client_of, named, with_parameter
 from datasets.importing.values import ROWS, Row, batches, digest, text_of
@@ -183,7 +183,7 @@ class FeedSource:
         asked: set[str] = set()
         previous = b""
         before: list[Any] = []
-        overlaps = False
+        overlaps, turned = False, ""
         for _number in range(PAGES):
             if paging in {"page", "offset"}:
                 # An offset begins with the last record that has come: if it is another one now, the list has shifted.
@@ -209,7 +209,11 @@ class FeedSource:
             if overlaps and not again and items[:1] != before[-1:]:
                 text = _("The records of %(url)s changed their places while they were read. It is tried again later.")
                 raise SourceError("shifted", text % {"url": shown(url)}, passing=True)
+            for item in self._moved(turned, before) if turned else ():
+                number += 1
+                yield record(item, number)
             before, items = items, items[overlaps:]
+            turned = url if paging == "page" and self.settings.get("since_parameter") else ""
             for item in items:
                 number += 1
                 yield record(item, number)
@@ -221,6 +225,15 @@ class FeedSource:
                 raise SourceError("answer", _("%(url)s leads to a page that it has given before.") % {"url": shown(url)})
             url = target
         raise SourceError("too_large", _("%(url)s has more than %(most)d pages.") % {"url": shown(first), "most": PAGES})
+
+    def _moved(self, url: str, known: list[Any]) -> list[Any]:
+        """What stands on a page now and did not before the next one was read: it would have slipped from that to this one.
+
+        Only where records are asked for by their time: else the next run reads all pages again.
+        """
+        answer = self.client.get(url, headers={"Accept": "application/json"}, accept=(200, 404))
+        items = at_path(answer.json(), self.settings.get("records") or "") if answer.status == 200 else None
+        return [item for item in items if item not in known] if isinstance(items, list) and items != known else []
 
     def _changed(self, found: dict[str, Any], sha: str, cursor: Cursor) -> bool:
         found["sha"] = sha

@@ -16,13 +16,14 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qsl, quote, urlencode
 
 from django import forms
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from datasets.importing import fhir_mapping
 from datasets.importing.base import Cursor, Delivers, Faulty, Piece, Preview, SourceError
-from datasets.importing.fhir_mapping import TYPES, Resource
+from datasets.importing.fhir_mapping import TYPES
+from datasets.importing.fhir_values import Resource, is_void
 from datasets.importing.network import Network
+from datasets.importing.said import gettext as _
 from datasets.importing.sources import overlap
 from datasets.importing.sources.fhir_reading import Last, Reader, patient_of
 from datasets.importing.sources.web import SECRETS, WebForm, clean_parameters
@@ -191,7 +192,7 @@ class FhirSource:
         """A resource with what its patient has. What is asked for them is kept, as the next record is often theirs too."""
         where = f"{self.type}/{base['id']}"
         try:
-            if fhir_mapping.is_void(base):
+            if is_void(base):
                 text = _("It is marked as entered in error, refuted or cancelled. If its record came earlier, remove that here.")
                 return Faulty(where, text)
             patient = patient_of(base)
@@ -226,7 +227,7 @@ class FhirSource:
             asked.append(("combo-code", ",".join(sorted(codes))))
         found: list[Resource] = []
         for page in self.reader.pages(name, asked, plain=False):
-            found += [each for each in page.resources if not fhir_mapping.is_void(each)]
+            found += [each for each in page.resources if not is_void(each)]
             if len(found) > OF_PATIENT:
                 text = _("Its patient has more than %(most)d resources of type %(type)s.")
                 raise SourceError("too_many", text % {"most": OF_PATIENT, "type": name})

@@ -17,12 +17,11 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
-from django.utils.translation import gettext as _
-
 from datasets.importing.base import Cursor, SourceError
-from datasets.importing.fhir_mapping import Resource, sortable
+from datasets.importing.fhir_values import Resource, sortable
 from datasets.importing.http import Client, origin
 from datasets.importing.network import Network
+from datasets.importing.said import gettext as _
 from datasets.importing.sources import overlap
 from datasets.importing.sources.web import client_of, named
 

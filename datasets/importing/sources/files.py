@@ -24,8 +24,7 @@ from typing import IO, Any, ClassVar
 from django import forms
 from django.conf import settings as installation
 from django.template.defaultfilters import filesizeformat
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 
 from datasets.importing.base import (
     Cursor,
@@ -38,6 +37,8 @@ from datasets.importing.base import (
     SourceError,
 )
 from datasets.importing.network import Network
+from datasets.importing.said import gettext as _
+from datasets.importing.said import ngettext
 from datasets.importing.sources import again
 
 MOST = 100_000  # files in one folder with its subfolders

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, cast
 
 from django import forms
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from datasets.importing.base import Faulty, FileFault, SourceError
 from datasets.importing.network import Network
+from datasets.importing.said import gettext as _
 from datasets.importing.sources.files import Entry, Exactly, FilesForm, FileSource, changed
 
 STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

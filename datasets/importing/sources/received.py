@@ -18,8 +18,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from django import forms
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 
 from accounts.models import Organisation
 from datasets import storage
@@ -27,6 +26,8 @@ from datasets.arrivals.models import ArrivedFile
 from datasets.importing import waiting
 from datasets.importing.base import Cursor, Delivers, Piece, Preview, SourceError
 from datasets.importing.network import Network
+from datasets.importing.said import gettext as _
+from datasets.importing.said import ngettext
 from datasets.joining import series
 from datasets.joining.series import Arrived
 from datasets.receiving.index import instances_of

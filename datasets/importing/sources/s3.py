@@ -16,7 +16,6 @@ from typing import IO, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 from django import forms
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from lxml import etree
 
@@ -24,6 +23,7 @@ from datasets import temporary
 from datasets.importing.base import Faulty, FileFault, SourceError
 from datasets.importing.http import Client, limited, shown
 from datasets.importing.network import Network
+from datasets.importing.said import gettext as _
 from datasets.importing.sources.files import Entry, FilesForm, FileSource
 from datasets.importing.sources.web import clean_address
 

@@ -17,12 +17,12 @@ from typing import IO, Any, ClassVar, cast
 
 import paramiko
 from django import forms
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from datasets.importing import watching
 from datasets.importing.base import Faulty, FileFault, SourceError
 from datasets.importing.network import Network, valid_host
+from datasets.importing.said import gettext as _
 from datasets.importing.sources.files import (
     LONGEST_NAME,
     MOST,

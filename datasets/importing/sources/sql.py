@@ -16,7 +16,6 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from django import forms
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from sqlalchemy import Connection
 from sqlalchemy.engine.url import make_url
@@ -24,6 +23,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from datasets.importing.base import Cursor, Delivers, Faulty, Piece, Preview, SourceError
 from datasets.importing.network import Network
+from datasets.importing.said import gettext as _
 from datasets.importing.sources import overlap
 from datasets.importing.sources.sql_form import SERVERS, SqlForm
 from datasets.importing.sources.sql_servers import AFTER, UPTO, Rows, Server, Values, lost

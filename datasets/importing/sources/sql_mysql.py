@@ -10,13 +10,13 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from django.utils.translation import gettext as _
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, ResourceClosedError
 
 from datasets.importing import tls, watching
 from datasets.importing.errors import SourceError
 from datasets.importing.network import CONNECT_SECONDS
+from datasets.importing.said import gettext as _
 from datasets.importing.sources import sql_servers as errors
 from datasets.importing.sources.sql_servers import AFTER, FIRST, UPTO, Rows, Server, Values
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
-from django.utils.translation import gettext as _
 from sqlalchemy import Connection, CursorResult
 from sqlalchemy.exc import DBAPIError
 
 from datasets.importing import tls, watching
 from datasets.importing.errors import SourceError
 from datasets.importing.network import CONNECT_SECONDS
+from datasets.importing.said import gettext as _
 from datasets.importing.sources import sql_servers as errors
 from datasets.importing.sources.sql_servers import AFTER, FIRST, UPTO, Rows, Server, Values, fitting
 

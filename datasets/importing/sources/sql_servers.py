@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from django.utils.translation import gettext as _
 from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from datasets.importing.errors import SourceError
 from datasets.importing.network import Network
+from datasets.importing.said import gettext as _
 
 FETCH = 1000  # rows at once, where they are small
 FIRST = 20  # rows at first, before it is known how large they are

@@ -12,12 +12,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import httpx
 from django import forms
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from datasets.importing.errors import SourceError
 from datasets.importing.http import Client, origin, shown
 from datasets.importing.network import Network, valid_host
+from datasets.importing.said import gettext as _
 
 SECRETS = frozenset({"secret"})
 SIGN_IN = [

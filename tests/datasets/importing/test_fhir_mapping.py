@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from datasets.importing import fhir_mapping
+from datasets.importing import fhir_mapping, fhir_values
 from datasets.importing.sources import fhir_reading
 from tests.datasets.importing.conftest import drained, refused
 from tests.datasets.importing.fhir_server import FhirServer
@@ -169,9 +169,9 @@ def test_the_form_and_the_mapping() -> None:
         assert list(refused("fhir", **{**good, name: value})) == [name], value
     for base in fhir_mapping.TYPES:
         assert fhir_mapping.parse(fhir_mapping.default(base))
-    assert fhir_mapping.sortable("2026-01-01T00:00:00+08:00") < fhir_mapping.sortable("2026-01-01T00:00:00Z")
+    assert fhir_values.sortable("2026-01-01T00:00:00+08:00") < fhir_values.sortable("2026-01-01T00:00:00Z")
     assert (
-        fhir_mapping.sortable("2025") < fhir_mapping.sortable("2026-01") < fhir_mapping.sortable("2026-02-01")
+        fhir_values.sortable("2025") < fhir_values.sortable("2026-01") < fhir_values.sortable("2026-02-01")
     )
     assert (
         fhir_reading.patient_of(

@@ -10,6 +10,7 @@ import pandas as pd
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from datasets.masking.known import identifies
 from datasets.models import Kind, Role
 from datasets.readers import dates, missing, numbers
 from datasets.readers.base import Cell
@@ -284,7 +285,9 @@ def _could_be_patient(column: dict[str, Any], cells: Sequence[Cell]) -> bool:
     ):
         return False
     present = [str(c) for c in cells if missing.spelling(c) is None]
-    return len(set(present)) >= 0.1 * len(present) and max(map(len, present)) <= 100
+    # "mrn" or 住院号 is the patient's, however many rows each has; a mere "id" or "patient" may be something else.
+    least = 2 if identifies(column["name"]) else 0.1 * len(present)
+    return len(set(present)) >= least and max(map(len, present)) <= 100
 
 
 def _few_classes(column: dict[str, Any], cells: Sequence[Cell]) -> None:

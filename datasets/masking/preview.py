@@ -26,27 +26,38 @@ def tells(column: Mapping[str, Any]) -> bool:
 
 
 def describe(columns: Sequence[Mapping[str, Any]], rows: Sequence[Sequence[Cell]]) -> dict[str, Any]:
-    """`{"rows": looked at, "telling": [names], "columns": [{name, cells, counts, examples}]}`; {} without a text column."""
+    """`{"rows": looked at, "telling": [names], "columns": [{name, cells, counts, examples}], "categories": [the same]}`.
+
+    Categories are not masked: those in whose cells something was found are told of. {} where there is nothing to say.
+    """
     masked = [column for column in columns if is_masked(column)]
-    if not masked:
-        return {}
+    categories = [column for column in columns if column["include"] and _may_hold(column)]
     telling = [column for column in columns if tells(column)]
-    found = {column["name"]: Found() for column in masked}
+    found = {column["name"]: Found() for column in (*masked, *categories)}
     looked, left = 0, CHARACTERS
     for row in rows[:ROWS]:
         if left <= 0:
             break
         looked += 1
         own = known.told([row[c["place"]] for c in telling if c["place"] < len(row)])
-        for column in masked:
+        for column in (*masked, *categories):
             cell = row[column["place"]] if column["place"] < len(row) else None
             if cell is not None:
                 left -= found[column["name"]].look(str(cell), own)
+    kept = [column["name"] for column in categories if found[column["name"]].cells]
+    if not masked and not kept:
+        return {}
     return {
         "rows": looked,
         "telling": [column["name"] for column in telling],
-        "columns": [{"name": name, **told.as_json()} for name, told in found.items()],
+        "columns": [{"name": column["name"], **found[column["name"]].as_json()} for column in masked],
+        "categories": [{"name": name, **found[name].as_json()} for name in kept],
     }
+
+
+def _may_hold(column: Mapping[str, Any]) -> bool:
+    fits = column["kind"] == Kind.CATEGORY and column["role"] not in (Role.TARGET, Role.PATIENT)
+    return fits and not column.get("identifies")
 
 
 class Found:

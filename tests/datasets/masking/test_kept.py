@@ -1,6 +1,7 @@
 """Nothing that identifies a patient is kept in a text: by upload and REST; and what is shown of it."""
 
 import io
+import json
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from django.core.files.storage import default_storage
 from django.urls import reverse
 
 from datasets import intake, versions
+from datasets.columns import change_columns
 from datasets.models import Record, StoredFile
 from datasets.records import add_record, add_records
 from datasets.services import create_dataset
@@ -59,6 +61,37 @@ def test_an_upload_keeps_masked_texts_alone(dana: Any, run_jobs: Any) -> None:
 def test_a_file_without_identifiers_stays(dana: Any, run_jobs: Any) -> None:
     upload = imported(dana, run_jobs, b"mrn,note,outcome\n1,cough,ill\n2,a long line of a note about fever and cough,healthy\n")
     assert "masked" not in upload.report and upload.file.path
+
+
+def test_a_file_with_a_column_that_was_left_out_goes_too(dana: Any, run_jobs: Any) -> None:
+    upload = imported(dana, run_jobs, b"mrn,name,age,outcome\n1,Jones,50,ill\n2,Wu,60,healthy\n")
+    assert not upload.file.path and "name" not in values(upload)[0]
+
+
+@pytest.mark.parametrize("header", ["mrn,name,phone,note,outcome", "住院号,姓名,电话,病程,诊断"])
+def test_many_rows_of_a_patient_and_a_sparse_phone(dana: Any, header: str) -> None:
+    phones = ["13800138000" if i % 15 == 0 else "" for i in range(300)]
+    lines = [f"p{i % 20},Peter Jones,{phone},Jones coughs for {i} days or so,ill" for i, phone in enumerate(phones)]
+    upload = received(dana, "\n".join([header, *lines]).encode())
+    assert [c["identifies"] for c in upload.preview["columns"]] == [True, True, True, False, False]
+    assert upload.preview["columns"][0]["role"] == "patient"
+    assert [c["include"] for c in upload.preview["columns"]] == [True, False, False, True, True]
+    assert upload.preview["masking"]["columns"][0]["cells"] == 300
+
+
+def test_a_failed_import_keeps_no_examples(dana: Any, run_jobs: Any) -> None:
+    upload = imported(dana, run_jobs, TABLE + b"too,few\n", keep_good_rows=False)
+    assert upload.state == "failed" and not {"rows", "masking"} & set(upload.preview)
+
+
+def test_what_a_person_leaves_out_stays_out(dana: Any) -> None:
+    upload = received(dana, TABLE)
+    for given, kept in (({"role": "feature"}, True), ({"role": "feature", "include": False}, False)):
+        preview = json.loads(json.dumps(upload.preview))
+        intake.apply_columns(preview, [{"name": "name", **given}])
+        assert next(c for c in preview["columns"] if c["name"] == "name")["include"] is kept
+    with pytest.raises(intake.IntakeRefused, match="tick “keep” too"):
+        intake.apply_columns(upload.preview, [{"name": "name", "role": "patient", "include": False}])
 
 
 def test_uploaded_again_nothing_is_new(dana: Any, run_jobs: Any) -> None:
@@ -117,8 +150,6 @@ def test_other_columns_by_hand(dana: Any, api_of: Any, run_jobs: Any) -> None:
 
 
 def test_a_column_that_becomes_a_text_is_masked(dana: Any) -> None:
-    from datasets.columns import change_columns
-
     dataset = create_dataset(
         actor=actor(dana), name="D",
         columns=[{"name": "mrn", "kind": "category", "role": "patient"}, {"name": "plan", "kind": "category"}],
@@ -127,6 +158,16 @@ def test_a_column_that_becomes_a_text_is_masked(dana: Any) -> None:
     add_records(actor=actor(dana), dataset=dataset, rows=rows, source=Record.Source.API)
     change_columns(actor=actor(dana), dataset=dataset, changes=[{"name": "plan", "kind": "text"}])
     assert dataset.records.get().values["plan"] == "call [NUMBER]"
+
+
+def test_a_text_that_told_who_it_is_and_does_not_any_more_is_masked(dana: Any) -> None:
+    own = [{"name": "mrn", "kind": "category", "role": "patient"}, {"name": "who", "kind": "text", "identifies": True}]
+    dataset = create_dataset(actor=actor(dana), name="D", columns=own)
+    rows = [{"mrn": "P-0017", "who": "P-0017, tel 13800138000"}]
+    add_records(actor=actor(dana), dataset=dataset, rows=rows, source=Record.Source.API)
+    assert dataset.records.get().values["who"] == rows[0]["who"]
+    change_columns(actor=actor(dana), dataset=dataset, changes=[{"name": "who", "identifies": False}])
+    assert dataset.records.get().values["who"] == "[NUMBER], tel [PHONE]"
 
 
 def test_pages_show_what_is_masked(dana: Any, client_of: Any, run_jobs: Any) -> None:

@@ -14,8 +14,9 @@ from datasets.masking.texts import mask
      "home_address", "Address line 2", "DOB", "date_of_birth", "birthDate", "SSN", "NHS number", "姓名", "患者姓名", "住院号",
      "门诊号", "身份证号", "手机号", "联系电话",
      "家庭住址", "出生日期", "病历号", "邮箱", "ＭＲＮ", "mobile", "phone1", "Telephone 1", "联系电话1",
-     "姓名（中文）", "姓名拼音", "姓", "patientname", "FName", "MRN_ID", "NHSNumber", "住院号码", "病案号码", "門診號", "hospital_no",
-     "case no", "id_number", "父亲姓名", "监护人", "emergency_contact_name"],
+     "姓名（中文）", "姓名拼音", "姓", "patientname", "FName", "MRN_ID", "NHSNumber", "住院号码", "病案号码", "門診號",
+     "hospital_no", "case no", "id_number", "父亲姓名", "监护人",
+     "emergency_contact_name"],
 )  # fmt: skip
 def test_columns_that_tell(name: str) -> None:
     assert identifies(name)

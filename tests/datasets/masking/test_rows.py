@@ -91,6 +91,10 @@ def test_a_preview_says_the_same() -> None:
         ["Mr ", ""], ["Jones", "name"], [" (", ""], ["P-0017", "number"], [") is well.", ""],
     ]  # fmt: skip
     assert preview.describe(shown[:2], ROWS) == {}  # type: ignore[arg-type]
+    shown[3] |= {"kind": "category"}
+    found = preview.describe(shown, ROWS)  # type: ignore[arg-type]
+    assert [(c["name"], c["cells"]) for c in found["columns"]] == [("note", 2)]
+    assert [(c["name"], c["cells"]) for c in found["categories"]] == [("plan", 1)]
 
 
 TOKEN = st.sampled_from([token for both in TOKENS.values() for token in both])

@@ -16,6 +16,8 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
+from tests import migrated
+
 DATABASE_FIXTURES = frozenset(["db", "transactional_db", "django_db_reset_sequences", "live_server"])
 
 
@@ -51,6 +53,23 @@ def shared_data() -> Path:
     if not folder:
         pytest.skip("AIMASS_SHARED_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """PostgreSQL makes each process's test database as a copy of a migrated one, if there is one (tests/migrated.py)."""
+    from django.db import connection
+
+    if migrated.template():
+        connection.settings_dict["TEST"]["TEMPLATE"] = migrated.template()
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(django_db_modify_db_settings: None) -> bool:
+    """Whether a test database is there already: the same for SQLite, whose file goes with the process's folder."""
+    from django.db import connection
+
+    return migrated.file() is not None and migrated.copy_to(Path(connection.creation._get_test_db_name()))
 
 
 @pytest.fixture(scope="session", autouse=True)

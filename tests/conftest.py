@@ -1,6 +1,7 @@
 """What all tests share: a folder of their own, people with roles, clients, and jobs run to their end."""
 
 import itertools
+import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -21,7 +22,9 @@ from tests import migrated
 DATABASE_FIXTURES = frozenset(["db", "transactional_db", "django_db_reset_sequences", "live_server"])
 
 
-SECONDS = {"process": 8.0, "slow": 6.0, "browser": 4.0}  # that a test of this mark takes, about; others a third of one
+SECONDS = {"process": 8.0, "slow": 6.0, "browser": 4.0}  # that a test of this mark takes, about; others a quarter of one
+# What the longest files take (pytest --durations=0 on two cores, rounded). A file that is not named is guessed by its marks.
+MEASURED: dict[str, float] = json.loads((Path(__file__).parent / "seconds.json").read_text())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -31,13 +34,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     weights: dict[Path, float] = defaultdict(float)
     for item in items:
-        weights[item.path] += max((t for mark, t in SECONDS.items() if item.get_closest_marker(mark)), default=1 / 3)
+        weights[item.path] += max((t for mark, t in SECONDS.items() if item.get_closest_marker(mark)), default=1 / 4)
+    weights |= {path: MEASURED[name] for path in weights if (name := item_name(path, config)) in MEASURED}
     items.sort(key=lambda item: (-weights[item.path], item.path))
     if not os.environ.get("AIMASS_TOUCHING_DATABASE"):
         return
     kept = [item for item in items if touches_database(item)]
     config.hook.pytest_deselected(items=[item for item in items if not touches_database(item)])
     items[:] = kept
+
+
+def item_name(path: Path, config: pytest.Config) -> str:
+    """As in seconds.json: from the checkout's folder on."""
+    return path.relative_to(config.rootpath).as_posix() if path.is_relative_to(config.rootpath) else str(path)
 
 
 def touches_database(item: pytest.Item) -> bool:

@@ -65,6 +65,19 @@ def server(folder: Path | None = None, *, quick: bool = True) -> Iterator[str]:
                 shutil.rmtree(home)
 
 
+def database(url: str, name: str) -> str:
+    """Another, empty database of the server and the role that the URL of `server` names; its own URL."""
+    import psycopg2
+
+    base = url.rpartition("/")[0]
+    connection = psycopg2.connect(host=base.partition("@/")[2], user=ROLE, password=ROLE, dbname=ROLE)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f'CREATE DATABASE "{name}"')
+    connection.close()
+    return f"{base}/{name}"
+
+
 def main() -> None:
     with server() as url, suppress(KeyboardInterrupt):
         print(url, flush=True)

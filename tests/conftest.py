@@ -1,6 +1,7 @@
 """What all tests share: a folder of their own, people with roles, clients, and jobs run to their end."""
 
 import itertools
+import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -16,10 +17,14 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
+from tests import migrated
+
 DATABASE_FIXTURES = frozenset(["db", "transactional_db", "django_db_reset_sequences", "live_server"])
 
 
-SECONDS = {"process": 8.0, "slow": 6.0, "browser": 4.0}  # that a test of this mark takes, about; others a third of one
+SECONDS = {"process": 8.0, "slow": 6.0, "browser": 4.0}  # that a test of this mark takes, about; others a quarter of one
+# What the longest files take (pytest --durations=0 on two cores, rounded). A file that is not named is guessed by its marks.
+MEASURED: dict[str, float] = json.loads((Path(__file__).parent / "seconds.json").read_text())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -29,13 +34,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     weights: dict[Path, float] = defaultdict(float)
     for item in items:
-        weights[item.path] += max((t for mark, t in SECONDS.items() if item.get_closest_marker(mark)), default=1 / 3)
+        weights[item.path] += max((t for mark, t in SECONDS.items() if item.get_closest_marker(mark)), default=1 / 4)
+    weights |= {path: MEASURED[name] for path in weights if (name := item_name(path, config)) in MEASURED}
     items.sort(key=lambda item: (-weights[item.path], item.path))
     if not os.environ.get("AIMASS_TOUCHING_DATABASE"):
         return
     kept = [item for item in items if touches_database(item)]
     config.hook.pytest_deselected(items=[item for item in items if not touches_database(item)])
     items[:] = kept
+
+
+def item_name(path: Path, config: pytest.Config) -> str:
+    """As in seconds.json: from the checkout's folder on."""
+    return path.relative_to(config.rootpath).as_posix() if path.is_relative_to(config.rootpath) else str(path)
 
 
 def touches_database(item: pytest.Item) -> bool:
@@ -51,6 +62,23 @@ def shared_data() -> Path:
     if not folder:
         pytest.skip("AIMASS_SHARED_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """PostgreSQL makes each process's test database as a copy of a migrated one, if there is one (tests/migrated.py)."""
+    from django.db import connection
+
+    if migrated.template():
+        connection.settings_dict["TEST"]["TEMPLATE"] = migrated.template()
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(django_db_modify_db_settings: None) -> bool:
+    """Whether a test database is there already: the same for SQLite, whose file goes with the process's folder."""
+    from django.db import connection
+
+    return migrated.file() is not None and migrated.copy_to(Path(connection.creation._get_test_db_name()))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from tests import migrated
+
 ROWS, LIMIT_MB = 300_000, 500
 CODE = """
 import re, sys
@@ -48,6 +50,7 @@ def test_many_rows_stay_under_the_memory_limit(tmp_path: Path) -> None:
         "AIMASS_DATA_DIR": str(tmp_path / "data"),
         "DJANGO_SETTINGS_MODULE": "aimass_site.settings",
     }
+    migrated.copy_to(tmp_path / "data" / "aimass.sqlite3")
     done = subprocess.run(
         [sys.executable, "-c", CODE, str(path)],
         env=environment,

@@ -13,7 +13,7 @@ from tests.conftest import make_user
 from tests.jobs.process_site import Site, new_site, until
 
 pytestmark = pytest.mark.process
-ROWS = 150_000
+ROWS = 80_000
 SEND = """
 from accounts.actor import Actor
 from accounts.models import Membership

@@ -69,8 +69,16 @@ def test_sums_over_blocks_find_scikit_learns_coefficients() -> None:
     assert np.allclose(solved(X, amount, 1, 1, 2.0, classify=False)[0, :-1], theirs.coef_, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def at_once() -> float:
+    """How well a model is that saw the whole table at once."""
+    recipe = Recipe(target="diagnosis", patient="mrn", candidates=("linear",), time_budget=5)
+    report = engine.evaluate(engine.fit(make_patients(3000), recipe), make_patients(800, seed=5))
+    return float(report.metrics["roc_auc"]["value"])
+
+
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
-def test_a_file_is_learned_from_like_a_table(ending: str, tmp_path: Path) -> None:
+def test_a_file_is_learned_from_like_a_table(ending: str, tmp_path: Path, at_once: float) -> None:
     path = write(make_patients(3000), tmp_path / f"records{ending}")
     recipe = Recipe(target="diagnosis", patient="mrn")
     fitted = engine.fit_chunks(path, recipe, checkpoint=tmp_path / "work", memory_limit=LIMIT)
@@ -78,11 +86,7 @@ def test_a_file_is_learned_from_like_a_table(ending: str, tmp_path: Path) -> Non
     assert fitted.training["n"] == 3000
     assert 2500 < fitted.training["trained_on"] < 2900
     report = engine.evaluate(fitted, make_patients(800, seed=5))
-    whole = engine.fit(
-        make_patients(3000), Recipe(target="diagnosis", patient="mrn", candidates=("linear",), time_budget=5)
-    )
-    theirs = engine.evaluate(whole, make_patients(800, seed=5))
-    assert report.metrics["roc_auc"]["value"] > theirs.metrics["roc_auc"]["value"] - 0.02
+    assert report.metrics["roc_auc"]["value"] > at_once - 0.02
     assert fitted.validation["value"] == pytest.approx(report.metrics["roc_auc"]["value"], abs=0.06)
     again = engine.load(engine.save(fitted, tmp_path / "model"))
     frame = make_patients(50, seed=6)
@@ -280,7 +284,7 @@ engine.chunked.Sizes.of = cut
 def told(progress):
     print(progress.step, progress.detail["piece"], flush=True)
     time.sleep(float(slow))
-settings = {"network": {"epochs": 6}}
+settings = {"network": {"epochs": 4}}
 recipe = engine.Recipe(target="diagnosis", patient="mrn", candidates=tuple(names.split()), hyperparameters=settings)
 fitted = engine.fit_chunks(path, recipe, checkpoint=work, memory_limit=int(limit), on_progress=told)
 for member in fitted.members:

@@ -1,4 +1,4 @@
-"""docs/NOTEBOOK.md: every piece is at most ten lines and runs as it stands."""
+"""docs/NOTEBOOK.md: every piece is at most ten lines and runs as it stands, but for the seconds that its search may take."""
 
 import os
 import re
@@ -12,6 +12,8 @@ PIECE = re.compile(
     r"## (?P<title>[^\n]+)\n(?:(?!\n## ).)*?(?:<!-- needs: (?P<needs>[^>]+) -->\n)?```python\n(?P<code>.*?)```",
     re.S,
 )
+BUDGET = re.compile(r"time_budget=(?:10|15|20)\b")
+FEW_SECONDS = "time_budget=2"  # people may look longer for a better model; where it is a minute, pretrained weights are used
 PIECES = {found["title"]: found for found in PIECE.finditer(TEXT)}
 
 
@@ -44,5 +46,5 @@ def test_a_piece_of_the_notebook_runs_in_ten_lines(
         if what.strip():
             need(what.strip())
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, f"NOTEBOOK.md: {title}", "exec"), {"__name__": "notebook"})
+    exec(compile(BUDGET.sub(FEW_SECONDS, code), f"NOTEBOOK.md: {title}", "exec"), {"__name__": "notebook"})
     assert capsys.readouterr().out.strip()

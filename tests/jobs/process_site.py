@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import connections
 
 from jobs.models import Job
+from tests import migrated
 
 LEASE_SECONDS = 4
 PATIENCE = 60.0  # seconds until a bounded wait gives up
@@ -122,7 +123,7 @@ def on_database(database: dict[str, Any], blocker: Any) -> Iterator[None]:
 
 @contextmanager
 def new_database(folder: Path, blocker: Any) -> Iterator[tuple[dict[str, Any], str]]:
-    """An empty database beside the test database: a file, or another database of the same PostgreSQL."""
+    """A database beside the test database: a file, or another database of the same PostgreSQL; a copy if there is one to copy."""
     url = os.environ.get("DATABASE_URL", "")
     if not url:
         yield {"NAME": str(folder / "aimass.sqlite3")}, ""
@@ -130,7 +131,8 @@ def new_database(folder: Path, blocker: Any) -> Iterator[tuple[dict[str, Any], s
     name = f"aimass_processes_{uuid4().hex[:12]}"
     usual = connections["default"]
     with blocker.unblock(), usual._nodb_cursor() as cursor:
-        cursor.execute(f'CREATE DATABASE "{name}"')
+        like = f' TEMPLATE "{migrated.template()}"' if migrated.template() else ""
+        cursor.execute(f'CREATE DATABASE "{name}"{like}')
     try:
         base, _slash, rest = url.rpartition("/")
         query = rest.partition("?")[2]
@@ -140,20 +142,15 @@ def new_database(folder: Path, blocker: Any) -> Iterator[tuple[dict[str, Any], s
             cursor.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-_migrated: list[bytes] = []  # an SQLite database as `migrate` left it; made once by each test process
-
-
 def migrate(site: Site) -> None:
-    """Tables in an empty database. A database that is a file is copied from the first one."""
-    path = None if "DATABASE_URL" in site.environment else Path(site.database["NAME"])
-    if path is not None and _migrated:
-        path.write_bytes(_migrated[0])
+    """Tables in an empty database; one that is a copy of a migrated one has them."""
+    if migrated.template() or migrated.copy_to(Path(site.database["NAME"])):
         return
     process = site.manage("migrate", "--verbosity", "0", "--skip-checks")
     if process.wait(300) != 0:
         raise AssertionError(site.log())
-    if path is not None and not path.with_name(f"{path.name}-wal").exists():
-        _migrated.append(path.read_bytes())
+    if "DATABASE_URL" not in site.environment:
+        migrated.remember(Path(site.database["NAME"]), settings.DATA_DIR)
 
 
 @contextmanager

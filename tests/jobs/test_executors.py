@@ -21,7 +21,7 @@ from tests.conftest import actor, make_user
 from tests.jobs.process_site import Site, new_site, until
 from tests.jobs.ray_server import RayServer
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.once]  # how a process is started; the claims are those of test_processes
 H = "tests.jobs.handlers."
 
 

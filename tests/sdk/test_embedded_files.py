@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import migrated
+
 pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.once]
 HOME = Path(__file__).resolve().parents[2]
 STORY = """
@@ -24,7 +26,7 @@ for label in ("platelets", "rbc", "wbc"):
         shutil.copy(path, work / "cells" / label / path.name)
     kept[label] = paths[1]
 QUICK = dict(candidates=["linear"], scaling="zscore", imputation="median", outliers="none", normalisation="none",
-             feature_selection="none", quiet=True)
+             feature_selection="none", time_budget=15, quiet=True)
 version = am.train(str(work / "cells"), **QUICK)
 out["pictures"] = version.metrics["balanced_accuracy"]["value"]
 am.current().post(f"model-versions/{version.id}/confirm/", {"reason": "best"})
@@ -62,6 +64,7 @@ print(json.dumps(out))
 
 def test_folder_table_with_files_and_paths(tmp_path: Path, shared_data: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("AIMASS_", "DJANGO_", "DATABASE_URL", "SECRET_KEY"))}
+    migrated.copy_to(tmp_path / "data" / "aimass.sqlite3")  # test_embedded begins with nothing
     environment |= {"AIMASS_DATA_DIR": str(tmp_path / "data"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HOME)}
     arguments = [str(shared_data / "bccd_blood_cells" / "images"), str(tmp_path)]
     done = subprocess.run(

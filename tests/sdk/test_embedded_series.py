@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import migrated
 from tests.datasets.given_series import put, series_of, wfdb
 from tests.datasets.test_cells_series import named, table
 
@@ -20,7 +21,7 @@ import ai_mass as am
 
 work = Path(sys.argv[1])
 QUICK = dict(candidates=["linear"], scaling="zscore", imputation="median", outliers="none", normalisation="none",
-             feature_selection="none", quiet=True)
+             feature_selection="none", time_budget=15, quiet=True)
 out = {}
 version = am.train(str(work / "scans") + "/", **QUICK)
 am.current().post(f"model-versions/{version.id}/confirm/", {"reason": "best"})
@@ -48,6 +49,7 @@ def test_folders_zips_and_headers(tmp_path: Path) -> None:
     (tmp_path / "ill.zip").write_bytes(zipped(named(series_of(4, bright=3500))).getvalue())
     (tmp_path / "ecg.zip").write_bytes(zipped(recordings).getvalue())
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("AIMASS_", "DJANGO_", "DATABASE_URL", "SECRET_KEY"))}
+    migrated.copy_to(tmp_path / "data" / "aimass.sqlite3")  # test_embedded begins with nothing
     environment |= {"AIMASS_DATA_DIR": str(tmp_path / "data"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HOME)}
     done = subprocess.run(
         [sys.executable, "-c", STORY, str(tmp_path)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900

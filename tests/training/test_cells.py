@@ -13,8 +13,10 @@ from tests.conftest import actor
 from tests.datasets.test_cells_intake import cells_of, imported, of_classes, with_table
 from training.services import start_run
 
+pytestmark = pytest.mark.once  # what is learned from files; how runs are kept is asked by test_runs, on both databases
 QUICK = {"candidates": ["linear"], "scaling": "zscore", "normalisation": "none", "imputation": "median",
          "outliers": "none", "feature_selection": "none"}  # fmt: skip
+SECONDS = 15.0  # of search, where that is not the question; from 20 on few records are dealt into folds three times
 
 
 @pytest.fixture
@@ -25,8 +27,10 @@ def pictures(dana: Any, run_jobs: Any, shared_data: Path) -> Dataset:
     return upload.dataset
 
 
-def trained(person: Any, run_jobs: Any, dataset: Dataset, **options: Any) -> Any:
-    run = start_run(actor=actor(person), dataset=dataset, options={**QUICK, **options})
+def trained(person: Any, run_jobs: Any, dataset: Dataset, seconds: float | None = SECONDS, **options: Any) -> Any:
+    """A run to its end; `seconds` None leaves the budget to the portal."""
+    given = {} if seconds is None else {"time_budget": seconds}
+    run = start_run(actor=actor(person), dataset=dataset, options={**QUICK, **given, **options})
     run_jobs()
     run.refresh_from_db()
     assert run.job.state == "done", (run.job.error_person, run.job.error_engineer)
@@ -36,7 +40,7 @@ def trained(person: Any, run_jobs: Any, dataset: Dataset, **options: Any) -> Any
 def test_blood_cells_are_told_apart(
     dana: Any, run_jobs: Any, api_of: Any, pictures: Dataset, shared_data: Path
 ) -> None:
-    run = trained(dana, run_jobs, pictures)
+    run = trained(dana, run_jobs, pictures, seconds=None)
     assert {p["code"] for p in run.problems} == {"patient_contradicts", "test_small"}  # a picture shows cells of all classes
     version = run.versions.get(chosen=True)
     assert [c["name"] for c in version.schema["columns"] if c["role"] == "feature"] == ["image"]

@@ -20,6 +20,7 @@ from tests.datasets.receiving.conftest import TITLE, Lines, bytes_of, image, lef
 from tests.datasets.tus_server import Server, new_server
 from tests.jobs.process_site import until
 
+pytestmark = pytest.mark.once  # what other programs understand of us
 needs_orthanc = pytest.mark.skipif(not shutil.which("Orthanc"), reason="Orthanc is not installed (apt-get install orthanc)")
 
 

@@ -22,7 +22,7 @@ from tests.datasets.dicom.files import slice_of
 from tests.jobs.process_site import Site, new_site, until
 
 pytestmark = pytest.mark.process
-IMAGES = 80
+IMAGES = 48
 
 
 @pytest.fixture(autouse=True)
@@ -89,10 +89,10 @@ def test_killed_receiver_and_killed_worker_lose_nothing(site: Site, tmp_path: Pa
     senders = [Sender(port, 1000 * number, IMAGES // 2) for number in range(2)]
     for sender in senders:
         sender.start()
-    until(lambda: sum(len(s.stored) for s in senders) > 10, "the first images")
+    until(lambda: sum(len(s.stored) for s in senders) > 8, "the first images")
     for child in parent.children():  # one by one; the parent begins others
         child.kill()
-    until(lambda: sum(len(s.stored) for s in senders) > 35, "images after the first death")
+    until(lambda: sum(len(s.stored) for s in senders) > 20, "images after the first death")
     for process in [parent, *parent.children(recursive=True)]:  # as when the power fails
         process.kill()
     start(site, port, 2)

@@ -291,6 +291,7 @@ def test_dcmtk_is_served(lines: Lines, organisation: Any, run_jobs: Run, tmp_pat
     assert sorted(ArrivedFile.objects.values_list("outcome", flat=True)) == ["imported", "imported"]
 
 
+@pytest.mark.once  # the files differ, the rows do not
 @pytest.mark.slow  # every file of pydicom's is de-identified
 def test_every_file_of_pydicom_has_one_outcome(lines: Lines, organisation: Any, run_jobs: Run) -> None:
     """Sent as raw data sets in their own encodings, the damaged ones too: what was answered with success has one outcome."""

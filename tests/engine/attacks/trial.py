@@ -19,7 +19,7 @@ from engine import ArtefactError
 from tests.engine.attacks.arrays import wrong_arrays
 from tests.engine.attacks.registry import ATTACKS, reseal
 
-FLIPS, CUTS, MUTATIONS = 8, 2, 40  # per file; per model
+FLIPS, CUTS, MUTATIONS = 5, 2, 25  # per file; per model
 SLOWEST = 20.0  # seconds for one attack, on a busy machine
 WATCHED = (
     "pickle.find_class",

@@ -1,4 +1,5 @@
-"""Importing a million rows, against pandas' read_csv and to_sql into the same database; rows per second and peak memory.
+"""Importing a million rows, against pandas' read_csv and to_sql into the same database and, on PostgreSQL, against a bare COPY of
+the file into a plain table without an index; rows per second and peak memory.
 
 `python -m bench.import_rows [--rows N] [--engine sqlite|postgresql]`; the parts run in processes of their own so that
 each one's peak memory is its own.
@@ -78,6 +79,26 @@ def by_pandas(path: Path) -> None:
     print(json.dumps({"seconds": time.perf_counter() - began, "mb": peak_mb(), "rows": len(frame)}))
 
 
+def by_copy(path: Path) -> None:
+    """The least that PostgreSQL does with such a file: COPY … FROM STDIN into a table of twelve typed columns."""
+    import os
+
+    import psycopg2
+
+    kinds = "mrn int, age int, sex text, site text, seen date, chol float8, crp float8, sodium float8, potassium float8, "
+    kinds += "creatinine float8, smoker text, outcome text"
+    people, _at, where = os.environ["DATABASE_URL"].removeprefix("postgres://").partition("@/")
+    socket, _slash, name = where.rpartition("/")
+    began = time.perf_counter()
+    connection = psycopg2.connect(host=socket, dbname=name, user=people.partition(":")[0])
+    with connection, connection.cursor() as cursor, path.open("rb") as stream:
+        cursor.execute(f"CREATE TABLE bare_rows ({kinds})")
+        cursor.copy_expert("COPY bare_rows FROM STDIN WITH (FORMAT csv, HEADER)", stream)
+        copied = cursor.rowcount
+    connection.close()
+    print(json.dumps({"seconds": time.perf_counter() - began, "mb": peak_mb(), "rows": copied}))
+
+
 def by_portal(path: Path) -> None:
     """The portal's import, in this process: receive, preview, confirm, and the job itself."""
     import django
@@ -125,6 +146,17 @@ def measured(part: str, path: Path, environment: dict[str, str]) -> dict[str, fl
     return result
 
 
+def _beside(speed: float, bare: dict[str, float] | None) -> list[str]:
+    """The rate of the bare COPY, and the import's as a share of it; SQLite has none."""
+    if bare is None:
+        return ["–", "–"]
+    rate = bare["rows"] / bare["seconds"]
+    return [f"{rate:,.0f}", f"{speed / rate:.0%}"]
+
+
+PARTS = {"pandas": by_pandas, "copy": by_copy, "portal": by_portal}
+
+
 def main() -> None:
     """Measure and print the table, or run one part."""
     parser = argparse.ArgumentParser()
@@ -132,11 +164,11 @@ def main() -> None:
     parser.add_argument(
         "--engine", choices=["sqlite", "postgresql"], nargs="*", default=["sqlite", "postgresql"]
     )
-    parser.add_argument("--part", choices=["pandas", "portal"])
+    parser.add_argument("--part", choices=list(PARTS))
     parser.add_argument("--file", type=Path)
     options = parser.parse_args()
     if options.part:
-        (by_pandas if options.part == "pandas" else by_portal)(options.file)
+        PARTS[options.part](options.file)
         return
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -145,10 +177,12 @@ def main() -> None:
         for engine in options.engine:
             with fresh(engine) as environment:
                 baseline = measured("pandas", path, environment)
+                bare = measured("copy", path, environment) if engine == "postgresql" else None
                 ours = measured("portal", path, environment)
             speed, base = ours["rows"] / ours["seconds"], baseline["rows"] / baseline["seconds"]
             rows.append(
                 [engine, f"{options.rows:,}", f"{base:,.0f}", f"{speed:,.0f}", f"{speed / base:.0%}", "50%",
+                 *_beside(speed, bare),
                  f"{baseline['mb']:.0f}", f"{ours['mb']:.0f}", "500"]
             )  # fmt: skip
     header = [
@@ -158,11 +192,13 @@ def main() -> None:
         "import rows/s",
         "ratio",
         "target",
+        "COPY rows/s",
+        "ratio",
         "pandas MB",
         "import MB",
         "limit MB",
     ]
-    print(table("Importing a CSV file, against pandas read_csv + to_sql", header, rows))
+    print(table("Importing a CSV file, against pandas read_csv + to_sql and a bare COPY", header, rows))
 
 
 if __name__ == "__main__":

@@ -21,13 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench.database import fresh
+from bench.memory import peak_megabytes
 from bench.serve import gunicorn
 from bench.table import table
 from demo.processes import free_port
 
 PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 BATCH = 50
+PEAKS = {"Orthanc": "Orthanc", "dicom_receiver": "our receiver", "gunicorn": "the portal"}  # in a command → as it is called
 HOME = Path(__file__).resolve().parent.parent
 ALLOW = """
 from accounts.models import Organisation
@@ -163,6 +167,7 @@ def measure(rounds: int, count: int, processes: int, only_http: bool = False) ->
         }
         # The first round warms up.
         found = [one_round(folder, count, ports, sites, only_http) for _number in range(rounds + 1)][1:]
+        peaks = {name: peak_mb(name) for name in PEAKS}
     rows: list[list[Any]] = []
     for name in found[0]:
         theirs, ours = (statistics.median(each[name][side] for each in found) for side in (0, 1))
@@ -171,7 +176,15 @@ def measure(rounds: int, count: int, processes: int, only_http: bool = False) ->
         rows.append([name, f"{theirs:.0f}", f"{ours:.0f}", f"{statistics.median(ratios):.0%}", spread])
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     title = f"DICOM coming in, beside Orthanc ({count} images a round, {processes} of our processes; load at the end {load})"
-    return table(title, ["what", "Orthanc images/s", "AI Mass images/s", "ratio", "of single rounds"], rows)
+    told = table(title, ["what", "Orthanc images/s", "AI Mass images/s", "ratio", "of single rounds"], rows)
+    sums = ", ".join(f"{called} {peaks[name]:.0f} MB" for name, called in PEAKS.items())
+    return f"{told}\nPeak memory, each the sum over its processes: {sums}.\n"
+
+
+def peak_mb(name: str) -> float:
+    """The largest resident sizes of this process's children called so, summed."""
+    pids = [child.pid for child in psutil.Process().children(recursive=True) if name in " ".join(child.cmdline())]
+    return sum(peak_megabytes(pid) for pid in pids)
 
 
 def one_round(

@@ -175,15 +175,14 @@ def _known(folded: str, text: str, known: Iterable[str]) -> Iterator[Span]:
     values = list(dict.fromkeys(value.strip() for value in known if value.strip()))[:MOST_KNOWN]
     if not values:
         return
-    compact, cased = ways.compact(folded), text != text.lower()
+    cased = text != text.lower()
     for value in values:
         for way in ways.ways(value):
-            if way.needle not in (compact if way.what == What.NUMBER else folded):
-                continue
-            for match in way.pattern.finditer(folded):
-                if not way.capital or not cased or not text[match.start()].islower():
-                    yield Span(*match.span(), way.what, True)
+            for start, end in way.places(folded):
+                if not way.capital or not cased or not text[start].islower():
+                    yield Span(start, end, way.what, True)
 
 
 def _is_chinese(text: str) -> bool:
-    return 4 * len(han(text[:20_000])) > sum(c.isalpha() for c in text[:20_000])
+    count = len(han(text[:20_000]))
+    return count > 0 and 4 * count > sum(c.isalpha() for c in text[:20_000])

@@ -1,15 +1,15 @@
 """Every usual way in which an identifier that is known can be written: names in any order, numbers with any separators, dates.
 
-A way is looked for only where a part of it is there at all (`needle`), and only then is its pattern made: most rows hold nothing
-of their patient, and making patterns costs more than searching by them.
+By plain search, not by a pattern: each row has a patient of its own, and to make a pattern costs more than to search by it.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache
 
 from datasets.masking import dates, usual
 
@@ -17,10 +17,12 @@ from datasets.masking import dates, usual
 DOUBLE = frozenset(re.findall("..", "欧阳司马上官诸葛东方皇甫尉迟公孙慕容令狐司徒夏侯端木长孙宇文歐陽司馬諸葛東方尉遲長孫"))
 SHORTEST_WORD = 3  # letters of a name that is masked where it stands alone
 TITLES = "先生|女士|小姐|太太|某某|某|老师|大爷|大妈|阿姨|同志"
-BETWEEN = r"[\s,.\-]{1,3}"  # between the words of a name
+BETWEEN_WORDS = frozenset(" \t\r\n\u3000,.-")
+BETWEEN_PARTS, BETWEEN_HAN = frozenset(" \t\r\n\u3000,，.-#"), frozenset(" \t\r\n\u3000·•\u200b")
+BETWEEN_DIGITS = frozenset(" \t\r\n\u3000\u200b\u00ad-./·,，()")  # over a line's end too
+SPACES = frozenset(" \t\r\n\u3000")
 CODE = re.compile(r"(?=.*[a-z])[a-z0-9][a-z0-9_/.\-]{3,39}")  # letters and digits, as "p-0017"
-NOT_OF_NUMBERS = re.compile(r"[^a-z\d]")
-GAP = r"[\s\u200b\u00ad\-./·,，()]{0,3}"  # between the digits of a number, over a line's end too
+OF_NUMBERS, NOT_OF_NUMBERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789"), re.compile("[^a-z0-9]")
 
 LABEL = re.compile(r"^[^\W\d]{1,20}\s*[:：]\s*")
 NUMBER = re.compile(r"[a-z]{0,6}[\d\s\-./+()]+[a-z]{0,3}")
@@ -39,19 +41,100 @@ class What(StrEnum):
     EMAIL = "email"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Way:
-    """`needle`: what the folded text must hold (of a number: its letters and digits alone); `capital`: only where it has one."""
+    """Words one after the other, with some characters of `gap` between them (of these, at least `least` and at most three).
+
+    `whole`: letters and digits beside it make it another word; `capital`: only where it begins with one. A number's words are
+    its digits, looked for as they stand without what separates them; zeros before it are its own.
+    """
 
     what: What
-    needle: str
-    written: Callable[[], str]
+    words: tuple[str, ...]
+    gap: frozenset[str] = frozenset()
+    least: int = 0
+    whole: bool = True
     capital: bool = False
 
-    @cached_property
-    def pattern(self) -> re.Pattern[str]:
-        """Of folded text."""
-        return re.compile(self.written())
+    def places(self, folded: str) -> Iterator[tuple[int, int]]:
+        """(start, end) of each in the folded text."""
+        first = self.words[0]
+        start = folded.find(first)
+        while start >= 0:
+            end = self._end(folded, start + len(first))
+            if end and not (self.whole and (_in_word(folded, start - 1) or _in_word(folded, end))):
+                yield start, end
+            start = folded.find(first, start + 1)
+
+    def _end(self, folded: str, at: int) -> int:
+        for word in self.words[1:]:
+            begun = at
+            while at - begun < 3 and at < len(folded) and folded[at] in self.gap:
+                at += 1
+            while not folded.startswith(word, at):  # the gap may have eaten what the word begins with
+                at -= 1
+                if at < begun:
+                    return 0
+            if at - begun < self.least:
+                return 0
+            at += len(word)
+        return at
+
+
+class Number(Way):
+    """Of one word: its letters and digits."""
+
+    def places(self, folded: str) -> Iterator[tuple[int, int]]:
+        core, kept = self.words[0], _kept(folded)
+        if core not in kept:
+            return
+        at = _kept_at(folded)
+        found = kept.find(core)
+        while found >= 0:
+            first, last = found, found + len(core) - 1
+            if all(self._near(folded, at[i], at[i + 1]) for i in range(first, last)):
+                while core.isdigit() and first and kept[first - 1] == "0" and self._near(folded, at[first - 1], at[first]):
+                    first -= 1
+                start, end = at[first], at[last] + 1
+                if folded[start - 1 : start] not in OF_NUMBERS and folded[end : end + 1] not in OF_NUMBERS:
+                    yield start, end
+            found = kept.find(core, found + 1)
+
+    def _near(self, folded: str, one: int, other: int) -> bool:
+        return other - one <= 4 and all(c in self.gap for c in folded[one + 1 : other])
+
+
+@lru_cache(maxsize=2)  # the same text is looked through for each number of its patient
+def _kept(folded: str) -> str:
+    return NOT_OF_NUMBERS.sub("", folded)
+
+
+@lru_cache(maxsize=2)
+def _kept_at(folded: str) -> list[int]:
+    """Where in the text each of the kept characters stands."""
+    return [place for place, character in enumerate(folded) if character in OF_NUMBERS]
+
+
+@dataclass(frozen=True)
+class Day(Way):
+    """A date, of which there are too many ways for words."""
+
+    day: date = date.min
+
+    def places(self, folded: str) -> Iterator[tuple[int, int]]:
+        if self.words[0] in folded:
+            for match in _of_day(self.day).finditer(folded):
+                yield match.span()
+
+
+@lru_cache(maxsize=1_024)
+def _of_day(day: date) -> re.Pattern[str]:
+    return re.compile(dates.pattern(day))
+
+
+def _in_word(folded: str, at: int) -> bool:
+    """Whether a letter, digit or _ stands there; Han characters beside a word end it."""
+    return 0 <= at < len(folded) and (folded[at].isalnum() or folded[at] == "_") and not HAN.match(folded[at])
 
 
 def fold(text: str) -> str:
@@ -74,11 +157,6 @@ class _Folded(dict[int, str]):
 _FOLDED = _Folded()
 
 
-def compact(folded: str) -> str:
-    """Letters and digits alone, in which the needles of numbers are looked for."""
-    return NOT_OF_NUMBERS.sub("", folded)
-
-
 def han(text: str) -> list[str]:
     """The Han characters of a text."""
     return HAN.findall(text)
@@ -93,57 +171,45 @@ def ways(value: str) -> tuple[Way, ...]:
 def _ways(folded: str) -> Iterator[Way]:
     digits = sum(c.isdigit() for c in folded)
     if "@" in folded and " " not in folded:
-        yield Way(What.EMAIL, folded, lambda: re.escape(folded))
-    elif digits and (day := dates.read(folded)) is not None:
-        yield Way(What.DATE, f"{day.year % 100:02d}", lambda: dates.pattern(day))
+        yield Way(What.EMAIL, (folded,), whole=False)
+    elif digits and not (folded.isdigit() and digits != 8) and (day := dates.read(folded)) is not None:
+        yield Day(What.DATE, (f"{day.year % 100:02d}",), day=day)
     elif digits >= 4 and NUMBER.fullmatch(folded):
-        characters = "".join(c for c in folded if c.isalnum())
+        characters = NOT_OF_NUMBERS.sub("", folded)
         core = characters.lstrip("0")
-        if len(core) < 4 or not characters.isdigit():
-            core = characters
-        yield Way(What.NUMBER, core, lambda: _alone(rf"(?:0{GAP}){{0,9}}" + GAP.join(map(re.escape, core))))
+        yield Number(What.NUMBER, (core if len(core) >= 4 and characters.isdigit() else characters,), BETWEEN_DIGITS)
     elif HAN_NAME.fullmatch(folded) and (len(han(folded)) <= 8 or "·" in folded):
         yield from _han_name(han(folded))
     elif digits and CODE.fullmatch(folded):
-        yield Way(What.NUMBER, compact(folded), lambda: _alone(re.escape(folded)))
+        yield Way(What.NUMBER, (folded,))
     elif digits or len(re.findall(r"\w+", folded)) > 7 or len(han(folded)) > 8:
         yield from _address(folded)
     else:
         yield from _latin_name(folded)
 
 
-def _alone(pattern: str) -> str:
-    return rf"(?<![a-z0-9]){pattern}(?![a-z0-9])"
-
-
 def _han_name(characters: list[str]) -> Iterator[Way]:
     if len(characters) < 2:
         return
-    yield Way(What.NAME, characters[0], lambda: r"[\s·•\u200b]{0,3}".join(characters))
+    yield Way(What.NAME, tuple(characters), BETWEEN_HAN, whole=False)
     if len(characters) <= 4:
         double = len(characters) == 4 or "".join(characters[:2]) in DOUBLE
         surname = "".join(characters[:2]) if double and len(characters) > 2 else characters[0]
-        yield Way(What.NAME, surname, lambda: rf"{surname}\s?(?:{TITLES})")
+        for title in TITLES.split("|"):
+            yield Way(What.NAME, (surname, title), SPACES, whole=False)
 
 
 def _latin_name(folded: str) -> Iterator[Way]:
     words = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)*", folded)
     if len(words) > 1:
-        last, first = re.escape(words[-1]), words[0][0]
-        yield Way(What.NAME, words[0], lambda: _in_order(words))
-        yield Way(What.NAME, words[-1], lambda: _in_order([words[-1], *words[:-1]]))
-        yield Way(What.NAME, words[-1], lambda: rf"\b{first}\.\s?{last}\b|\b{last},?\s{first}\.")
+        first, last = words[0][0], words[-1]
+        yield Way(What.NAME, tuple(words), BETWEEN_WORDS, least=1)
+        yield Way(What.NAME, (last, *words[:-1]), BETWEEN_WORDS, least=1)
+        yield Way(What.NAME, (f"{first}.", last), SPACES)
+        yield Way(What.NAME, (last, f"{first}."), BETWEEN_WORDS, least=1, whole=False)
     for word in words:
         if len(word) >= SHORTEST_WORD or (len(word) == 2 and word not in usual.OF_TWO):
-            yield Way(What.NAME, word, partial(_word, word), capital=len(word) == 2 or word in usual.WORDS)
-
-
-def _in_order(words: list[str]) -> str:
-    return rf"(?<![^\W\u3400-\u9fff]){BETWEEN.join(map(re.escape, words))}(?![^\W\u3400-\u9fff])"
-
-
-def _word(word: str) -> str:
-    return rf"(?<![^\W\u3400-\u9fff]){re.escape(word)}(?![^\W\u3400-\u9fff])"  # Han characters beside it end it
+            yield Way(What.NAME, (word,), capital=len(word) == 2 or word in usual.WORDS)
 
 
 def _address(folded: str) -> Iterator[Way]:
@@ -151,8 +217,4 @@ def _address(folded: str) -> Iterator[Way]:
         words = re.findall(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+", piece)
         telling = len(words) >= 2 and (any(c.isdigit() for c in piece) or len(words) >= 4)
         if telling:
-            yield Way(What.ADDRESS, words[0], partial(_with_gaps, words))
-
-
-def _with_gaps(words: list[str]) -> str:
-    return r"[\s,，.\-#]{0,3}".join(map(re.escape, words))
+            yield Way(What.ADDRESS, tuple(words), BETWEEN_PARTS, whole=not han(words[0] + words[-1]))

@@ -261,4 +261,5 @@ def test_a_clip_has_a_strip_to_choose_from(page_of: Pages, alice: Any, tmp_path:
     assert pixel(page, 0.5, 0.5) > 215
     photograph(page, "clip")
     page.wait_for_load_state("networkidle")
-    assert {index for plane, index in asked if plane == "clip"} == {0, 1, 2, 59}
+    frames = {index for plane, index in asked if plane == "clip"}
+    assert {0, 1, 59} <= frames <= {0, 1, 2, 59}  # the second one ahead may be cut off by the click

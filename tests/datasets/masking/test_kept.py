@@ -1,11 +1,11 @@
 """Nothing that identifies a patient is kept in a text: by upload and REST; and what is shown of it."""
 
-import io
 import json
 from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
 from datasets import intake, versions
@@ -128,8 +128,7 @@ def test_other_columns_by_hand(dana: Any, api_of: Any, run_jobs: Any) -> None:
     """Over REST: a column whose name says nothing tells who it is; what is masked is shown before the import."""
     api = api_of(dana)
     table = b"nr,pat,note\n1,Jones,cough of Jones\n2,Wu,Wu is well without complaint\n"
-    sent = {"file": io.BytesIO(table)}
-    sent["file"].name = "t.csv"  # type: ignore[attr-defined]
+    sent = {"file": SimpleUploadedFile("t.csv", table)}
     answer = api.post("/api/v1/uploads/", sent, format="multipart")
     assert answer.status_code == 201, answer.content
     upload = answer.json()

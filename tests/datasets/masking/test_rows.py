@@ -8,9 +8,9 @@ from datasets.masking import columns, preview
 from datasets.masking.rows import Masker, added
 from datasets.masking.texts import ANY_TOKEN, TOKENS, mask
 from datasets.models import Column, Kind, Role
-from datasets.readers.base import Batch, ColumnBatch
+from datasets.readers.base import Batch, Cell, ColumnBatch
 
-ROWS = [
+ROWS: list[list[Cell]] = [
     ["P-0017", "Peter Jones", "Mr Jones (P-0017) is well.", "Peter called; tel 13800138000"],
     ["P-0018", "王小明", "王小明自述头痛，住院号：ZY0012345", ""],
     ["P-0019", "Ann Wu", "Nothing of Jones.", None],
@@ -25,7 +25,7 @@ MASKER = Masker({2: "note", 3: "plan"}, [0, 1])
 
 
 def test_rows_and_columns_alike() -> None:
-    rows, counts = MASKER.batch(Batch(2, ROWS))  # type: ignore[arg-type]
+    rows, counts = MASKER.batch(Batch(2, ROWS))
     assert isinstance(rows, Batch) and (rows.first, rows.rows, counts) == (2, MASKED, COUNTS)
     whole = ColumnBatch(2, [pa.array(list(cells), pa.string()) for cells in zip(*ROWS, strict=True)])
     by_columns, counts = MASKER.batch(whole)
@@ -84,15 +84,15 @@ def test_a_preview_says_the_same() -> None:
             ("note", "text", "feature", False, True), ("plan", "text", "feature", False, True),
         ])
     ]  # fmt: skip
-    found = preview.describe(shown, ROWS)  # type: ignore[arg-type]
+    found = preview.describe(shown, ROWS)
     assert (found["rows"], found["telling"]) == (3, ["mrn", "name"])
     assert {c["name"]: {"cells": c["cells"], **c["counts"]} for c in found["columns"]} == COUNTS
     assert found["columns"][0]["examples"][0] == [
         ["Mr ", ""], ["Jones", "name"], [" (", ""], ["P-0017", "number"], [") is well.", ""],
     ]  # fmt: skip
-    assert preview.describe(shown[:2], ROWS) == {}  # type: ignore[arg-type]
+    assert preview.describe(shown[:2], ROWS) == {}
     shown[3] |= {"kind": "category"}
-    found = preview.describe(shown, ROWS)  # type: ignore[arg-type]
+    found = preview.describe(shown, ROWS)
     assert [(c["name"], c["cells"]) for c in found["columns"]] == [("note", 2)]
     assert [(c["name"], c["cells"]) for c in found["categories"]] == [("plan", 1)]
 

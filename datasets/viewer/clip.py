@@ -66,7 +66,7 @@ class Clip:
 
     def _picture(self, index: int, size: tuple[int, int]) -> bytes:
         found = self._at(index / self.rate)
-        array = found.to_ndarray(width=size[0], height=size[1], format="rgb24", interpolation="AREA")
+        array = found.to_ndarray(width=size[0], height=size[1], format="rgb24", interpolation="AREA", threads=1)
         return png(Image.fromarray(array))
 
     def _at(self, seconds: float) -> Any:

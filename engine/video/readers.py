@@ -95,13 +95,13 @@ def _expected(container: Any, stream: Any, rate: float) -> float:
 def _sampled(container: Any, stream: Any, rate: float) -> Clip:
     from av.error import FFmpegError
 
-    sampler, cut = Sampler(), False
+    sampler, cut, reduced = Sampler(), False, Reducer()
     try:
         for frame in container.decode(stream):
             if frame.width * frame.height > MOST_PIXELS:
                 raise VideoError("video_too_large", "The frames of this clip are too large.")
             time = frame.time if frame.time is not None else sampler.count / rate
-            sampler.add(*_reduced(frame, sampler.wants), max(time, sampler.last))
+            sampler.add(*reduced(frame, sampler.wants), max(time, sampler.last))
             if sampler.count >= MOST_DECODED:
                 cut = True
                 break
@@ -112,11 +112,26 @@ def _sampled(container: Any, stream: Any, rate: float) -> Clip:
     return sampler.clip(rate, cut=cut or short)
 
 
-def _reduced(frame: Any, wanted: bool) -> tuple[Picture | None, NDArray[np.float32]]:
-    """The kept picture and the small grey one; the scaling is FFmpeg's own (area averages)."""
-    picture = frame.to_ndarray(width=SIDE, height=SIDE, format="rgb24", interpolation="AREA") if wanted else None
-    small = frame.to_ndarray(width=SMALL, height=SMALL, format="gray", interpolation="AREA")
-    return picture, small.astype(np.float32)
+class Reducer:
+    """Makes of a decoded frame the kept picture and the small grey one; the scaling is FFmpeg's own (area averages).
+
+    One scaler for all frames, in one thread. `frame.to_ndarray(width=...)` makes a scaler for each frame, each with as many
+    threads as there are cores: on a busy machine a clip waited for these thirty times as long as it was worked on.
+    """
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self.large, self.small = VideoReformatter(), VideoReformatter()
+
+    def __call__(self, frame: Any, wanted: bool) -> tuple[Picture | None, NDArray[np.float32]]:
+        """The picture only where it is wanted."""
+        picture = None
+        if wanted:
+            large = self.large.reformat(frame, SIDE, SIDE, "rgb24", interpolation="AREA", threads=1)
+            picture = large.to_ndarray()
+        small = self.small.reformat(frame, SMALL, SMALL, "gray", interpolation="AREA", threads=1)
+        return picture, small.to_ndarray().astype(np.float32)
 
 
 def read_cine(path: Path) -> Clip:

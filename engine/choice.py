@@ -14,11 +14,14 @@ from engine.findings import CandidateResult
 from engine.fitted import Fitted
 from engine.metrics import METRICS, Floats, Ints, gain, score
 from engine.recipe import Recipe
+from engine.schema import Kind
 from engine.tasks import special
 from engine.tuning import plain
 from engine.validation import Validator
 
 PLAINEST = "linear"  # its answers can be read off its coefficients, and it forgets best what is chance
+PLAINER = "as good as the ensemble within chance: ask for it alone to have a plainer model"
+SWIFT = frozenset([Kind.NUMBER, Kind.CATEGORY, Kind.DATE])  # a combination reads a row of these in 1 to 3 ms
 
 
 class Choice:
@@ -46,7 +49,13 @@ class Choice:
     def ensemble(
         self, contenders: list[Contender], results: list[CandidateResult], single: Fitted
     ) -> Fitted:
-        """Several combined, where that is better than the best alone and than `single` beyond chance; else `single`."""
+        """Several combined, or `single` where that is preferred (ADR 17).
+
+        Of plain tables a single one is preferred where it is better beyond chance; where there are texts or files, which
+        are slow to read for each member, already where the combination is not better beyond chance. A mean of models has
+        less variance than the one that seems best, and no larger log loss or squared error than they have on average
+        (Krogh & Vedelsby 1995, Neural network ensembles, cross validation, and active learning).
+        """
         spec = registry.get("ensemble")
         result = CandidateResult("ensemble", spec.label, metric=self.validator.metric)
         results.append(result)
@@ -62,10 +71,21 @@ class Choice:
         result.fit_seconds = time.monotonic() - began
         names = {single.candidate, self._leader(contenders).name}
         rivals = [c for c in contenders if c.name in names]
-        if self.recipe.candidates == ("ensemble",) or all(self.assembler.clearly_better(combined, c) for c in rivals):
+        better = self.assembler.clearly_better
+        if self._swift() and not any(better(c, combined) for c in rivals):
+            for other in results:
+                if other.name in [c.name for c in rivals if not better(combined, c)]:
+                    other.reason = PLAINER if other.name == PLAINEST else "not better than the ensemble beyond chance"
+            return fitted
+        if self.recipe.candidates == ("ensemble",) or all(better(combined, c) for c in rivals):
             return fitted
         result.reason = "not better than the best single candidate beyond chance"
         return single
+
+    def _swift(self) -> bool:
+        """Whether a combination answers quickly enough that it is not asked for proof."""
+        data = self.validator.data
+        return special(data.task) is None and all(spec.kind in SWIFT for spec in data.schema.features)
 
     def _combination(self, contenders: list[Contender], rounds: int) -> Combination:
         """The weighted mean, or the stack where it is better on records that had no part in its weights."""

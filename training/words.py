@@ -101,6 +101,8 @@ SENTENCES: frozenset[str] = frozenset(
         _("one candidate alone does as well"),
         _("not better than the best single candidate beyond chance"),
         _("not better than the linear model beyond chance"),
+        _("not better than the ensemble beyond chance"),
+        _("as good as the ensemble within chance: ask for it alone to have a plainer model"),
         # why a metric is undefined
         _("the target does not vary in these records"),
         _("only one class occurs in these records"),

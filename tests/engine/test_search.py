@@ -177,3 +177,35 @@ def test_plainest_is_taken_unless_another_is_clearly_better(seed: int, taken: st
     assert boosting.validation_score > linear.validation_score, "else the rule has nothing to do"
     assert found.best.candidate == taken
     assert (boosting.reason == "not better than the linear model beyond chance") is (taken == "linear")
+
+
+def together(frame: pd.DataFrame, **more: object) -> engine.Search:
+    return engine.fit_candidates(
+        frame, Recipe(target="diagnosis", candidates=("linear", "forest", "ensemble"), time_budget=20.0, **more)
+    )
+
+
+def test_of_a_plain_table_several_are_combined_and_who_does_as_well_alone_is_told() -> None:
+    found = together(one_step(0))
+    assert found.best.candidate == "ensemble"
+    assert {member.candidate for member in found.best.members} == {"linear", "forest"}
+    told = {result.name: result.reason for result in found.candidates}
+    assert told["forest"] == "not better than the ensemble beyond chance"
+    row = one_step(1).drop(columns="diagnosis").head(1).to_dict("records")
+    assert found.best.predict_records(row).probabilities.shape == (1, 2)
+
+
+def test_one_alone_that_is_better_beyond_chance_is_preferred(monkeypatch) -> None:
+    monkeypatch.setattr(
+        "engine.assembly.Assembler.clearly_better", lambda self, one, other: one.name == "forest"
+    )
+    found = together(one_step(0))
+    assert found.best.candidate == "forest"
+    assert found.candidates[-1].reason == "not better than the best single candidate beyond chance"
+
+
+def test_where_there_is_text_a_combination_needs_proof() -> None:
+    notes = [f"came {'walking' if k % 3 else 'by car'} on day {k * 7919 % 997} with a cough" for k in range(120)]
+    found = together(one_step(3).assign(note=notes), columns={"note": "text"})
+    assert found.best.candidate == "linear"
+    assert found.candidates[-1].reason == "not better than the best single candidate beyond chance"

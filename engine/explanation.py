@@ -17,6 +17,7 @@ from engine.cells import is_missing, to_text
 from engine.encoding import Encoded
 from engine.files import Files, Folder
 from engine.fitted import Fitted, Member
+from engine.identifiers import without_identifiers
 from engine.metrics import Floats, Ints
 from engine.regions import Regions, regions_of
 from engine.schema import FILE_KINDS, Kind
@@ -286,7 +287,7 @@ def _words(
     """How much the score falls when a word is taken out of the text (Li et al. 2016, arXiv:1612.08220)."""
     found: dict[str, list[tuple[str, float]]] = {}
     for spec in fitted.encoder.specs.get(Kind.TEXT, ()):
-        text = to_text(record.get(spec.name)) or ""
+        text = without_identifiers(to_text(record.get(spec.name)) or "")
         words = _split(text)
         if not words:
             continue

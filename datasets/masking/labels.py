@@ -4,27 +4,19 @@ import re
 from datetime import date
 from typing import NamedTuple
 
+from engine.identifiers import (
+    ADDRESS_LABELS,
+    BIRTH_LABELS,
+    LATIN_NAME_LABELS,
+    NAME_LABELS,
+    NUMBER_LABELS,
+    PHONE_LABELS,
+)
+
 HAN = "\u3400-\u9fff"
 COLON = r"\s{0,3}[:：=]\s{0,3}"
 # What follows a name without a space in Chinese records.
 AFTER_NAME = "(?=$|[^\u3400-\u9fff·]|性别|年龄|出生|身份|住院|门诊|科室|床号|电话|联系|民族|职业|婚姻|籍贯|病案|病历|男|女)"
-NAME_LABELS = "(?:患者|病人|产妇|婴儿|家属|联系人|受检者|就诊人)?姓\\s?名|患者|病人|受检者|联系人"
-NUMBER_LABELS = (
-    "住院(?:病案)?号|门诊号|门急诊号|病案号|病历号|就诊卡号|就诊号|登记号|检查号|影像号|样本号|标本号|条码号|医保卡?号|社保卡?号|"
-    "身份证号?码?|证件号码?|护照号?|患者编号|病人编号|患者id|病人id|id号|"
-    r"mrn|m\.r\.n\.|(?:medical\s)?record\s(?:no|number|#)\.?|hospital\s(?:no|number|id)\.?|patient\s(?:id|no|number)\.?|"
-    r"nhs\s(?:no|number)\.?|ssn|social\ssecurity\s(?:no|number)\.?|accession\s(?:no|number|#)\.?|passport\s(?:no|number)\.?|"
-    r"case\s(?:no|number)\.?|insurance\s(?:no|number|id)\.?|health\s(?:card|id)(?:\s(?:no|number))?\.?"
-)
-PHONE_LABELS = (
-    r"(?:联系|家庭|家属|手机|移动)?电\s?话(?:号码)?|手机号?码?|联系方式|"
-    r"(?:tele)?phone(?:\s(?:no|number))?\.?|tel\.?|mobile|cell"
-)
-ADDRESS_LABELS = (
-    r"(?:家庭|现|户籍|户口|联系|通讯|单位)?(?:地\s?址|住址)|工作单位|籍贯|户籍|"
-    r"(?:home\s)?address|lives\sat|residence"
-)  # fmt: skip
-BIRTH_LABELS = r"出生(?:日期|年月日?)?|生日|d\.?o\.?b\.?|date\sof\sbirth|birth\s?date|born(?:\son)?"
 DATE = r"\d{1,4}\s?[-/.年]\s?\d{1,2}\s?[-/.月]\s?\d{1,4}日?|\d{8}|\d{1,2}\s[a-z]{3,9}\.?,?\s\d{4}|[a-z]{3,9}\.?\s\d{1,2},?\s\d{4}"
 
 
@@ -55,7 +47,7 @@ LABELLED: tuple[tuple[str, re.Pattern[str], Needs], ...] = (
     (
         "name",
         re.compile(
-            rf"\b(?:patient(?:['’]s)?\s(?:full\s)?name|full\sname|name\sof\spatient|name|patient|pt|next\sof\skin){COLON}"
+            rf"\b(?:{LATIN_NAME_LABELS}){COLON}"
             r"(?P<value>(?:(?:mr|mrs|ms|miss|dr)\.?\s)?(?:[^\W\d_]\.|[^\W\d_][^\W\d_.'’\-]*)"
             r"(?:(?:,[ \t]?|[ \t])(?:[^\W\d_]\.|[^\W\d_][^\W\d_.'’\-]*)){0,3})"
         ),

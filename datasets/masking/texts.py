@@ -15,17 +15,11 @@ from dataclasses import dataclass, replace
 from datasets.masking import labels, ways
 from datasets.masking.labels import LABELLED, PATTERNS, Needs, valid
 from datasets.masking.ways import What, fold, han
+from engine import identifiers
 
 MOST_KNOWN = 500
 
-TOKENS = {
-    What.NAME: ("[NAME]", "[姓名]"),
-    What.NUMBER: ("[NUMBER]", "[证件号]"),
-    What.PHONE: ("[PHONE]", "[电话]"),
-    What.ADDRESS: ("[ADDRESS]", "[地址]"),
-    What.DATE: ("[DATE]", "[日期]"),
-    What.EMAIL: ("[EMAIL]", "[邮箱]"),
-}
+TOKENS = {What(what): tokens for what, tokens in identifiers.TOKENS.items()}
 SIGNS = {
     labels.COLONS: re.compile("[:：=]").search,
     labels.DIGIT: re.compile(r"\d").search,

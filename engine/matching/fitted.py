@@ -17,6 +17,7 @@ from engine.cells import to_text
 from engine.errors import ArtefactError
 from engine.files import Folder
 from engine.fitted import Prediction
+from engine.identifiers import without_identifiers
 from engine.matching.index import FEATURES, Grams, Index, flat
 from engine.metrics import Floats, Ints
 from engine.pipelines.base import PipelineFitted
@@ -253,7 +254,7 @@ def counts_of(transformer: Any, texts: Sequence[Any]) -> Any:
     assert isinstance(transformer, TextTransformer)
     if not len(texts):
         return sparse.csr_matrix((0, WIDTH))
-    return transformer.count(0, [(to_text(cell) or "")[:MOST_CHARACTERS] for cell in texts])
+    return transformer.count(0, [without_identifiers(to_text(cell) or "")[:MOST_CHARACTERS] for cell in texts])
 
 
 def grams_of(transformer: Any, index_weights: Any, texts: Sequence[Any]) -> Grams:

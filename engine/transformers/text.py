@@ -13,6 +13,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 
 from engine.cells import to_text
 from engine.files import Files, folder_of
+from engine.identifiers import without_identifiers
 from engine.metrics import Floats, Ints
 from engine.preprocessing.steps import Arrays
 from engine.schema import ColumnSpec, Kind
@@ -83,7 +84,7 @@ class TextTransformer(Transformer):
     ) -> tuple[Block, list[Issue]]:
         """Missing text has no n-grams, and vectors of zeros. Raises EngineError ("weights_missing"), and TooSlow where the
         sentence encoders would take longer than the search allows."""
-        texts = [[(to_text(cell) or "")[:MOST_CHARACTERS] for cell in cells] for cells in columns]
+        texts = [[without_identifiers(to_text(cell) or "")[:MOST_CHARACTERS] for cell in cells] for cells in columns]
         counts = [self.count(j, column) for j, column in enumerate(texts)]
         if not self.extra:
             return counts, []

@@ -126,9 +126,9 @@ class Reducer:
 
     def __call__(self, frame: Any, wanted: bool) -> tuple[Picture | None, NDArray[np.float32]]:
         """The picture only where it is wanted."""
-        picture = None
+        picture: Picture | None = None
         if wanted:
-            large = self.large.reformat(frame, SIDE, SIDE, "rgb24", interpolation="AREA", threads=1)
+            large: Any = self.large.reformat(frame, SIDE, SIDE, "rgb24", interpolation="AREA", threads=1)
             picture = large.to_ndarray()
         small = self.small.reformat(frame, SMALL, SMALL, "gray", interpolation="AREA", threads=1)
         return picture, small.to_ndarray().astype(np.float32)

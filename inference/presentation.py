@@ -18,6 +18,7 @@ from inference.validation import FILE_KINDS
 MOST_REASONS = 12
 MOST_WORDS = 10
 VERDICT_LEVELS = {"confirmed": "success", "corrected": "warning", "rejected": "danger"}
+MOST_BARS = 5  # classes that are seen at once: sixteen fill a phone
 BAR_WIDTH = 100
 
 
@@ -76,15 +77,24 @@ def diagnosis(row: Diagnosis) -> dict[str, Any]:
         "groups": wording.warnings_by_weight(output.get("warnings") or []),
         "ambiguity": wording.ambiguity(output.get("set") or []),
         "against_the_odds": wording.against_the_odds(row.model_version, row.value, probabilities),
-        "probabilities": [
-            {"label": name, "text": percent(p), "width": round(BAR_WIDTH * (p or 0.0), 1)}
-            for name, p in sorted(probabilities.items(), key=lambda item: -(item[1] or 0.0))[:20]
-        ],
+        **_bars(probabilities, row.value),
         "sentences": wording.operating_sentences(row.model_version),
         "threshold": wording.threshold_sentence(row.model_version),
         "inputs": _inputs(row, attached),
         "reasons": _reasons(row, attached),
     }
+
+
+def _bars(probabilities: Mapping[str, float | None], decided: str) -> dict[str, list[dict[str, Any]]]:
+    """The likeliest few classes and the decided one, and the others, each the likeliest first."""
+    bars = [
+        {"label": name, "text": percent(p), "width": round(BAR_WIDTH * (p or 0.0), 1)}
+        for name, p in sorted(probabilities.items(), key=lambda item: -(item[1] or 0.0))
+    ]
+    if len(bars) <= MOST_BARS + 1:
+        return {"probabilities": bars, "others": []}
+    seen = [bar for place, bar in enumerate(bars) if place < MOST_BARS or bar["label"] == decided]
+    return {"probabilities": seen, "others": [bar for bar in bars if bar not in seen]}
 
 
 def _inputs(row: Diagnosis, attached: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -51,10 +51,11 @@ class Choice:
     ) -> Fitted:
         """Several combined, or `single` where that is preferred (ADR 17).
 
-        Of plain tables a single one is preferred where it is better beyond chance; where there are texts or files, which
-        are slow to read for each member, already where the combination is not better beyond chance. A mean of models has
-        less variance than the one that seems best, and no larger log loss or squared error than they have on average
-        (Krogh & Vedelsby 1995, Neural network ensembles, cross validation, and active learning).
+        Of plain tables `single` is preferred where it is better beyond chance; where there are texts or files, which are slow
+        to read for each member, already where the combination is not better beyond chance. A weighted mean of models has no
+        larger loss than they have on average, be it squared error (Krogh & Vedelsby 1995, Neural network ensembles, cross
+        validation, and active learning) or log loss (Jensen's inequality); a stack is taken only where it was better than
+        that on records left out.
         """
         spec = registry.get("ensemble")
         result = CandidateResult("ensemble", spec.label, metric=self.validator.metric)
@@ -69,12 +70,13 @@ class Choice:
             return single
         fitted = self.report(result, combined)
         result.fit_seconds = time.monotonic() - began
-        names = {single.candidate, self._leader(contenders).name}
-        rivals = [c for c in contenders if c.name in names]
-        better = self.assembler.clearly_better
-        if self._swift() and not any(better(c, combined) for c in rivals):
+        better, leader = self.assembler.clearly_better, self._leader(contenders)
+        alone = next(c for c in contenders if c.name == single.candidate)
+        rivals = [alone] if alone is leader else [alone, leader]
+        if self._swift() and not better(alone, combined):
+            as_good = {c.name for c in rivals if not better(combined, c)}
             for other in results:
-                if other.name in [c.name for c in rivals if not better(combined, c)]:
+                if other.name in as_good:
                     other.reason = PLAINER if other.name == PLAINEST else "not better than the ensemble beyond chance"
             return fitted
         if self.recipe.candidates == ("ensemble",) or all(better(combined, c) for c in rivals):

@@ -13,11 +13,10 @@ import pandas as pd
 
 from engine import pipelines
 from engine.calibration import logit
-from engine.cells import is_missing, to_text
+from engine.cells import is_missing
 from engine.encoding import Encoded
 from engine.files import Files, Folder
 from engine.fitted import Fitted, Member
-from engine.identifiers import without_identifiers
 from engine.metrics import Floats, Ints
 from engine.regions import Regions, regions_of
 from engine.schema import FILE_KINDS, Kind
@@ -286,8 +285,9 @@ def _words(
 ) -> dict[str, list[tuple[str, float]]]:
     """How much the score falls when a word is taken out of the text (Li et al. 2016, arXiv:1612.08220)."""
     found: dict[str, list[tuple[str, float]]] = {}
+    reader: Any = fitted.encoder.transformers.get(Kind.TEXT)
     for spec in fitted.encoder.specs.get(Kind.TEXT, ()):
-        text = without_identifiers(to_text(record.get(spec.name)) or "")
+        text = reader.read(record.get(spec.name))
         words = _split(text)
         if not words:
             continue

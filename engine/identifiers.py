@@ -24,7 +24,6 @@ ADDRESS_LABELS = (
     r"(?:home\s)?address|lives\sat|residence"
 )  # fmt: skip
 BIRTH_LABELS = r"出生(?:日期|年月日?)?|生日|d\.?o\.?b\.?|date\sof\sbirth|birth\s?date|born(?:\son)?"
-EMAIL_LABELS = r"e-?mail(?:\saddress)?|(?:电子)?邮箱"
 TOKENS = {
     "name": ("[NAME]", "[姓名]"),
     "number": ("[NUMBER]", "[证件号]"),
@@ -34,21 +33,44 @@ TOKENS = {
     "email": ("[EMAIL]", "[邮箱]"),
 }
 LONGEST_LABEL = 40  # characters before a token in which its label is looked for
-_TOKEN = re.compile("|".join(re.escape(token) for tokens in TOKENS.values() for token in tokens))
-_LABELS = "|".join([
-    NAME_LABELS, LATIN_NAME_LABELS, NUMBER_LABELS, PHONE_LABELS, ADDRESS_LABELS, BIRTH_LABELS, EMAIL_LABELS,
-])  # fmt: skip
-_BEFORE = re.compile(rf"(?<![a-z])(?:{_LABELS})\s{{0,3}}(?:[:：=]|\bis\b|为|是|于)?\s{{0,3}}#?$", re.IGNORECASE)
+_KIND = {token: kind for kind, tokens in TOKENS.items() for token in tokens}
+_TOKEN = re.compile("|".join(map(re.escape, _KIND)))
+_ALSO_WORDS = frozenset(["pt", "cell"])  # prolonged PT, white cell: of a finding as often as labels
+
+
+def _before(labels: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![a-z\-])(?P<label>{labels})\s{{0,3}}(?P<colon>[:：=]?)\s{{0,3}}#?$", re.IGNORECASE)
+
+
+_BEFORE = {
+    "name": _before(f"{NAME_LABELS}|{LATIN_NAME_LABELS}"),
+    "number": _before(NUMBER_LABELS),
+    "phone": _before(PHONE_LABELS),
+    "address": _before(ADDRESS_LABELS),
+    "date": _before(BIRTH_LABELS),
+    "email": _before(r"e-?mail(?:\saddress)?|(?:电子)?邮箱"),
+}
 
 
 def without_identifiers(text: str) -> str:
-    """The text without tokens of masked identifiers, and without the label right before each."""
+    """The text without tokens of masked identifiers, and without a label of the same kind right before each: in English only
+    one with a colon, as “mobile” or “born” may belong to a finding."""
     if "[" not in text:
         return text
     pieces, place = [], 0
     for token in _TOKEN.finditer(text):
         first = max(place, token.start() - LONGEST_LABEL)
-        label = _BEFORE.search(text[first : token.start()])
-        pieces.append(text[place : token.start() if label is None else first + label.start()])
+        pieces.append(text[place : first + _label_at(text[first : token.start()], _KIND[token[0]])])
         place = token.end()
     return " ".join([*pieces, text[place:]])
+
+
+def _label_at(before: str, kind: str) -> int:
+    """Where in the text before a token its label begins; its end where there is none."""
+    found = _BEFORE[kind].search(before)
+    if found is None:
+        return len(before)
+    english = found["label"][-1].isascii()
+    if english and (not found["colon"] or found["label"].lower() in _ALSO_WORDS):
+        return len(before)
+    return found.start()

@@ -18,7 +18,7 @@ from inference.validation import FILE_KINDS
 MOST_REASONS = 12
 MOST_WORDS = 10
 VERDICT_LEVELS = {"confirmed": "success", "corrected": "warning", "rejected": "danger"}
-MOST_BARS = 5  # classes that are seen at once: sixteen fill a phone
+MOST_BARS, MOST_FOLDED = 5, 50  # classes that are seen at once (sixteen fill a phone), and when asked for
 BAR_WIDTH = 100
 
 
@@ -85,16 +85,17 @@ def diagnosis(row: Diagnosis) -> dict[str, Any]:
     }
 
 
-def _bars(probabilities: Mapping[str, float | None], decided: str) -> dict[str, list[dict[str, Any]]]:
-    """The likeliest few classes and the decided one, and the others, each the likeliest first."""
+def _bars(probabilities: Mapping[str, float | None], decided: str) -> dict[str, Any]:
+    """The likeliest few classes and the decided one; the others, folded; and how many are not shown at all."""
     bars = [
         {"label": name, "text": percent(p), "width": round(BAR_WIDTH * (p or 0.0), 1)}
         for name, p in sorted(probabilities.items(), key=lambda item: -(item[1] or 0.0))
     ]
-    if len(bars) <= MOST_BARS + 1:
-        return {"probabilities": bars, "others": []}
     seen = [bar for place, bar in enumerate(bars) if place < MOST_BARS or bar["label"] == decided]
-    return {"probabilities": seen, "others": [bar for bar in bars if bar not in seen]}
+    others = [bar for bar in bars if bar not in seen]
+    if len(others) < 2:  # one more is not hidden behind a line of its own
+        seen, others = bars, []
+    return {"probabilities": seen, "others": others[:MOST_FOLDED], "unseen": max(0, len(others) - MOST_FOLDED)}
 
 
 def _inputs(row: Diagnosis, attached: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -13,17 +13,15 @@ from scipy import sparse
 
 from engine.calibration import logit
 from engine.candidates.base import sigmoid, two_columns
-from engine.cells import to_text
 from engine.errors import ArtefactError
 from engine.files import Folder
 from engine.fitted import Prediction
-from engine.identifiers import without_identifiers
 from engine.matching.index import FEATURES, Grams, Index, flat
 from engine.metrics import Floats, Ints
 from engine.pipelines.base import PipelineFitted
 from engine.preprocessing.steps import Arrays
 from engine.schema import Kind
-from engine.transformers.text import MOST_CHARACTERS, WIDTH, TextTransformer
+from engine.transformers.text import WIDTH, TextTransformer
 
 SHOWN = 10  # matches beside a prediction
 _MESSAGES = {
@@ -142,6 +140,12 @@ class MatchFitted(PipelineFitted):
     groups: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     known_groups: dict[str, int] = field(default_factory=dict)
 
+    def read(self, cell: Any) -> str:
+        """What of a text counts (see TextTransformer.read)."""
+        reader: Any = self.encoder.transformers[Kind.TEXT]
+        text: str = reader.read(cell)
+        return text
+
     def grams(self, texts: Sequence[Any]) -> Grams:
         """Cells to weighted n-grams; missing text has none."""
         assert self.index is not None
@@ -180,7 +184,7 @@ class MatchFitted(PipelineFitted):
             if len(ids) and self.calibrated:
                 best[i], interval[i] = p[0], self._certainty(ranked.log_odds[i][:1], p[:1])
             if not len(ids):
-                code = "nothing_alike" if to_text(cells[i]) else "missing_text"
+                code = "nothing_alike" if self.read(cells[i]).strip() else "missing_text"
                 warnings[i].append({"code": code, "column": self.text, "value": None, "low": None, "high": None,
                                     "message": _MESSAGES[code].format(column=self.text)})  # fmt: skip
         value = np.array([own[0].reference if own else "" for own in matches], dtype=object)
@@ -254,7 +258,7 @@ def counts_of(transformer: Any, texts: Sequence[Any]) -> Any:
     assert isinstance(transformer, TextTransformer)
     if not len(texts):
         return sparse.csr_matrix((0, WIDTH))
-    return transformer.count(0, [without_identifiers(to_text(cell) or "")[:MOST_CHARACTERS] for cell in texts])
+    return transformer.count(0, [transformer.read(cell) for cell in texts])
 
 
 def grams_of(transformer: Any, index_weights: Any, texts: Sequence[Any]) -> Grams:

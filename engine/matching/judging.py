@@ -13,7 +13,6 @@ from engine.cells import to_category, to_text
 from engine.errors import EngineError
 from engine.evaluation import calibration_curve
 from engine.explanation import SHOWN_WORDS, Reasons, _remove, _split
-from engine.identifiers import without_identifiers
 from engine.matching.data import is_yes
 from engine.matching.fitted import SHOWN, MatchFitted, Ranked, Scorer
 from engine.matching.index import FEATURES, Grams
@@ -116,7 +115,7 @@ def curves_of(sheet: Sheet) -> dict[str, Any]:
 
 def explained(fitted: MatchFitted, record: Mapping[str, Any]) -> Reasons:
     assert fitted.index is not None and fitted.scorer is not None
-    text = without_identifiers(to_text(record.get(fitted.text)) or "")
+    text = fitted.read(record.get(fitted.text))
     ranked = fitted.scorer.rank(fitted.index, fitted.grams([text]))
     if not len(ranked.found[0]):
         return Reasons(None, 0.0, 0.0, "log odds", [])

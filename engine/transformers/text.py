@@ -51,12 +51,13 @@ class TextTransformer(Transformer):
         cls, specs: Sequence[ColumnSpec], columns: Sequence[Sequence[Any]], files: Files | None = None
     ) -> dict[str, Any]:
         """Which character n-grams suit each column, and the sentence encoders that there is the time for."""
-        settings: dict[str, Any] = {"columns": [_characters_for(cells) for cells in columns]}
+        columns = [[without_identifiers(to_text(cell) or "") for cell in cells] for cells in columns]
+        settings: dict[str, Any] = {"columns": [_characters_for(cells) for cells in columns], "identifiers": "out"}
         files = files or Files()
         if folder_of(files.weights) is not None:
             from engine import weights
 
-            texts = [text for cells in columns for cell in cells if (text := to_text(cell)) is not None]
+            texts = [text for cells in columns for text in cells if text.strip()]
             others = sum(OTHER_SCRIPTS.search(text[:500]) is not None for text in texts)
             english = others <= MOST_OTHERS * len(texts)
             chosen = frozen_for(Kind.TEXT, Kind.TEXT, weights.effort(texts), files, english)
@@ -68,6 +69,11 @@ class TextTransformer(Transformer):
         own = self.settings.get("columns") or [{"analyzer": "none"} for _ in self.specs]
         self.counters = [_counters(each) for each in own]
         self.extra = sum(int(entry["width"]) for entry in self.settings.get("weights", ()))
+
+    def read(self, cell: Any) -> str:
+        """What of a cell counts: without the tokens of masked identifiers, which models of before this setting had learned."""
+        text = to_text(cell) or ""
+        return (without_identifiers(text) if self.settings.get("identifiers") == "out" else text)[:MOST_CHARACTERS]
 
     def count(self, column: int, texts: Sequence[str]) -> Any:
         """(n, WIDTH) counts of the n-grams of each text."""
@@ -84,7 +90,7 @@ class TextTransformer(Transformer):
     ) -> tuple[Block, list[Issue]]:
         """Missing text has no n-grams, and vectors of zeros. Raises EngineError ("weights_missing"), and TooSlow where the
         sentence encoders would take longer than the search allows."""
-        texts = [[without_identifiers(to_text(cell) or "")[:MOST_CHARACTERS] for cell in cells] for cells in columns]
+        texts = [[self.read(cell) for cell in cells] for cells in columns]
         counts = [self.count(j, column) for j, column in enumerate(texts)]
         if not self.extra:
             return counts, []

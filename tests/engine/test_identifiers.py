@@ -6,7 +6,9 @@ import pytest
 
 import engine
 from datasets.masking.texts import TOKENS, mask
+from datasets.masking.ways import What
 from engine.identifiers import without_identifiers
+from engine.transformers.text import TextTransformer
 
 
 @pytest.mark.parametrize(
@@ -16,11 +18,19 @@ from engine.identifiers import without_identifiers
         ("患者姓名：[姓名]，急性心肌梗死", " ，急性心肌梗死"),
         ("住院号[证件号]，肺炎；手机 [电话]。", " ，肺炎； 。"),
         ("Patient name: [NAME], MRN: [NUMBER]. Chest pain.", " ,  . Chest pain."),
-        ("Chest pain. Date of birth is [DATE], lives at [ADDRESS]", "Chest pain.  ,  "),
+        ("Chest pain. Date of birth: [DATE], address: [ADDRESS]", "Chest pain.  ,  "),
         ("seen for pneumonia [NUMBER]", "seen for pneumonia  "),
         ("acute onset [3 days], name: unknown", "acute onset [3 days], name: unknown"),
         ("[NAME][NUMBER]", "  "),
-        ("a renamed [NAME]", "a renamed  "),  # a label is a word of its own
+        # words of a finding stay: a label is one of its own kind, a word of its own, and in English has a colon
+        ("White cell [PHONE], fever", "White cell  , fever"),
+        ("White cell: [PHONE]", "White cell:  "),
+        ("tumour is mobile [NAME]", "tumour is mobile  "),
+        ("tumour is mobile: [NAME]", "tumour is mobile:  "),
+        ("Prolonged PT: [NAME]", "Prolonged PT:  "),
+        ("Baby born [DATE] preterm", "Baby born   preterm"),
+        ("non-patient: [NAME]", "non-patient:  "),
+        ("a renamed: [NAME]", "a renamed:  "),
     ],
 )
 def test_tokens_and_the_labels_before_them_are_taken_out(text: str, left: str) -> None:
@@ -29,6 +39,7 @@ def test_tokens_and_the_labels_before_them_are_taken_out(text: str, left: str) -
 
 
 def test_every_token_of_the_masking_is_known() -> None:
+    assert set(TOKENS) == set(What)
     for token in (token for both in TOKENS.values() for token in both):
         assert without_identifiers(f"fever {token} cough") == "fever   cough"
 
@@ -57,3 +68,13 @@ def test_a_masked_identifier_changes_neither_answer_nor_reasons(fitted: engine.F
     words = [word for word, _ in engine.explain(fitted, [{"note": masked}])[0].words["note"]]
     assert {"cough", "wheezing"} <= set(words)
     assert not {"Patient", "name", "NAME", "MRN", "NUMBER"} & set(words)
+
+
+def test_notes_with_tokens_are_read_in_the_way_of_their_own_language() -> None:
+    notes = [f"姓名：[姓名] 住院号：[证件号] 手机：[电话] Chest pain for {k} days" for k in range(20)]
+    assert TextTransformer.settle([None], [notes])["columns"][0]["analyzer"] == "char_wb"
+
+
+def test_a_model_that_had_learned_the_tokens_still_reads_them() -> None:
+    assert TextTransformer([], {"columns": []}).read("MRN: [NUMBER] cough") == "MRN: [NUMBER] cough"
+    assert TextTransformer([], {"columns": [], "identifiers": "out"}).read("MRN: [NUMBER] cough") == "  cough"

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import engine
+import engine.assembly
 from engine import EngineError, Recipe, Stopped
 from engine.candidates.ensemble import greedy_weights
 from engine.plan import make_plans
@@ -202,6 +203,44 @@ def test_one_alone_that_is_better_beyond_chance_is_preferred(monkeypatch) -> Non
     found = together(one_step(0))
     assert found.best.candidate == "forest"
     assert found.candidates[-1].reason == "not better than the best single candidate beyond chance"
+
+
+def test_the_combination_is_held_against_the_one_that_would_be_given_back_alone(monkeypatch) -> None:
+    # The forest is not better than the linear model beyond chance, so it would not be given back whatever it does.
+    monkeypatch.setattr(
+        "engine.assembly.Assembler.clearly_better",
+        lambda self, one, other: (one.name, other.name) == ("forest", "ensemble"),
+    )
+    found = together(one_step(0))
+    assert found.best.candidate == "ensemble"
+    told = {result.name: result.reason for result in found.candidates}
+    assert told["linear"].startswith("as good as the ensemble within chance")
+
+
+def test_each_comparison_is_made_once(monkeypatch) -> None:
+    made: list[tuple[str, str]] = []
+    real = engine.assembly.Assembler.clearly_better
+
+    def counted(self, one, other) -> bool:
+        made.append((one.name, other.name))
+        return real(self, one, other)
+
+    monkeypatch.setattr("engine.assembly.Assembler.clearly_better", counted)
+    together(one_step(0))
+    assert len(made) == len(set(made))
+
+
+def test_numbers_are_combined_too_and_grades_still_need_proof(monkeypatch) -> None:
+    monkeypatch.setattr("engine.assembly.Assembler.clearly_better", lambda self, one, other: False)
+    random = np.random.default_rng(0)
+    X = pd.DataFrame(random.normal(size=(120, 4)), columns=list("abcd"))
+    stay = X["a"] + np.abs(X["b"]) + random.normal(size=120)
+    names = ("linear", "forest", "ensemble")
+    found = engine.fit_candidates(X.assign(days=stay), Recipe(target="days", candidates=names, time_budget=20.0))
+    assert found.best.candidate == "ensemble"
+    grades = X.assign(grade=pd.qcut(stay, 3, labels=["1", "2", "3"]).astype(str))
+    recipe = Recipe(target="grade", task="ordinal", candidates=names, time_budget=20.0)
+    assert engine.fit_candidates(grades, recipe).best.candidate != "ensemble"
 
 
 def test_where_there_is_text_a_combination_needs_proof() -> None:

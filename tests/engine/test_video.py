@@ -13,7 +13,8 @@ import pytest
 import engine
 from engine.transformers.video import FRAMES, VideoTransformer
 from engine.video import features as f
-from engine.video.clip import HELD, KEPT, Clip, Sampler, choose, clip_of_frames, normal_flow
+from engine.video import readers
+from engine.video.clip import HELD, KEPT, SIDE, SMALL, Clip, Sampler, choose, clip_of_frames, normal_flow
 from engine.video.readers import read_video
 
 
@@ -283,3 +284,20 @@ def test_the_encoder_keeps_augmented_clips_in_shape_and_ignores_frames_that_are_
     module = network.build((6, 1, 32, 32), 8).eval()
     assert torch.allclose(module(batch)[:1], module(batch[:1, :4]), atol=1e-5)
     assert torch.isfinite(module(torch.zeros(1, 6, 1, 32, 32))).all()
+
+
+def test_one_scaler_for_all_frames_gives_what_a_scaler_for_each_gives() -> None:
+    """Also where size and format change in mid-stream."""
+    random = np.random.default_rng(0)
+    reduced = readers.Reducer()
+    for size, form in (((90, 120), "rgb24"), ((90, 120), "gray"), ((64, 64), "rgb24"), ((90, 120), "rgb24")):
+        shape = size if form == "gray" else (*size, 3)
+        frame = av.VideoFrame.from_ndarray(random.integers(0, 256, shape, dtype=np.uint8), format=form)
+        frame = frame.reformat(format="yuv420p") if form == "rgb24" else frame
+        picture, small = reduced(frame, True)
+        wanted = frame.to_ndarray(width=SIDE, height=SIDE, format="rgb24", interpolation="AREA")
+        np.testing.assert_array_equal(picture, wanted)
+        np.testing.assert_array_equal(
+            small, frame.to_ndarray(width=SMALL, height=SMALL, format="gray", interpolation="AREA")
+        )
+        assert reduced(frame, False)[0] is None

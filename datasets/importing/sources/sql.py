@@ -53,6 +53,7 @@ class SqlSource:
         )
         self.settings, self.query, self.column = settings, settings["query"], (settings.get("cursor_column") or "").strip()
         self.engine = self.server.engine()
+        self.held: list[Connection] = []
 
     def check(self) -> str:
         """Connect, and run the query for its first row."""
@@ -168,8 +169,16 @@ class SqlSource:
         return names, rows
 
     def close(self) -> None:
-        """Each use has closed its own connection."""
+        """Also of a reading that was broken off: an error's traceback keeps it, and would keep a transaction open in the
+        hospital's database, for which a change of its tables has to wait."""
+        for connection in list(self.held):
+            self._let_go(connection)
         self.engine.dispose()
+
+    def _let_go(self, connection: Connection) -> None:
+        if connection in self.held:
+            self.held.remove(connection)
+            self.server.let_go(connection)
 
     def _around(self, rest: str = "", what: str = "*") -> str:
         return f"SELECT {what} FROM ({self.query}\n) AS q {rest}"  # noqa: S608  # the server takes one statement that reads
@@ -205,6 +214,7 @@ class SqlSource:
         connection = None
         try:
             connection = self.server.opened(self.engine)
+            self.held.append(connection)
             self.server.begin(connection, seconds, whole)
             yield connection
         except DBAPIError as error:
@@ -213,7 +223,7 @@ class SqlSource:
             raise lost(self.server.host) from None
         finally:
             if connection is not None:
-                self.server.let_go(connection)
+                self._let_go(connection)
 
 
 def _row(names: Sequence[str], values: Sequence[Any], number: int) -> Row | Faulty:

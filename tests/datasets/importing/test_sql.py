@@ -114,6 +114,16 @@ def test_goes_on_where_it_was_cut_off(labs: Database) -> None:
         assert drained(of(labs, cursor_column="at"), cursor)[0] == []
 
 
+def test_a_reading_that_broke_off_holds_nothing_in_the_database(labs: Database) -> None:
+    broken = of(labs, cursor_column="at")
+    got = broken.pieces({})
+    next(got)  # as an error's traceback would keep it
+    broken.close()
+    labs.run("SET lock_timeout = '5s'; ALTER TABLE labs ADD later integer")
+    got.close()
+    assert drained(of(labs, cursor_column="at"), {})[0]
+
+
 def test_wide_rows_come_in_small_pieces(labs: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.importing.sources.sql_servers.HELD", 1_000_000)
     query = "SELECT n AS id, repeat('x', 900000) AS scan FROM generate_series(1, 40) AS n"

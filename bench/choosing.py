@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", choices=list(STUDIES), default=list(STUDIES))
     options = parser.parse_args()
     engine.clock.STRETCH = 8.0  # the plan is that of the budget; a busy machine cuts nothing
-    engine.search.Choice = Watched  # type: ignore[misc]
+    engine.search.Choice = Watched
     for classify, title in ((True, "two classes: ROC AUC, log loss"), (False, "numbers: R², error / deviation")):
         found: dict[str, list[list[tuple[float, float]]]] = {}
         for name in options.sets:

@@ -71,7 +71,7 @@ class TextTransformer(Transformer):
         self.extra = sum(int(entry["width"]) for entry in self.settings.get("weights", ()))
 
     def read(self, cell: Any) -> str:
-        """What of a cell counts: without the tokens of masked identifiers, which models of before this setting had learned."""
+        """What of a cell counts: all but masked identifiers. A model from before this setting has learned their tokens."""
         text = to_text(cell) or ""
         return (without_identifiers(text) if self.settings.get("identifiers") == "out" else text)[:MOST_CHARACTERS]
 

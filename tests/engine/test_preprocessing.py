@@ -190,7 +190,8 @@ def test_chinese_text_has_features(dense: str) -> None:
     frame = pd.DataFrame({"name": cells, "y": ["heart", "heart", "lung", "lung"] * 5})
     data = prepare(frame, Recipe(target="y", columns={"name": "text"}))
     encoder, encoded = data.encode()
-    assert encoder.settings["text"] == {"columns": [{"analyzer": "char", "chars": [1, 3]}]}
+    expected = {"columns": [{"analyzer": "char", "chars": [1, 3]}], "identifiers": "out"}
+    assert encoder.settings["text"] == expected
     X = (
         Preprocessor(encoder, {**PLAIN, "text": dense})
         .fit(encoded, data.y, data.patients, True)

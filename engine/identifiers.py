@@ -6,7 +6,10 @@ unsure of every text that is laid out otherwise.
 
 import re
 
-NAME_LABELS = "(?:患者|病人|产妇|婴儿|家属|联系人|受检者|就诊人)?姓\\s?名|患者|病人|受检者|联系人"
+NAME_LABELS = (
+    "(?:患者|病人|患儿|孕妇|产妇|婴儿|新生儿|家属|联系人|受检者|就诊人)?姓\\s?名|"
+    "患者|病人|患儿|孕妇|产妇|受检者|联系人"
+)
 LATIN_NAME_LABELS = r"patient(?:['’]s)?\s(?:full\s)?name|full\sname|name\sof\spatient|name|patient|pt|next\sof\skin"
 NUMBER_LABELS = (
     "住院(?:病案)?号|门诊号|门急诊号|病案号|病历号|就诊卡号|就诊号|登记号|检查号|影像号|样本号|标本号|条码号|医保卡?号|社保卡?号|"
@@ -17,7 +20,7 @@ NUMBER_LABELS = (
 )
 PHONE_LABELS = (
     r"(?:联系|家庭|家属|手机|移动)?电\s?话(?:号码)?|手机号?码?|联系方式|"
-    r"(?:tele)?phone(?:\s(?:no|number))?\.?|tel\.?|mobile|cell"
+    r"(?:(?:tele)?phone|tel|mobile|contact)\.?\s(?:no|number)\.?|(?:tele)?phone|tel\.?|mobile|cell"
 )
 ADDRESS_LABELS = (
     r"(?:家庭|现|户籍|户口|联系|通讯|单位)?(?:地\s?址|住址)|工作单位|籍贯|户籍|"

@@ -110,6 +110,26 @@ def desks_may_read_what_tests_write(tmp_path_factory: pytest.TempPathFactory) ->
     Desk.readable = ()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def static_files_are_listed_once() -> Iterator[None]:
+    """Each test client makes the middleware anew, and WhiteNoise would walk through all static files each time: a third of a
+    page's time."""
+    from whitenoise.middleware import WhiteNoiseMiddleware
+
+    original = WhiteNoiseMiddleware.add_files_from_finders
+    listed: dict[str, Any] = {}
+
+    def list_files(self: Any) -> None:
+        if not listed:
+            original(self)
+            listed.update(self.files)
+        self.files.update(listed)
+
+    WhiteNoiseMiddleware.add_files_from_finders = list_files
+    yield
+    WhiteNoiseMiddleware.add_files_from_finders = original
+
+
 @pytest.fixture(autouse=True)
 def clear_cache() -> Iterator[None]:
     from accounts.held import clear_all

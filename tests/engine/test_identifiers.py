@@ -19,6 +19,8 @@ from engine.transformers.text import TextTransformer
         ("住院号[证件号]，肺炎；手机 [电话]。", " ，肺炎； 。"),
         ("Patient name: [NAME], MRN: [NUMBER]. Chest pain.", " ,  . Chest pain."),
         ("Chest pain. Date of birth: [DATE], address: [ADDRESS]", "Chest pain.  ,  "),
+        ("Tel. No.: [PHONE] cough", "  cough"),
+        ("孕妇：[姓名]，停经 8 周", " ，停经 8 周"),
         ("seen for pneumonia [NUMBER]", "seen for pneumonia  "),
         ("acute onset [3 days], name: unknown", "acute onset [3 days], name: unknown"),
         ("[NAME][NUMBER]", "  "),

@@ -74,6 +74,10 @@ def test_a_number_with_any_separators(written: str) -> None:
         ("DOB: 3/5/1980, male", "DOB: [DATE], male"),
         ("write to a.b@c-d.org now", "write to [EMAIL] now"),
         ("SSN 078-05-1120", "SSN [NUMBER]"),
+        ("Tel. No.: 555 123 4567", "Tel. No.: [PHONE]"),
+        ("contact number 5551234567", "contact number [PHONE]"),
+        ("患儿：王小明，男", "患儿：[姓名]，男"),
+        ("孕妇姓名：李梅，停经 8 周", "孕妇姓名：[姓名]，停经 8 周"),
         ("call 010-65881234 or (555) 123-4567, 555-123-4567", "call [PHONE] or [PHONE], [PHONE]"),
     ],
 )

@@ -237,8 +237,9 @@ def test_client_credentials() -> None:
         assert caught.value.code == "sign_in"
 
 
-def test_a_token_that_ends_is_asked_for_anew() -> None:
+def test_a_token_that_ends_is_asked_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server takes each token for two requests, says that it lasts long, and has five pages."""
+    monkeypatch.setattr("datasets.importing.sources.web.time", SimpleNamespace(monotonic=lambda: 1000.0))
     feed = Records(45)
     used = {"token": 0, "requests": 0, "life": 3600, "most": 0}
 

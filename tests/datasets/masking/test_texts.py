@@ -138,10 +138,13 @@ def test_what_is_told_cannot_be_a_pattern() -> None:
 
 
 def test_time_grows_with_the_length_alone() -> None:
+    """A pattern that tries again from each place would take 100 times as long for ten times the text. (This thread's own time:
+    what else the machine does is not in it.)"""
+
     def seconds(text: str) -> float:
-        began = time.perf_counter()
+        began = time.thread_time()
         mask(text, ["Hans Peter Müller", "0047-1122", "1980-05-03", "王小明"])
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     tokens = ("[NAME] a@b.cd ", "(555) 555-", "+1 23 ")
     for piece in (*tokens, "1" * 50, "a." * 25, "姓名：", "patient: A ", "@" * 50, "王" * 50, "Peter " * 8, "- " * 25):

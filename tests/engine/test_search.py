@@ -180,9 +180,12 @@ def test_plainest_is_taken_unless_another_is_clearly_better(seed: int, taken: st
     assert (boosting.reason == "not better than the linear model beyond chance") is (taken == "linear")
 
 
+NAMES = ("linear", "forest", "ensemble")
+
+
 def together(frame: pd.DataFrame, **more: object) -> engine.Search:
     return engine.fit_candidates(
-        frame, Recipe(target="diagnosis", candidates=("linear", "forest", "ensemble"), time_budget=20.0, **more)
+        frame, Recipe(target="diagnosis", candidates=NAMES, time_budget=8.0, **more)
     )
 
 
@@ -235,11 +238,10 @@ def test_numbers_are_combined_too_and_grades_still_need_proof(monkeypatch) -> No
     random = np.random.default_rng(0)
     X = pd.DataFrame(random.normal(size=(120, 4)), columns=list("abcd"))
     stay = X["a"] + np.abs(X["b"]) + random.normal(size=120)
-    names = ("linear", "forest", "ensemble")
-    found = engine.fit_candidates(X.assign(days=stay), Recipe(target="days", candidates=names, time_budget=20.0))
+    found = engine.fit_candidates(X.assign(days=stay), Recipe(target="days", candidates=NAMES, time_budget=8.0))
     assert found.best.candidate == "ensemble"
     grades = X.assign(grade=pd.qcut(stay, 3, labels=["1", "2", "3"]).astype(str))
-    recipe = Recipe(target="grade", task="ordinal", candidates=names, time_budget=20.0)
+    recipe = Recipe(target="grade", task="ordinal", candidates=NAMES, time_budget=8.0)
     assert engine.fit_candidates(grades, recipe).best.candidate != "ensemble"
 
 

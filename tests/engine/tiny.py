@@ -30,6 +30,7 @@ QUICK: dict[str, Any] = {  # hyperparameters that make a fit short, where a cand
     "epochs": 3, "max_iter": 20, "nodes": 8, "n_estimators": 10, "rounds": 20, "steps": 20, "patience": 3, "hidden": 8,
     "width": 8, "trees": 10,
 }  # fmt: skip
+EPOCHS = {"fusion": 1}  # convolutions on pictures: one pass takes as long as others' whole fits
 GRADES = ("none", "mild", "severe")
 TARGETS = ["y", "other", "died"]  # columns that belong to a target
 WORDS = {"ill": ["fever cough sputum", "fever chills pain"], "well": ["routine visit", "no complaint at all"]}
@@ -40,7 +41,8 @@ def quick(name: str) -> dict[str, Any]:
     found = {}
     for h in registry.get(name).hyperparameters:
         if h.name in QUICK:
-            found[h.name] = max(QUICK[h.name], h.low if h.low is not None else QUICK[h.name])
+            wanted = EPOCHS.get(name, QUICK[h.name]) if h.name == "epochs" else QUICK[h.name]
+            found[h.name] = max(wanted, h.low if h.low is not None else wanted)
     return found
 
 

@@ -21,7 +21,7 @@ import ai_mass as am
 
 work = Path(sys.argv[1])
 QUICK = dict(candidates=["linear"], scaling="zscore", imputation="median", outliers="none", normalisation="none",
-             feature_selection="none", time_budget=15, quiet=True)
+             feature_selection="none", time_budget=5, quiet=True)
 out = {}
 version = am.train(str(work / "scans") + "/", **QUICK)
 am.current().post(f"model-versions/{version.id}/confirm/", {"reason": "best"})

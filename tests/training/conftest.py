@@ -1,6 +1,7 @@
 """A real data set (breast cancer, 569 patients), runs on it, and versions without a run for what needs only rows."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -12,24 +13,31 @@ QUICK = {"candidates": ["linear"], "time_budget": 1.0, "scaling": "zscore", "nor
          "outliers": "none", "feature_selection": "none"}  # fmt: skip
 
 
+@cache
+def patients() -> tuple[dict[str, Any], ...]:
+    """What is known of each patient: some columns, and the finding in words."""
+    from sklearn.datasets import load_breast_cancer
+
+    frame = load_breast_cancer(as_frame=True).frame
+    findings = frame["target"].map({0: "malignant", 1: "benign"})
+    rows = frame[list(COLUMNS)].to_dict("records")
+    return tuple({**row, "finding": finding} for row, finding in zip(rows, findings, strict=True))
+
+
 def make_dataset(
     user: Any, name: str = "Breast cancer", rows: int = 569, labels: Callable[[int, str], Any] | None = None
 ) -> Any:
     """The data set with its records, dealt into the locked split as an upload would."""
-    from sklearn.datasets import load_breast_cancer
-
     from datasets import records, services
 
-    data = load_breast_cancer(as_frame=True)
     columns = [{"name": "mrn", "kind": "category", "role": "patient"}]
     columns += [{"name": c, "kind": "number", "role": "feature"} for c in COLUMNS]
     columns += [{"name": "finding", "kind": "category", "role": "target"}]
     dataset = services.create_dataset(actor=actor(user), name=name, columns=columns)
     values = []
-    for i, (_, row) in enumerate(data.frame.head(rows).iterrows()):
-        finding: Any = "benign" if row["target"] else "malignant"
-        finding = labels(i, finding) if labels else finding
-        values.append({"mrn": f"p{i:04d}", **{c: float(row[c]) for c in COLUMNS}, "finding": finding})
+    for i, row in enumerate(patients()[:rows]):
+        finding = labels(i, row["finding"]) if labels else row["finding"]
+        values.append({"mrn": f"p{i:04d}", **row, "finding": finding})
     for start in range(0, len(values), 500):
         records.add_records(
             actor=actor(user), dataset=dataset, rows=values[start : start + 500], source="api"

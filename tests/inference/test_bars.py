@@ -30,3 +30,4 @@ def test_hundreds_of_classes_do_not_fill_the_page_and_it_says_so() -> None:
     page = render_to_string("inference/_decision.html", {"shown": bars | {"value": "code 000"}, "diagnosis": None})
     assert "50 other classes" in page and "275 less likely classes are not shown." in page
     assert page.count("<tr") == 2 + 55
+    assert page.count("Probability of each class<") == page.count("Probability of each other class<") == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import comb
 from typing import Any
@@ -11,22 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine import pipelines
+from engine import exact_reasons, pipelines
 from engine.calibration import logit
 from engine.cells import is_missing
 from engine.encoding import Encoded
 from engine.files import Files, Folder
-from engine.fitted import Fitted, Member
+from engine.fitted import Fitted
 from engine.metrics import Floats, Ints
 from engine.regions import Regions, regions_of
 from engine.schema import FILE_KINDS, Kind
 from engine.tasks import special
 from engine.transformers.text import WIDE_SCRIPTS
-from engine.tree_reasons import paths_of, tree_shapley
 
 PAIRS = 1  # random orders of the columns per background record, each also walked backwards
 MOST_COUNTED = 6  # columns up to which all subsets are gone through: not many more rows than sampling takes
-ON_THEIR_OWN = frozenset([Kind.NUMBER, Kind.CATEGORY, Kind.DATE])  # kinds whose columns are transformed one by one
 MOST_WORDS = 40
 SHOWN_WORDS = 10
 
@@ -64,7 +62,8 @@ def explain(
 ) -> list[Reasons]:
     """One Reasons per row; the same seed gives the same numbers. `files`: the folder below which cells name files.
 
-    Linear models and boosted trees are exact for two classes and for numbers (an ensemble of them for numbers):
+    Linear models and boosted trees are exact for two classes and for numbers, and so is what combines them by a sum (an
+    ensemble for numbers, a stack for two classes):
     coefficient x (feature - its mean over the background records), and engine.tree_reasons. Anything else gets
     Shapley values by masking columns with background records: over all subsets of up to MOST_COUNTED columns, beyond
     that sampled over orders walked both ways (Strumbelj & Kononenko 2014, doi:10.1007/s10115-013-0679-x; Mitchell et
@@ -74,18 +73,19 @@ def explain(
     own = pipelines.of(fitted.task)
     if own is not None:
         return own.explain(fitted, records)
-    exact = _exact_members(fitted)
+    exact = exact_reasons.of(fitted)
     return [_explain_one(fitted, record, exact, Files.of(files)) for record in records]
 
 
 def _explain_one(
-    fitted: Fitted, record: Mapping[str, Any], exact: list[ExactMember] | None, files: Files
+    fitted: Fitted, record: Mapping[str, Any], exact: exact_reasons.Exact | None, files: Files
 ) -> Reasons:
     encoded = fitted.encoder.from_records([record], files)
     code = _explained_code(fitted, encoded)
     names = fitted.encoder.names
-    if exact is not None:
-        base, values = _exact(exact, encoded, code)
+    found = None if exact is None else exact(encoded, code)
+    if found is not None:
+        base, values = found
     elif len(names) <= MOST_COUNTED:
         base, values = _counted(fitted, encoded, code)
     else:
@@ -152,76 +152,6 @@ def score_of(fitted: Fitted, encoded: Encoded, code: int) -> Floats:
     if own is not None:
         return own.score(fitted, raw)[:, code]
     return logit(raw[:, code]) if fitted.classify else raw
-
-
-ExactMember = Callable[[Encoded, int], tuple[float, Floats]]
-
-
-def _exact_members(fitted: Fitted) -> list[ExactMember] | None:
-    """For each member its base and its columns' exact contributions, weighted; None where that can't be had.
-
-    The log odds of a mean of probabilities, or of one class among several, are no sum of the members' own.
-    """
-    if fitted.classify and (len(fitted.members) > 1 or len(fitted.classes_) > 2):
-        return None
-    if special(fitted.task) is not None and len(fitted.members) > 1:
-        return None
-    found = [_exact_member(fitted, member) for member in fitted.members]
-    known = [each for each in found if each is not None]
-    return known if len(known) == len(found) else None
-
-
-def _exact_member(fitted: Fitted, member: Member) -> ExactMember | None:
-    weight = 1.0 if fitted.classify else member.weight
-    terms, trees = member.model.linear_terms(), member.model.flat_trees()
-    if terms is not None:
-
-        def linear(encoded: Encoded, code: int) -> tuple[float, Floats]:
-            base, values = _linear(fitted, member, encoded, terms, code)
-            return weight * base, weight * values
-
-        return linear
-    if trees is None or fitted.background is None or not _separable(member):
-        return None
-    paths = paths_of(trees, member.preprocessor.origins)
-    background = member.preprocessor.transform(fitted.background)
-
-    def boosted(encoded: Encoded, code: int) -> tuple[float, Floats]:
-        x = member.preprocessor.transform(encoded)[0]
-        base, values = tree_shapley(trees, paths, x, background, len(fitted.encoder.names))
-        sign = -weight if fitted.classify and code == 0 else weight
-        return sign * float(base[0]), sign * values[:, 0]
-
-    return boosted
-
-
-def _separable(member: Member) -> bool:
-    """Whether masking a column changes that column's features only: not so when rows are brought to unit length, or
-    several texts are reduced together."""
-    specs = member.preprocessor.encoder.specs
-    alone = all(kind in ON_THEIR_OWN or len(own) == 1 for kind, own in specs.items())
-    return alone and member.preprocessor.choices["normalisation"] != "l2"
-
-
-def _exact(members: list[ExactMember], encoded: Encoded, code: int) -> tuple[float, Floats]:
-    parts = [member(encoded, code) for member in members]
-    values: Floats = np.sum([own for _, own in parts], axis=0)
-    return sum(base for base, _ in parts), values
-
-
-def _linear(
-    fitted: Fitted, member: Member, encoded: Encoded, terms: Floats, code: int
-) -> tuple[float, Floats]:
-    """Exact; the base is the score of the mean background record."""
-    assert fitted.background is not None
-    sign = -1.0 if fitted.classify and code == 0 else 1.0
-    x = member.preprocessor.transform(encoded)
-    known = member.preprocessor.transform(fitted.background)
-    mean = np.asarray(known.mean(axis=0)).ravel()
-    difference = np.asarray(x.todense()).ravel() - mean if hasattr(x, "todense") else x[0] - mean
-    parts = sign * terms[0] * difference
-    values: Any = np.bincount(member.preprocessor.origins, weights=parts, minlength=len(fitted.encoder.names))
-    return sign * float((terms[0] * mean).sum() + member.model.intercepts()[0]), values
 
 
 def _shapley(fitted: Fitted, encoded: Encoded, code: int) -> tuple[float, Floats]:

@@ -10,8 +10,9 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 import engine
+from engine import exact_reasons
 from engine.candidates.trees import FlatTrees
-from engine.explanation import _counted, _exact, _exact_members, _shapley
+from engine.explanation import _counted, _shapley
 from engine.tree_reasons import paths_of, tree_shapley
 
 
@@ -128,9 +129,9 @@ def test_sampling_comes_close_to_the_exact_values_and_counting_equals_them(wide)
     frame, models = wide
     model = models["classification"]
     encoded = model.encoder.from_records([frame.iloc[7].to_dict()])
-    exact = _exact_members(model)
+    exact = exact_reasons.of(model)
     assert exact is not None
-    base, values = exact[0](encoded, 1)
+    base, values = exact(encoded, 1)
     sampled_base, sampled = _shapley(model, encoded, 1)
     assert sampled_base == pytest.approx(base, abs=1e-9)
     assert np.abs(sampled - values).max() < 0.5 * np.abs(values).max()
@@ -138,11 +139,11 @@ def test_sampling_comes_close_to_the_exact_values_and_counting_equals_them(wide)
 
 def test_counting_all_subsets_equals_the_exact_values(fitted, patients) -> None:
     model = fitted["boosting"]
-    exact = _exact_members(model)
+    exact = exact_reasons.of(model)
     assert exact is not None
     for row in (0, 5):
         encoded = model.encoder.from_records([patients.iloc[row].to_dict()])
-        base, values = exact[0](encoded, 1)
+        base, values = exact(encoded, 1)
         counted_base, counted = _counted(model, encoded, 1)
         assert counted == pytest.approx(values, abs=1e-8)
         assert counted_base == pytest.approx(base, abs=1e-8)
@@ -155,9 +156,9 @@ def test_an_ensemble_for_numbers_is_exact_through_its_members(amounts) -> None:
     linear, boosted = models["linear"].members[0], models["boosting"].members[0]
     both = replace(models["linear"], members=[replace(linear, weight=0.3), replace(boosted, weight=0.7)])
     encoded = both.encoder.from_frame(frame.tail(1))
-    exact = _exact_members(both)
-    assert exact is not None and len(exact) == 2
-    base, values = _exact(exact, encoded, 0)
+    exact = exact_reasons.of(both)
+    assert exact is not None
+    base, values = exact(encoded, 0)
     counted_base, counted = _counted(both, encoded, 0)
     assert base + values.sum() == pytest.approx(both.raw(encoded)[0], abs=1e-8)
     assert counted == pytest.approx(values, abs=1e-7)
@@ -165,10 +166,10 @@ def test_an_ensemble_for_numbers_is_exact_through_its_members(amounts) -> None:
 
 
 def test_the_first_class_is_explained_with_the_sign_turned(fitted, patients) -> None:
-    exact = _exact_members(fitted["boosting"])
+    exact = exact_reasons.of(fitted["boosting"])
     assert exact is not None
     encoded = fitted["boosting"].encoder.from_records([patients.iloc[0].to_dict()])
-    assert exact[0](encoded, 0)[1] == pytest.approx(-exact[0](encoded, 1)[1])
+    assert exact(encoded, 0)[1] == pytest.approx(-exact(encoded, 1)[1])
 
 
 def test_three_hundred_trees_are_explained_quickly() -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # In the order of tests/conftest.py: files that take long come first. (xdist alone would begin with those of many tests.)
-PARALLEL = ["-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
+PARALLEL = ["--dist", "loadscope", "--no-loadscope-reorder"]
+WORKERS = 2  # as many as cores: the engine's tests keep to budgets of time
+WAITING_WORKERS = 3  # on PostgreSQL, without the engine's: those that start and kill processes wait half of their time
 # Chromium shows the same pages whatever the database.
 ON_POSTGRES = "not browser and not once"
 FAST = "not slow and not browser and not process"
@@ -23,11 +25,12 @@ def own_marks(arguments: list[str]) -> str:
     return arguments[arguments.index("-m") + 1] if "-m" in arguments[:-1] else ""
 
 
-def pytest(arguments: list[str], marks: str, title: str, **environment: str) -> int:
+def pytest(arguments: list[str], marks: str, title: str, workers: int = WORKERS, **environment: str) -> int:
     own = own_marks(arguments)
     rest = [a for i, a in enumerate(arguments) if a != "-m" and (i == 0 or arguments[i - 1] != "-m")]
     both = " and ".join(f"({part})" for part in (own, marks) if part)
-    parallel = [] if any(a == "-n" or a.startswith(("-n", "--pdb", "--dist")) for a in rest) else PARALLEL
+    alone = any(a == "-n" or a.startswith(("-n", "--pdb", "--dist")) for a in rest)
+    parallel = [] if alone else ["-n", str(workers), *PARALLEL]
     command = [sys.executable, "-m", "pytest", *parallel, *(["-m", both] if both else []), *rest]
     print(f"== {title}: pytest {' '.join(command[3:])}", flush=True)
     began = time.monotonic()
@@ -74,7 +77,8 @@ def on_postgres(arguments: list[str]) -> int:
         touching = "" if named else "1"
         migrate(DATABASE_URL=database(url, "migrated"))
         made = {"DATABASE_URL": url, "AIMASS_MIGRATED": "migrated"}
-        return pytest(rest, ON_POSTGRES, "PostgreSQL", AIMASS_TOUCHING_DATABASE=touching, **made)
+        workers = WORKERS if named else WAITING_WORKERS
+        return pytest(rest, ON_POSTGRES, "PostgreSQL", workers, AIMASS_TOUCHING_DATABASE=touching, **made)
 
 
 def end(number: int, frame: object) -> None:

@@ -1,4 +1,4 @@
-"""Shapley values that need no sampling: of linear models, of boosted trees, and of what adds them up."""
+"""Shapley values that need no sampling: of linear models, of boosted trees, and of what adds them up for numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from engine.combining import EDGE
 from engine.encoding import Encoded
 from engine.fitted import Fitted, Member
 from engine.metrics import Floats
@@ -16,56 +15,38 @@ from engine.tasks import special
 from engine.tree_reasons import paths_of, tree_shapley
 
 ON_THEIR_OWN = frozenset([Kind.NUMBER, Kind.CATEGORY, Kind.DATE])  # kinds whose columns are transformed one by one
-Exact = Callable[[Encoded, int], tuple[float, Floats] | None]
-ExactMember = Callable[[Encoded, int], tuple[float, Floats]]
+Exact = Callable[[Encoded, int], tuple[float, Floats]]
 
 
 def of(fitted: Fitted) -> Exact | None:
-    """What gives of one encoded record and the class's code the base and each column's contribution; None where no model of
-    this kind has exact ones. The answer is None for a record that a stack takes for another (see `_cut_off`).
+    """What gives the base and each column's contribution (c,) for one encoded record and the class's code; None where they
+    can't be had.
 
-    The log odds of a mean of probabilities, or of one class among several, are no sum of the members' own; those of a stack
-    of two classes are.
+    The log odds of a combination of classes, or of one class among several, are no sum of the members' own: a mean is one of
+    probabilities, and a stack cuts them off near 0 and 1.
     """
     several = len(fitted.members) > 1
-    if fitted.classify and (len(fitted.classes_) > 2 or (several and fitted.stack is None)):
+    if fitted.classify and (several or len(fitted.classes_) > 2):
         return None
     if special(fitted.task) is not None and several:
         return None
-    weights = [1.0 if fitted.classify else member.weight for member in fitted.members]
-    if fitted.stack is not None:
-        weights = fitted.stack.weights.tolist()
+    stack = fitted.stack
+    weights = [1.0 if fitted.classify else m.weight for m in fitted.members] if stack is None else stack.weights.tolist()
+    constant = 0.0 if stack is None else float(stack.bias[0])
     found = [_exact_member(fitted, *each) for each in zip(fitted.members, weights, strict=True)]
     members = [each for each in found if each is not None]
     if len(members) < len(found):
         return None
 
-    def exact(encoded: Encoded, code: int) -> tuple[float, Floats] | None:
-        if _cut_off(fitted, encoded):
-            return None
+    def exact(encoded: Encoded, code: int) -> tuple[float, Floats]:
         parts = [member(encoded, code) for member in members]
         values: Floats = np.sum([own for _, own in parts], axis=0)
-        return _constant(fitted, code) + sum(base for base, _ in parts), values
+        return constant + sum(base for base, _ in parts), values
 
     return exact
 
 
-def _cut_off(fitted: Fitted, encoded: Encoded) -> bool:
-    """Whether a stack takes a member's probability for another, as it lies too near to 0 or 1: then nothing adds up."""
-    if fitted.stack is None or not fitted.classify:
-        return False
-    return any(float(member.raw(encoded).min()) < EDGE for member in fitted.members)
-
-
-def _constant(fitted: Fitted, code: int) -> float:
-    """What a stack adds to the sum of its members."""
-    if fitted.stack is None:
-        return 0.0
-    bias = fitted.stack.bias
-    return float(bias[code] - bias[1 - code]) if fitted.classify else float(bias[0])
-
-
-def _exact_member(fitted: Fitted, member: Member, weight: float) -> ExactMember | None:
+def _exact_member(fitted: Fitted, member: Member, weight: float) -> Exact | None:
     terms, trees = member.model.linear_terms(), member.model.flat_trees()
     if terms is not None:
 

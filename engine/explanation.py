@@ -62,8 +62,7 @@ def explain(
 ) -> list[Reasons]:
     """One Reasons per row; the same seed gives the same numbers. `files`: the folder below which cells name files.
 
-    Linear models and boosted trees are exact for two classes and for numbers, and so is what combines them by a sum (an
-    ensemble for numbers, a stack for two classes):
+    Linear models and boosted trees are exact for two classes and for numbers (an ensemble of them for numbers):
     coefficient x (feature - its mean over the background records), and engine.tree_reasons. Anything else gets
     Shapley values by masking columns with background records: over all subsets of up to MOST_COUNTED columns, beyond
     that sampled over orders walked both ways (Strumbelj & Kononenko 2014, doi:10.1007/s10115-013-0679-x; Mitchell et
@@ -83,9 +82,8 @@ def _explain_one(
     encoded = fitted.encoder.from_records([record], files)
     code = _explained_code(fitted, encoded)
     names = fitted.encoder.names
-    found = None if exact is None else exact(encoded, code)
-    if found is not None:
-        base, values = found
+    if exact is not None:
+        base, values = exact(encoded, code)
     elif len(names) <= MOST_COUNTED:
         base, values = _counted(fitted, encoded, code)
     else:

@@ -7,8 +7,7 @@ unsure of every text that is laid out otherwise.
 import re
 
 NAME_LABELS = (
-    "(?:患者|病人|患儿|孕妇|产妇|婴儿|新生儿|家属|联系人|受检者|就诊人)?姓\\s?名|"
-    "患者|病人|患儿|孕妇|产妇|受检者|联系人"
+    "(?:患者|病人|患儿|孕妇|产妇|婴儿|新生儿|家属|联系人|受检者|就诊人)?姓\\s?名|患者|病人|受检者|联系人"
 )
 LATIN_NAME_LABELS = r"patient(?:['’]s)?\s(?:full\s)?name|full\sname|name\sof\spatient|name|patient|pt|next\sof\skin"
 NUMBER_LABELS = (
@@ -20,7 +19,8 @@ NUMBER_LABELS = (
 )
 PHONE_LABELS = (
     r"(?:联系|家庭|家属|手机|移动)?电\s?话(?:号码)?|手机号?码?|联系方式|"
-    r"(?:(?:tele)?phone|tel|mobile|contact)\.?\s(?:no|number)\.?|(?:tele)?phone|tel\.?|mobile|cell"
+    r"(?<![a-z])(?:(?:(?:tele)?phone|tel)\.?|mobile)\s?(?:number|no\.|no(?=\s{0,3}[:：=]))|"
+    r"(?<![a-z])contact\snumber|(?:tele)?phone\.?|tel\.?|mobile|cell"
 )
 ADDRESS_LABELS = (
     r"(?:家庭|现|户籍|户口|联系|通讯|单位)?(?:地\s?址|住址)|工作单位|籍贯|户籍|"

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # In the order of tests/conftest.py: files that take long come first. (xdist alone would begin with those of many tests.)
 PARALLEL = ["--dist", "loadscope", "--no-loadscope-reorder"]
-WORKERS = 2  # as many as cores: the engine's tests keep to budgets of time
+WORKERS = 2  # as many as cores: some of the engine's tests are about the clock
 WAITING_WORKERS = 3  # on PostgreSQL, without the engine's: those that start and kill processes wait half of their time
 # Chromium shows the same pages whatever the database.
 ON_POSTGRES = "not browser and not once"

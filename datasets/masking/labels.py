@@ -32,7 +32,7 @@ NUMBERED = (
     "号", "身份证", "证件", "护照", "患者id", "病人id", "mrn", "m.r.n", "record", "hospital", "patient", "nhs", "ssn", "social",
     "accession", "passport", "case", "insurance", "health",
 )  # fmt: skip
-NAMED = Needs(COLONS, ("姓", "患者", "病人", "患儿", "孕妇", "产妇", "受检者", "联系人"))
+NAMED = Needs(COLONS, ("姓", "患者", "病人", "受检者", "联系人"))
 LABELLED: tuple[tuple[str, re.Pattern[str], Needs], ...] = (
     (
         "name",

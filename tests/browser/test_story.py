@@ -12,7 +12,6 @@ import pytest
 
 from demo.check import mailed_link
 from demo.processes import Portal, free_port
-from tests import migrated
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 PASSWORD = "a-long-enough-passphrase"
@@ -22,7 +21,6 @@ PATIENT = {"mean radius": "20.6", "mean texture": "29.3", "worst concave points"
 @pytest.fixture
 def portal(tmp_path: Path) -> Iterator[Portal]:
     """The portal and a worker as processes, on a folder and a port of their own."""
-    migrated.copy_to(tmp_path / "aimass.sqlite3")
     with Portal(tmp_path, free_port()) as running:
         yield running
 

@@ -5,15 +5,6 @@ import pandas as pd
 import pytest
 
 import engine
-import engine.clock
-
-
-@pytest.fixture(scope="session", autouse=True)
-def patient_clock():
-    """What these tests look at must not depend on how busy the machine is; the budget's own tests set it back."""
-    engine.clock.STRETCH = 1000.0
-    yield
-    engine.clock.STRETCH = 1.0
 
 
 def make_patients(n: int = 320, seed: int = 0) -> pd.DataFrame:

@@ -69,24 +69,6 @@ def test_a_stack_of_numbers_adds_up_with_its_constant(amounts) -> None:
     assert {c["column"]: c["contribution"] for c in found[0].contributions} == pytest.approx(expected, abs=1e-9)
 
 
-def test_a_stack_of_two_classes_is_the_sum_of_its_members_log_odds(fitted, patients, monkeypatch) -> None:
-    parts = [fitted["linear"], fitted["boosting"]]
-    model, row = stacked(parts, [0.8, 0.3], [-0.2, 0.1]), patients.head(1)
-    (reasons,) = engine.explain(model, row)
-    score = logit(model.raw(model.encoder.from_frame(row))[:, 1])[0]
-    assert total(reasons) == pytest.approx(score, abs=1e-6)
-    linear, boosting = (
-        {c["column"]: c["contribution"] for c in engine.explain(part, row)[0].contributions} for part in parts
-    )
-    expected = {column: 0.8 * linear[column] + 0.3 * boosting[column] for column in linear}
-    assert {c["column"]: c["contribution"] for c in reasons.contributions} == pytest.approx(expected, abs=1e-9)
-    monkeypatch.setattr("engine.exact_reasons.EDGE", 0.5)  # as if a member were surer than a stack takes it for
-    (counted,) = engine.explain(model, row)
-    assert total(counted) == pytest.approx(score, abs=1e-9)
-    near = {c["column"]: c["contribution"] for c in counted.contributions}
-    assert near == pytest.approx(expected, abs=1e-6), "over all subsets of the four columns it is the same"
-
-
 def test_several_classes_explain_the_decided_one(three) -> None:
     frame, models = three
     for model in models.values():

@@ -22,8 +22,9 @@ from schemathesis import GenerationMode
 from tests.site.routes import ROUTES, all_routes, arguments_of
 from tests.site.world import World
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow]  # a minute of made-up requests against every operation
-# PostgreSQL refuses more than SQLite does (a NUL in a text, a number that is too large): there it is worth more requests.
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]  # made-up requests against every operation
+# PostgreSQL refuses more than SQLite does (a NUL in a text, a number that is too large): there it is worth more requests. By
+# hand: script/test --postgres tests/site/test_schemathesis.py
 EXAMPLES = 15 if os.environ.get("DATABASE_URL") else 6
 schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")  # tus: bytes as they are
 schemathesis.serializer.alias("multipart/related", "application/octet-stream")  # DICOMweb: bytes that are hardly ever a body

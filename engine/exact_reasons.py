@@ -1,4 +1,8 @@
-"""Shapley values that need no sampling: of linear models, of boosted trees, and of what adds them up for numbers."""
+"""Shapley values that need no sampling: of linear models, of boosted trees, and of what adds them up for numbers.
+
+A linear model is explained by its features. That is Shapley's value of masking a column where the column's features depend on
+it alone; where rows are brought to unit length the two differ a little.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +84,7 @@ def _separable(member: Member) -> bool:
 def _linear(
     fitted: Fitted, member: Member, encoded: Encoded, terms: Floats, code: int
 ) -> tuple[float, Floats]:
-    """Exact; the base is the score of the mean background record."""
+    """Each feature's part, summed by column; the base is the score of the mean background record."""
     assert fitted.background is not None
     sign = -1.0 if fitted.classify and code == 0 else 1.0
     x = member.preprocessor.transform(encoded)

@@ -29,8 +29,8 @@ def pytest(arguments: list[str], marks: str, title: str, workers: int = WORKERS,
     own = own_marks(arguments)
     rest = [a for i, a in enumerate(arguments) if a != "-m" and (i == 0 or arguments[i - 1] != "-m")]
     both = " and ".join(f"({part})" for part in (own, marks) if part)
-    alone = any(a == "-n" or a.startswith(("-n", "--pdb", "--dist")) for a in rest)
-    parallel = [] if alone else ["-n", str(workers), *PARALLEL]
+    chosen = any(a == "-n" or a.startswith(("-n", "--pdb", "--dist")) for a in rest)
+    parallel = [] if chosen else ["-n", str(workers), *PARALLEL]
     command = [sys.executable, "-m", "pytest", *parallel, *(["-m", both] if both else []), *rest]
     print(f"== {title}: pytest {' '.join(command[3:])}", flush=True)
     began = time.monotonic()
